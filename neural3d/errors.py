@@ -1,0 +1,13 @@
+"""The package's own error family: each message is one line naming file, field and remedy."""
+
+
+class InputError(ValueError):
+    """Input from the user that leaves nothing to work on; the command line exits with status 2."""
+
+
+class StorageError(OSError):
+    """Writing failed (disk full, read-only folder); names the folder and the space missing."""
+
+
+class NumericError(ArithmeticError):
+    """Training cannot go on because its numbers are no longer finite; names what happened and when."""

@@ -1,0 +1,1 @@
+"""Builds the one native library; everything else is in pyproject.toml."""
