@@ -1,0 +1,39 @@
+"""Adam over the Gaussians that were seen."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@torch.no_grad()
+def adam_step(
+    param: Float[Tensor, "N C"],
+    grad: Float[Tensor, "N C"],
+    first_moment: Float[Tensor, "N C"],
+    second_moment: Float[Tensor, "N C"],
+    learning_rates: Float[Tensor, "C"],
+    *,
+    step: int,
+    visible: Bool[Tensor, "N"] | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-15,
+) -> int:
+    """One step in place, `step` counting from 1; returns the number of visible rows with a non-finite gradient.
+
+    Those rows, rows that are not visible, and columns whose learning rate is 0 stay as they are, moments included. The
+    bias correction follows the global `step`, not how often a row was seen.
+
+    Source: Kingma and Ba 2015, Adam, algorithm 1.
+    """
+    if visible is None:
+        visible = torch.ones(len(param), dtype=torch.bool, device=param.device)
+    finite = grad.isfinite().all(dim=1)
+    chosen = (visible & finite)[:, None] & (learning_rates != 0)
+
+    first = beta1 * first_moment + (1 - beta1) * grad
+    second = beta2 * second_moment + (1 - beta2) * grad * grad
+    change = learning_rates * (first / (1 - beta1**step)) / ((second / (1 - beta2**step)).sqrt() + eps)
+    for kept, new in ((param, param - change), (first_moment, first), (second_moment, second)):
+        kept.copy_(torch.where(chosen, new, kept))
+    return int((visible & ~finite).sum())
