@@ -1,0 +1,89 @@
+# `make demo` and `make test` are all that one needs: each installs what it uses into .venv, from python3, g++ and make.
+#
+#   make demo [VIEWER=0] [TORCH=…]  train, judge and show the bundled capture; VIEWER=0 ends by itself
+#   make test                       the test suite             make test-long   the tests that train on real photos
+#   make check                      formatting and lint        make wheel       one wheel in dist/
+#
+# TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
+#   make demo TORCH='torch --index-url https://download.pytorch.org/whl/cpu'
+
+PYTHON ?= python3
+VENV ?= .venv
+VIEWER ?= 1
+TORCH ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+SOURCES := pyproject.toml setup.py $(shell find cuda_ext -type f)
+
+# Another torch than the installed one was asked for: install it.
+ifneq ($(TORCH),)
+ifneq ($(TORCH),$(shell cat $(VENV)/torch-spec 2>/dev/null))
+.PHONY: $(VENV)/stamp-torch
+endif
+endif
+
+# Ends the recipe unless $(1), an apt package, could be installed; $(2) says what it is for.
+define need_package
+{ if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -y -q $(1); \
+  else echo "neural3d needs $(2). Install it with: sudo apt-get install -y $(1)" >&2; exit 1; fi; }
+endef
+
+.PHONY: demo install test test-long check format wheel clean
+
+demo: install
+	$(BIN)/neural3d demo $(if $(filter 0,$(VIEWER)),--no-viewer)
+
+install: $(VENV)/stamp-package
+
+test: $(VENV)/stamp-tests
+	$(BIN)/pytest -m "not long"
+
+test-long: $(VENV)/stamp-tests
+	$(BIN)/pytest -m long
+
+check: $(VENV)/stamp-ruff
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@if command -v clang-format >/dev/null; then \
+	  find cuda_ext tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs -r clang-format --dry-run --Werror; \
+	else echo "clang-format is not installed: the C++ sources were not checked"; fi
+
+format: $(VENV)/stamp-ruff
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/stamp-torch
+	$(PIP) wheel . --no-build-isolation --no-deps --wheel-dir dist
+
+clean:
+	rm -rf build dist *.egg-info
+
+# Each step leaves a stamp, so that the second `make` installs nothing, and a change only what it concerns.
+$(VENV)/stamp-venv:
+	@command -v g++ >/dev/null || $(call need_package,g++,a C++ compiler)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "neural3d needs Python 3.11 or newer;" \
+	  "$(PYTHON) is $$($(PYTHON) --version). Name another one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call need_package,$(notdir $(PYTHON))-venv,the venv module of Python)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt setuptools wheel ninja
+	@touch $@
+
+$(VENV)/stamp-torch: $(VENV)/stamp-venv constraints.txt
+	grep -v $(if $(TORCH),'^torch==','^#') constraints.txt > $(VENV)/constraints.txt
+	$(PIP) install -c $(VENV)/constraints.txt $(or $(TORCH),torch)
+	@echo '$(TORCH)' > $(VENV)/torch-spec
+	@touch $@
+
+# --no-build-isolation: isolation would fetch a second torch to build against.
+$(VENV)/stamp-package: $(VENV)/stamp-torch $(SOURCES)
+	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/stamp-tests: $(VENV)/stamp-torch $(SOURCES)
+	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable '.[test]'
+	@touch $(VENV)/stamp-package $@
+
+$(VENV)/stamp-ruff: $(VENV)/stamp-venv constraints.txt
+	$(PIP) install -c constraints.txt ruff
+	@touch $@
