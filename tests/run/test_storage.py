@@ -1,0 +1,149 @@
+"""Files are complete under their final name or not there at all, and the errors say what is missing."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural3d.errors import InputError, StorageError
+from neural3d.storage import atomic_write, atomic_write_folder, atomic_write_text, clean_temporary, safe_join
+
+
+def test_creates_parents_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "ünï 数据 x'y" / "a b" / "file.txt"
+    atomic_write_text(path, "one")
+    atomic_write_text(path, "two")
+    assert path.read_text() == "two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_the_writer_sees_the_suffix_and_the_folder(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def writer(path: Path) -> None:
+        seen.append(path)
+        path.write_bytes(b"x")
+
+    atomic_write(tmp_path / "image.png", writer)
+    assert seen[0].suffix == ".png" and seen[0].parent == tmp_path and seen[0].name != "image.png"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_a_failed_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file.txt"
+    atomic_write_text(path, "old")
+
+    def writer(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise error
+
+    with pytest.raises((RuntimeError, StorageError, KeyboardInterrupt)):
+        atomic_write(path, writer)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_the_space_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    def writer(temporary: Path) -> None:
+        pytest.fail("the writer must not be called")
+
+    with pytest.raises(StorageError, match=rf"disk full in {tmp_path} .*MB needed.*MB free.*MB missing"):
+        atomic_write(tmp_path / "large.bin", writer, estimate_bytes=2**60)
+
+
+def test_full_disks_are_named_when_a_library_reports_them_in_its_own_way(tmp_path: Path) -> None:
+    def writer(temporary: Path) -> None:
+        raise RuntimeError('I/O error: "No space left on device (os error 28)"')
+
+    with pytest.raises(StorageError, match="disk full in"):
+        atomic_write(tmp_path / "file.safetensors", writer)
+
+
+def test_read_only_folders_are_named(tmp_path: Path) -> None:
+    def writer(temporary: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(temporary))
+
+    with pytest.raises(StorageError, match=f"{tmp_path} is read-only"):
+        atomic_write(tmp_path / "file.txt", writer)
+
+
+def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="input"):
+        atomic_write(tmp_path / "file.txt", lambda temporary: Path("/nonexistent/input").read_bytes() and None)
+
+
+def test_a_small_real_disk(tmp_path: Path) -> None:
+    """A limit on the size of files is a full disk that needs no rights: the write fails half-way."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from neural3d.storage import atomic_write
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+atomic_write(Path({str(tmp_path)!r}) / "file.bin", lambda path: path.write_bytes(bytes(1_000_000)) and None)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "StorageError: cannot write" in done.stderr and "disk full" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for names in (["a", "b"], ["c"]):
+        atomic_write_folder(
+            path, lambda folder, names=names: [(folder / name).write_text(name) for name in names] and None
+        )
+    assert [entry.name for entry in path.iterdir()] == ["c"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    script = f"""
+import os
+from pathlib import Path
+from neural3d.storage import atomic_write
+def writer(path):
+    path.write_text("half")
+    os.kill(os.getpid(), 9)
+atomic_write(Path({str(tmp_path)!r}) / "file.txt", writer)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    left = [entry.name for entry in tmp_path.iterdir()]
+    assert len(left) == 1 and left[0].endswith("file.txt") and left[0].startswith(".tmp-")
+    living = tmp_path / left[0].replace(left[0].split("-")[2], str(os.getpid()))
+    living.write_text("in use")
+    clean_temporary(tmp_path)
+    assert list(tmp_path.iterdir()) == [living]
+
+
+@pytest.mark.parametrize(
+    "relative",
+    [
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "..\\x",
+        "C:\\x",
+        "C:x",
+        "\\\\host\\share\\x",
+        "~/x",
+        "a\0b",
+        "CON",
+        "a/nul.txt",
+        "",
+        "link/x",
+    ],
+)
+def test_paths_cannot_leave_the_root(tmp_path: Path, relative: str) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="root"):
+        safe_join(tmp_path / "root", relative)
+
+
+def test_plain_paths_are_joined(tmp_path: Path) -> None:
+    assert safe_join(tmp_path, "a b/ü.png") == tmp_path / "a b" / "ü.png"
+    assert safe_join(tmp_path, "./images\\0001.png") == tmp_path / "images" / "0001.png"
