@@ -1,5 +1,6 @@
 """Imports go one way, and optional or slow libraries are imported only where they are asked for."""
 
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -129,3 +130,9 @@ def test_importing_the_package_imports_no_torch(tmp_path: Path):
 )
 def test_the_reader_of_imports(source_from_text, text, at_top_level, expected):
     assert source_from_text("neural3d.train.splats", text).imports(at_top_level=at_top_level) == expected
+
+
+def test_the_table_for_people_is_the_table_for_machines(repository: Path):
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", text, flags=re.MULTILINE)
+    assert tuple(tuple(row.replace("`", "").strip().split(", ")) for row in rows) == LAYERS
