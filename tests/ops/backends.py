@@ -1,0 +1,131 @@
+"""The native operators and their twins behind one face, and the pipeline from Gaussians to an image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from neural3d.ops.records import Projected, TileBins
+
+PACKAGES = {"reference": "neural3d.reference", "native": "neural3d.ops"}
+FUNCTIONS = {
+    "project": "project",
+    "sh_colors": "sh",
+    "bin_gaussians": "bin",
+    "rasterize": "rasterize",
+    "photometric_loss": "photometric",
+    "adam_step": "adam",
+    "color_affine": "color_affine",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Seven functions of one package."""
+
+    name: str
+    project: Callable[..., Projected]
+    sh_colors: Callable[..., Tensor]
+    bin_gaussians: Callable[..., TileBins]
+    rasterize: Callable[..., tuple[Tensor, Tensor]]
+    photometric_loss: Callable[..., Tensor]
+    adam_step: Callable[..., int]
+    color_affine: Callable[..., Tensor]
+
+
+def load_backend(name: str) -> Backend:
+    """Import one of the two packages."""
+    functions = {
+        function: getattr(import_module(f"{PACKAGES[name]}.{module}"), function)
+        for function, module in FUNCTIONS.items()
+    }
+    return Backend(name, **functions)
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera and its image."""
+
+    camera_from_world: Tensor
+    focal_px: Tensor
+    principal_px: Tensor
+    width: int
+    height: int
+
+    @property
+    def center_world(self) -> Tensor:
+        """The optical centre."""
+        return -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
+
+    def to(self, dtype: torch.dtype) -> "View":
+        """The same camera in another precision."""
+        tensors = (self.camera_from_world, self.focal_px, self.principal_px)
+        return View(*(tensor.to(dtype) for tensor in tensors), self.width, self.height)
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Where Gaussians end; with both at 0 the image is a smooth function."""
+
+    alpha_min: float = 1 / 255
+    transmittance_min: float = 1e-4
+
+
+SMOOTH = Cutoffs(0.0, 0.0)
+
+
+def project(backend: Backend, gaussians: dict[str, Tensor], view: View, **options) -> Projected:
+    """Project a dict of Gaussians."""
+    names = ("means_world", "quats_wxyz", "log_scales", "logit_opacities")
+    parameters = [gaussians[name] for name in names]
+    camera = (view.camera_from_world, view.focal_px, view.principal_px)
+    return backend.project(*parameters, *camera, width=view.width, height=view.height, **options)
+
+
+def render(
+    backend: Backend,
+    gaussians: dict[str, Tensor],
+    view: View,
+    background: Tensor,
+    *,
+    degree: int = 3,
+    cutoffs: Cutoffs = Cutoffs(),
+    antialiased: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Gaussians to (image, alphas), every operator in turn."""
+    projected = project(backend, gaussians, view, alpha_min=cutoffs.alpha_min, antialiased=antialiased)
+    colors = backend.sh_colors(
+        gaussians["means_world"], gaussians["sh"], view.center_world, degree, projected.extents_px
+    )
+    bins = backend.bin_gaussians(projected, width=view.width, height=view.height, alpha_min=cutoffs.alpha_min)
+    return backend.rasterize(
+        projected.means_px,
+        projected.conics,
+        projected.opacities,
+        colors,
+        bins,
+        background,
+        alpha_min=cutoffs.alpha_min,
+        transmittance_min=cutoffs.transmittance_min,
+    )
+
+
+def gradients(function: Callable[..., Tensor | tuple[Tensor, ...]], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of a fixed random weighting of all outputs with respect to every input."""
+    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in inputs.items()}
+    outputs = function(leaves)
+    outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+    grads = torch.autograd.grad(weighted_sum(outputs), list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if grad is None else grad
+        for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
+    }
+
+
+def weighted_sum(outputs: tuple[Tensor, ...]) -> Tensor:
+    """A scalar that depends on every output, with weights that are the same in every call and precision."""
+    generator = torch.Generator().manual_seed(7)
+    weights = [torch.randn(output.shape, generator=generator, dtype=torch.float64) for output in outputs]
+    return sum((output * weight.to(output)).sum() for output, weight in zip(outputs, weights, strict=True))

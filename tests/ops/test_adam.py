@@ -1,0 +1,81 @@
+"""Adam: torch's own optimiser as the truth, and the rows and columns that stay as they are."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from .tolerances import assert_close
+
+RATES = torch.tensor([1e-2, 0.0, 1e-3, 5e-2, 1e-4], dtype=torch.float64)
+NAMES = ("param", "first_moment", "second_moment")
+
+
+def random_state(count: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Parameters and moments as in the middle of training."""
+    state = {name: torch.randn(count, len(RATES), dtype=torch.float64) for name in NAMES}
+    state["second_moment"] = state["second_moment"].square()
+    return {name: tensor.to(dtype) for name, tensor in state.items()}
+
+
+def step(backend, state: dict[str, Tensor], grad: Tensor, **options) -> int:
+    """One step on a state, in place."""
+    rates = RATES.to(grad.dtype)
+    return backend.adam_step(state["param"], grad, state["first_moment"], state["second_moment"], rates, **options)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, "float64 truth"), (torch.float32, "float32 twin")])
+def test_it_is_torchs_adam(backend, dtype, tolerance):
+    state = {name: torch.zeros(40, 5, dtype=dtype) for name in NAMES}
+    columns = [torch.zeros(40, 1, dtype=torch.float64, requires_grad=True) for _ in RATES]
+    groups = [{"params": [column], "lr": rate} for column, rate in zip(columns, RATES.tolist(), strict=True)]
+    optimizer = torch.optim.Adam(groups, eps=1e-15)
+    for count in range(1, 6):
+        grad = torch.randn(40, 5, dtype=torch.float64)
+        assert step(backend, state, grad.to(dtype), step=count) == 0
+        for index, column in enumerate(columns):
+            column.grad = grad[:, index : index + 1].clone()
+        optimizer.step()
+    assert_close(state["param"], torch.cat(columns, dim=1).detach(), tolerance)
+
+
+def test_unseen_rows_and_frozen_columns_keep_every_bit(backend):
+    state, grad = random_state(60, torch.float32), torch.randn(60, 5)
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    visible = torch.rand(60) < 0.5
+    assert step(backend, state, grad, step=7, visible=visible) == 0
+    for name in NAMES:
+        assert torch.equal(state[name][~visible], before[name][~visible])
+        assert torch.equal(state[name][:, 1], before[name][:, 1])
+        assert (state[name][visible][:, RATES != 0] != before[name][visible][:, RATES != 0]).all()
+
+
+def test_rows_with_a_broken_gradient_are_left_and_counted(backend):
+    state, grad = random_state(60, torch.float32), torch.randn(60, 5)
+    grad[3, 0], grad[10, 4], grad[11] = torch.nan, torch.inf, -torch.inf
+    grad[20, 2] = torch.nan
+    visible = torch.ones(60, dtype=torch.bool)
+    visible[20] = False
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    assert step(backend, state, grad, step=7, visible=visible) == 3
+    for name in NAMES:
+        assert state[name].isfinite().all()
+        assert torch.equal(state[name][[3, 10, 11, 20]], before[name][[3, 10, 11, 20]])
+        assert not torch.equal(state[name][12], before[name][12])
+
+
+def test_a_gradient_of_zero_moves_nothing_that_stands_still(backend):
+    state = {name: torch.zeros(4, 5) for name in NAMES}
+    assert step(backend, state, torch.zeros(4, 5), step=1) == 0
+    assert all((tensor == 0).all() for tensor in state.values())
+
+
+@pytest.mark.parametrize("count", [0, 1, 203])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, "float64 twin"), (torch.float32, "float32 twin")])
+def test_twins_agree(native, reference, dtype, tolerance, count):
+    exact, grad, visible = random_state(count), torch.randn(count, 5, dtype=torch.float64), torch.rand(count) < 0.7
+    state = {name: tensor.to(dtype).clone() for name, tensor in exact.items()}
+    for number in (10, 11, 12):
+        options = {"step": number, "visible": visible, "beta1": 0.8, "beta2": 0.99, "eps": 1e-8}
+        assert step(native, state, grad.to(dtype), **options) == step(reference, exact, grad, **options)
+    for name in NAMES:
+        assert_close(state[name], exact[name], tolerance)
