@@ -54,6 +54,7 @@ format: $(VENV)/stamp-ruff
 	$(BIN)/ruff check --fix .
 
 wheel: $(VENV)/stamp-torch
+	rm -rf build/lib*
 	$(PIP) wheel . --no-build-isolation --no-deps --wheel-dir dist
 
 clean:

@@ -11,9 +11,9 @@ import pytest
 
 # Bottom to top: a module imports from its own layer and the layers above it in this list, never from those below.
 LAYERS = (
-    ("errors", "cameras", "scene", "storage"),
+    ("errors", "cameras", "scene", "storage", "locks"),
     ("ops", "reference"),
-    ("splats", "fields", "capture", "metrics", "run"),
+    ("splats", "fields", "capture", "metrics", "checkpoints", "run"),
     ("render",),
     ("train", "surface", "priors", "evaluation"),
     ("texture",),
