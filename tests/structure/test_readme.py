@@ -1,0 +1,91 @@
+"""What the README says is there is there."""
+
+import ast
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import neural3d
+
+NEEDS_NO_LINE = {"README.md", "LICENSE", "runs", "out", "build", "dist", "node_modules"}
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    """The texts of the fenced blocks of one language."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for fence, block in blocks if fence == language]
+
+
+def _command_lines(text: str, program: str) -> list[list[str]]:
+    lines = [line for block in _blocks(text, "sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+
+
+def _help(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    from neural3d.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["neural3d", *command, "--help"])
+    try:
+        status = main()
+    except SystemExit as leave:
+        status = leave.code
+    output = capsys.readouterr()
+    assert not status, f"neural3d {' '.join(command)} --help: {output.err}"
+    return output.out
+
+
+def test_every_command_line_is_understood(readme, monkeypatch, capsys):
+    command_lines = _command_lines(readme, "neural3d")
+    assert len(command_lines) >= 7
+    for arguments in command_lines:
+        command = arguments[: 2 if arguments[0] == "train" else 1]
+        text = _help(command, monkeypatch, capsys)
+        for flag in (argument for argument in arguments if argument.startswith("--")):
+            assert flag in text, f"the README gives {flag} to neural3d {' '.join(command)}, which does not know it"
+
+
+def test_every_make_target_exists(readme, repository):
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = {arguments[0] for arguments in _command_lines(readme, "make")}
+    assert targets >= {"demo", "test"}
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)]
+
+
+def test_the_tree_is_the_repository(readme, repository):
+    (block,) = _blocks(readme, "")
+    folders: list[str] = []
+    listed = set()
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name = line.split()[0]
+        folders[depth:] = [name.rstrip("/")]
+        listed.add("/".join(folders))
+    assert not [path for path in listed if not (repository / path).exists()], "the tree names what is not there"
+
+    there = {path.name for path in repository.iterdir() if not path.name.startswith(".")}
+    there |= {f"neural3d/{path.name}" for path in (repository / "neural3d").iterdir() if _is_part(path)}
+    missing = {path for path in there if path not in listed | NEEDS_NO_LINE and not path.endswith(".egg-info")}
+    assert not missing, f"give these a line in the README's tree: {sorted(missing)}"
+
+
+def _is_part(path: Path) -> bool:
+    return path.suffix == ".py" if path.is_file() else path.name != "__pycache__"
+
+
+def test_the_example_uses_names_that_exist(readme):
+    (example,) = _blocks(readme, "python")
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(example))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "neural3d"
+    }
+    assert used
+    assert not used - set(neural3d.__all__)
