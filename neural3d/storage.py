@@ -39,7 +39,7 @@ def atomic_write(path: Path, writer: Callable[[Path], None], *, estimate_bytes: 
     """
     path = Path(path)
     temporary = _prepare(path, estimate_bytes)
-    with _translated_errors(path, temporary, estimate_bytes):
+    with storage_errors(path, temporary, estimate_bytes):
         writer(temporary)
         _sync(temporary)
         os.replace(temporary, path)
@@ -54,7 +54,7 @@ def atomic_write_folder(path: Path, writer: Callable[[Path], None], *, estimate_
     """
     path = Path(path)
     temporary = _prepare(path, estimate_bytes)
-    with _translated_errors(path, temporary, estimate_bytes):
+    with storage_errors(path, temporary, estimate_bytes):
         temporary.mkdir()
         writer(temporary)
         for file in temporary.iterdir():
@@ -76,6 +76,20 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write(path, write, estimate_bytes=len(data))
 
 
+@contextmanager
+def storage_errors(path: Path, temporary: Path | None = None, estimate_bytes: int | None = None) -> Iterator[None]:
+    """Turn the system's errors about `path` into StorageError; remove `temporary` however the block fails."""
+    try:
+        yield
+    except BaseException as error:
+        size_bytes = max(estimate_bytes or 0, _size(temporary))
+        _discard(temporary)
+        cause = _system_error(error, path.parent)
+        if cause is None:
+            raise
+        raise _storage_error(path, cause, size_bytes) from error
+
+
 def remove_folder(path: Path) -> None:
     """Delete a folder so that a kill on the way leaves no half-deleted folder under its name."""
     doomed = _temporary_path(path)
@@ -89,7 +103,7 @@ def make_folder(path: Path) -> Path:
     Raises: StorageError when it cannot be created.
     """
     path = Path(path)
-    with _translated_errors(path, None, None):
+    with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -131,7 +145,7 @@ def safe_join(root: Path, relative: str) -> Path:
 def _prepare(path: Path, estimate_bytes: int | None) -> Path:
     """Make the folder, tidy it, check its space, and name the temporary path."""
     folder = make_folder(path.parent)
-    with _translated_errors(path, None, estimate_bytes):
+    with storage_errors(path, None, estimate_bytes):
         clean_temporary(folder)
         needed = int(SPACE_MARGIN * (estimate_bytes or 0))
         if shutil.disk_usage(folder).free < needed:
@@ -141,20 +155,6 @@ def _prepare(path: Path, estimate_bytes: int | None) -> Path:
 
 def _temporary_path(path: Path) -> Path:
     return path.with_name(f".tmp-{_HOST}-{os.getpid()}-{next(_SERIAL)}-{path.name}")
-
-
-@contextmanager
-def _translated_errors(path: Path, temporary: Path | None, estimate_bytes: int | None) -> Iterator[None]:
-    """Turn the system's errors into StorageError; remove the temporary path however the block fails."""
-    try:
-        yield
-    except BaseException as error:
-        size_bytes = max(estimate_bytes or 0, _size(temporary))
-        _discard(temporary)
-        cause = _system_error(error, path.parent)
-        if cause is None:
-            raise
-        raise _storage_error(path, cause, size_bytes) from error
 
 
 def _system_error(error: BaseException, folder: Path) -> OSError | None:
