@@ -1,0 +1,126 @@
+"""A headless Chromium, driven through its DevTools protocol."""
+
+import base64
+import io
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from websockets.sync.client import ClientConnection, connect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-sync "
+    "--disable-component-update --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader "
+    "--ignore-gpu-blocklist --window-size=1280,800 --hide-scrollbars --remote-debugging-port=0"
+).split()
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: ClientConnection, session: str, numbers: Iterator[int]) -> None:
+        self._socket, self._session, self._numbers = socket, session, numbers
+        self.console: list[str] = []
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One DevTools command and its result."""
+        number = next(self._numbers)
+        self._socket.send(
+            json.dumps({"id": number, "method": method, "params": parameters, "sessionId": self._session})
+        )
+        while True:
+            answer = json.loads(self._socket.recv(timeout=60.0))
+            if answer.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                self.console.append(json.dumps(answer["params"]))
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def open(self, url: str) -> None:
+        self.call("Log.enable")
+        self.call("Runtime.enable")
+        self.call("Page.enable")
+        self.call("Page.navigate", url=url)
+
+    def wait_for(self, expression: str, seconds: float = 60.0) -> Any:
+        """Until an expression is true; its value."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < end, f"never true: {expression}; the page says {self.text()!r}, {self.console}"
+            time.sleep(0.1)
+        return value
+
+    def text(self) -> str:
+        return self.evaluate("document.body ? document.body.innerText : ''")
+
+    def click(self, label: str) -> None:
+        """Click the middle of the button or field that bears this text, as a mouse does."""
+        find = f"[...document.querySelectorAll('button, label, input')].find(e => e.innerText.trim() === {label!r})"
+        self.wait_for(f"!!{find}")
+        box = self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())")
+        self.click_at(*box)
+
+    def click_at(self, x: float, y: float) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def screenshot(self) -> np.ndarray:
+        """What is on the screen, H W 3 of uint8."""
+        png = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A fresh tab in a fresh browser."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
+    profile = tempfile.mkdtemp(prefix="neural3d-chromium-")
+    with open(Path(profile) / "stderr.txt", "w") as errors:
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        with connect(_devtools_address(profile), max_size=None, compression=None) as socket:
+            numbers = itertools.count(1)
+            yield Page(socket, _new_tab(socket, numbers), numbers)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+def _devtools_address(profile: str) -> str:
+    """Chromium writes the port it took, and the path of its socket, into its profile."""
+    file, end = Path(profile) / "DevToolsActivePort", time.monotonic() + 60.0
+    while not (file.is_file() and len(lines := file.read_text().splitlines()) == 2):
+        assert time.monotonic() < end, (Path(profile) / "stderr.txt").read_text()
+        time.sleep(0.05)
+    return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+
+
+def _new_tab(socket: ClientConnection, numbers: Iterator[int]) -> str:
+    target = _call(socket, next(numbers), "Target.createTarget", url="about:blank")["targetId"]
+    return _call(socket, next(numbers), "Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+
+def _call(socket: ClientConnection, number: int, method: str, **parameters: Any) -> dict[str, Any]:
+    socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+    while (answer := json.loads(socket.recv(timeout=60.0))).get("id") != number:
+        pass
+    return answer["result"]

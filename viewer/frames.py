@@ -1,0 +1,160 @@
+"""Exact pictures: the engine draws for the visitors who asked for it, each from where he stands.
+
+The browser draws splats in one colour each. Here `render_fn` draws the real thing, harmonics included, on a thread of
+its own: coarse while a visitor moves, as fine as the engine manages in `COARSE_SECONDS`, and fully once he rests.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from neural3d.render.rendering import RenderFn
+from neural3d.viewer.space import View, cameras_from_view
+
+COARSE_SECONDS = 0.08
+REST_SECONDS = 0.3
+MAX_PIXELS = 1_500_000
+MIN_COARSE_HEIGHT = 64
+
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+@dataclass
+class _Visitor:
+    """One client's latest view: there is no queue, so at most one picture is ever owed to it."""
+
+    view: View
+    moved_at: float
+    coarse_due: bool = True
+    fine_due: bool = True
+    served_at: float = -math.inf
+
+
+@dataclass(frozen=True)
+class _Job:
+    client_id: int
+    view: View
+    height: int
+
+
+class FrameServer:
+    """Draws for many visitors in turn. A render error goes to the visitor concerned, and nowhere else."""
+
+    def __init__(
+        self,
+        deliver: Callable[[int, Picture], None],
+        fail: Callable[[int, Exception], None],
+        share: float = 1.0,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            deliver: Called with a client and its picture.
+            fail: Called with a client and what went wrong while drawing or delivering.
+            share: The part of its time that the thread may draw, in (0, 1]; the rest belongs to training.
+        """
+        self.share = share
+        self._deliver, self._fail = deliver, fail
+        self._render_fn: RenderFn | None = None
+        self._visitors: dict[int, _Visitor] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._seconds_per_pixel = 2e-7
+        self._thread = threading.Thread(target=self._run, name="neural3d-frames", daemon=True)
+        self._thread.start()
+
+    def set_render_fn(self, render_fn: RenderFn) -> None:
+        """Draw another model from now on, for those who rest too."""
+        with self._changed:
+            self._render_fn = render_fn
+            for visitor in self._visitors.values():
+                visitor.fine_due = True
+            self._changed.notify()
+
+    def look(self, client_id: int, view: View) -> None:
+        """A visitor stands here now; what he asked for before is forgotten."""
+        with self._changed:
+            served_at = self._visitors[client_id].served_at if client_id in self._visitors else -math.inf
+            self._visitors[client_id] = _Visitor(view, time.monotonic(), served_at=served_at)
+            self._changed.notify()
+
+    def leave(self, client_id: int) -> None:
+        """A visitor wants no more pictures."""
+        with self._changed:
+            self._visitors.pop(client_id, None)
+
+    def close(self) -> None:
+        """End the thread; a picture being drawn is waited for, five seconds at most."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            job, render_fn = taken
+            started = time.monotonic()
+            try:
+                self._deliver(job.client_id, _draw(render_fn, job))
+            except Exception as error:  # whatever the engine or the connection raises concerns this visitor only
+                self._fail(job.client_id, error)
+            seconds = time.monotonic() - started
+            self._learn(seconds, job)
+            self._rest(seconds * (1.0 / self.share - 1.0))
+
+    def _take(self) -> tuple[_Job, RenderFn] | None:
+        """The next picture to draw, waiting until one is due; None when closed."""
+        with self._changed:
+            while not self._closed:
+                job = self._next_job(time.monotonic()) if self._render_fn is not None else None
+                if job is not None and self._render_fn is not None:
+                    return job, self._render_fn
+                self._changed.wait(timeout=REST_SECONDS if self._is_anything_due() else None)
+        return None
+
+    def _is_anything_due(self) -> bool:
+        return self._render_fn is not None and any(visitor.fine_due for visitor in self._visitors.values())
+
+    def _next_job(self, now: float) -> _Job | None:
+        """Those who move first, then those who rest; among equals the one who has waited longest."""
+        visitors = self._visitors
+        coarse = [key for key in visitors if visitors[key].coarse_due]
+        fine = [key for key in visitors if visitors[key].fine_due and now - visitors[key].moved_at >= REST_SECONDS]
+        if not coarse and not fine:
+            return None
+        is_coarse, client_id = bool(coarse), min(coarse or fine, key=lambda key: visitors[key].served_at)
+        visitor = visitors[client_id]
+        full = fine_height(visitor.view)
+        height = min(full, coarse_height(visitor.view, self._seconds_per_pixel)) if is_coarse else full
+        visitor.coarse_due, visitor.fine_due, visitor.served_at = False, height < full, now
+        return _Job(client_id, visitor.view, height)
+
+    def _learn(self, seconds: float, job: _Job) -> None:
+        pixels = job.height * max(1.0, job.height * job.view.width / job.view.height)
+        self._seconds_per_pixel += 0.3 * (seconds / pixels - self._seconds_per_pixel)
+
+    def _rest(self, seconds: float) -> None:
+        with self._changed:
+            if seconds > 0.0 and not self._closed:
+                self._changed.wait_for(lambda: self._closed, timeout=seconds)
+
+
+def fine_height(view: View) -> int:
+    """The height of the full picture: the visitor's own, unless that has more than `MAX_PIXELS`."""
+    return max(1, min(view.height, int(math.sqrt(MAX_PIXELS * view.height / view.width))))
+
+
+def coarse_height(view: View, seconds_per_pixel: float) -> int:
+    """The height that the engine is expected to draw in `COARSE_SECONDS`."""
+    pixels = COARSE_SECONDS / seconds_per_pixel
+    return max(MIN_COARSE_HEIGHT, int(math.sqrt(pixels * view.height / view.width)))
+
+
+def _draw(render_fn: RenderFn, job: _Job) -> Picture:
+    colors = render_fn(cameras_from_view(job.view, job.height)).colors[0]
+    return (colors.detach().clamp(0.0, 1.0) * 255.0 + 0.5).byte().cpu().numpy()

@@ -1,0 +1,105 @@
+"""Look at a finished model: what `neural3d view` does."""
+
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.errors import InputError
+from neural3d.render.rendering import RenderFn
+from neural3d.scene import Scene
+from neural3d.splats.gaussians import Gaussians
+from neural3d.viewer.app import Viewer
+from neural3d.viewer.gate import LOOPBACK_HOSTS
+from neural3d.viewer.space import view_without_scene
+from neural3d.viewer.stage import set_up_direction, show_initial_view
+
+COLMAP_UP = (0.0, -1.0, 0.0)
+"""A splat file does not say what is up; most come from COLMAP, whose worlds usually have +y down."""
+
+
+def splat_render_fn(background: Float[Tensor, "3"] | None = None) -> Callable[[Gaussians], RenderFn]:
+    """For `Viewer(render_fn_from=...)`: exact pictures by the engine, on black or the given display sRGB colour."""
+    # Only here, so that a file can be looked at where the native library is not built.
+    from neural3d.render.splats import render_splats
+
+    @torch.no_grad()
+    def render(gaussians: Gaussians, cameras):
+        return render_splats(gaussians, cameras, background=background)
+
+    return lambda gaussians: partial(render, gaussians)
+
+
+def view_gaussians(
+    gaussians: Gaussians,
+    scene: Scene | None = None,
+    *,
+    up_world: tuple[float, float, float] = COLMAP_UP,
+    title: str = "neural3d",
+    host: str = "127.0.0.1",
+    port: int = 7007,
+    allow_hosts: tuple[str, ...] = (),
+    render_fn_from: Callable[[Gaussians], RenderFn] | None = None,
+) -> Viewer:
+    """A viewer that shows this model; close it when done.
+
+    The model is in the frame of `scene`, whose photos, up direction and first camera are shown. Without a scene,
+    visitors start facing the bulk of the splats, with `up_world` up. All else is as for `Viewer`.
+
+    Raises:
+        InputError: the model is empty, or the address cannot be listened on.
+    """
+    if not len(gaussians):
+        raise InputError(
+            "viewer: the model holds no Gaussians, so there is nothing to look at; train or export it again"
+        )
+    viewer = Viewer(
+        scene,
+        title=title,
+        is_training=False,
+        host=host,
+        port=port,
+        allow_hosts=allow_hosts,
+        render_fn_from=render_fn_from,
+    )
+    if scene is None:
+        _face(viewer, gaussians, np.asarray(up_world, dtype=np.float64))
+    viewer.show(gaussians)
+    return viewer
+
+
+def _face(viewer: Viewer, gaussians: Gaussians, up: Float[np.ndarray, "3"]) -> None:
+    centers = gaussians.means_world[gaussians.logit_opacities > 0.0].double().cpu().numpy()
+    centers = centers if len(centers) else gaussians.means_world.double().cpu().numpy()
+    view = view_without_scene(centers[np.isfinite(centers).all(axis=1)], up / np.linalg.norm(up))
+    set_up_direction(viewer.server, up)
+    show_initial_view(viewer.server, view, float(np.linalg.norm(view.position - view.look_at)))
+
+
+def announce(viewer: Viewer, *, open_browser: bool = False) -> None:
+    """Print the address, with a warning when it reaches beyond this machine, and open it in a browser if asked."""
+    print(f"viewer: {viewer.url}", flush=True)
+    host = viewer.server.get_host()
+    if host not in LOOPBACK_HOSTS:
+        print(
+            f"viewer: warning: listening on {host}, beyond this machine; whoever has the address with its token can "
+            "look and stop the training, and what is sent can be read on the way. ssh -L is safer.",
+            file=sys.stderr,
+        )
+    if open_browser:
+        webbrowser.open(viewer.url)
+
+
+def serve_forever(viewer: Viewer, *, open_browser: bool = False) -> None:
+    """Print the address and stay until Ctrl-C, which closes the viewer and is passed on."""
+    announce(viewer, open_browser=open_browser)
+    try:
+        threading.Event().wait()
+    finally:
+        viewer.close()

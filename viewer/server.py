@@ -1,0 +1,303 @@
+"""viser's server behind our gate: one listening socket, and nothing reaches viser that the gate has not let in.
+
+viser offers no place for a check, and a guarded proxy before an unguarded viser would leave a second port open that any
+web page can reach. So viser's own start-up code runs unchanged, with one name in it bound to ours: the `serve` that
+opens the socket. The copy is private to the viewer; other users of viser in the process see nothing of it.
+
+Limits: tied to how viser 1.1 starts; a viser that starts otherwise fails in `start_server` and never listens
+unguarded.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import logging
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import rich
+import viser
+import websockets
+from viser import infra
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError
+from websockets.http11 import Request, Response
+
+from neural3d.errors import InputError
+from neural3d.viewer.gate import LOOPBACK_HOSTS, Admitted, Gate, Refused, list_files, new_token
+from neural3d.viewer.inbox import MAX_MESSAGE_BYTES, Allowance, Hostile, is_usable, read_message
+
+CLIENT_FILES = Path(viser.__file__).parent / "client" / "build"
+MAX_CLIENTS = 32
+MAX_CONNECTIONS = 128
+STALL_SECONDS = 20.0
+PORTS_TO_TRY = 100
+
+_SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # The page is one file with inline scripts, workers and WebAssembly; what it may not do is talk to anyone else.
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob: ws://{host} "
+        "wss://{host}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+}
+
+log = logging.getLogger("neural3d.viewer")
+
+
+@dataclass
+class Door:
+    """The gate, and who came through it."""
+
+    gate: Gate
+    max_clients: int = MAX_CLIENTS
+    stall_seconds: float = STALL_SECONDS
+    """A client that takes not one byte for so long while something waits for it is dropped."""
+    clients: set[ServerConnection] = field(default_factory=set)
+    """Live WebSocket connections."""
+    connections: int = 0
+    """Live TCP connections, those that have not said anything yet included."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What was turned away, by reason, since the start."""
+
+    def turn_away(self, reason: str) -> None:
+        """Count what was refused, and log it: the first of a kind, then each time the count has doubled."""
+        self.counts[reason] += 1
+        if self.counts[reason].bit_count() == 1:
+            log.info("viewer: refused %d times: %s", self.counts[reason], reason)
+
+    def check(self, connection: "GuardedConnection", request: Request) -> Admitted:
+        """Let a request in or raise `Refused`; an admitted WebSocket takes one of the places."""
+        try:
+            admitted = self.gate.admit(request.path, request.headers)
+            if (admitted.is_websocket or admitted.is_page) and len(self.clients) >= self.max_clients:
+                message = f"This viewer is full: {self.max_clients} windows are looking at it. Close one and reload."
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message)
+        except Refused as refused:
+            self.turn_away(f"{refused.status.value} {refused}")
+            raise
+        if admitted.is_websocket:
+            self.clients.add(connection)
+        return admitted
+
+
+class GuardedConnection(ServerConnection):
+    """A connection that reads only sensible messages, at a bounded rate, and gives up on clients that take nothing."""
+
+    door: Door
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._allowance = Allowance()
+        self.door.connections += 1
+        if self.door.connections > MAX_CONNECTIONS:
+            self.door.turn_away("too many connections")
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.door.connections -= 1
+        self.door.clients.discard(self)
+        super().connection_lost(exc)
+
+    async def recv(self, decode: bool | None = None) -> bytes:
+        """The next message that viser may see; waits while the client exceeds its rate, which TCP passes on to it."""
+        while True:
+            raw = await super().recv(decode)
+            await asyncio.sleep(self._allowance.wait_seconds(time.monotonic()))
+            try:
+                if is_usable(read_message(raw)):
+                    return raw
+            except Hostile as hostile:
+                self.door.turn_away(str(hostile))
+                await self.close(1008, str(hostile)[:100])
+                raise ConnectionClosedError(None, None) from hostile
+            self.door.turn_away("camera that makes no sense")
+
+    async def send(self, message: Any, text: bool | None = None) -> None:
+        """Send, and drop the client when for `stall_seconds` not one byte has left towards it."""
+        sending = asyncio.ensure_future(super().send(message, text))
+        try:
+            while not sending.done():
+                waiting = self.transport.get_write_buffer_size()
+                await asyncio.wait([sending], timeout=self.door.stall_seconds)
+                if not sending.done() and self.transport.get_write_buffer_size() >= waiting > 0:
+                    self.door.turn_away("client that takes nothing")
+                    self.transport.abort()
+            sending.result()
+        finally:
+            sending.cancel()
+
+
+def _guarded(door: Door, next_step: Callable[..., Response | None]) -> Callable[..., Response | None]:
+    """The request handler: the gate first, then viser's own."""
+
+    def process_request(connection: GuardedConnection, request: Request) -> Response | None:
+        try:
+            admitted = door.check(connection, request)
+        except Refused as refused:
+            return _respond(refused.status, f"{refused}\n")
+        response = next_step(connection, request)
+        if response is not None:
+            _add_headers(response.headers, request.headers["Host"])
+            if admitted.is_first:
+                response.headers["Set-Cookie"] = door.gate.cookie
+        return response
+
+    return process_request
+
+
+def _respond(status: HTTPStatus, text: str) -> Response:
+    body = text.encode()
+    headers = Headers({"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))})
+    headers["Connection"] = "close"
+    _add_headers(headers, "")
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _add_headers(headers: Headers, host: str) -> None:
+    for name, value in _SECURITY_HEADERS.items():
+        headers[name] = value.format(host=host)
+
+
+class _GuardedWebsockServer(infra.WebsockServer):
+    """viser's WebSocket server, listening on a socket of ours behind the door."""
+
+    def __init__(self, door: Door, listening: socket.socket, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.door, self._listening = door, listening
+
+    def _background_worker(self, ready_sem: threading.Semaphore) -> None:
+        start = _rebound(infra.WebsockServer._background_worker, websockets=self._websockets())
+        try:
+            start(self, ready_sem)
+        finally:
+            ready_sem.release()  # a failed start must not leave the constructor waiting
+
+    def _websockets(self) -> SimpleNamespace:
+        """What viser's start-up may see of `websockets`: our way to listen, and no other."""
+        listen = SimpleNamespace(server=SimpleNamespace(serve=self._serve, ServerConnection=ServerConnection))
+        rest = {name: getattr(websockets, name) for name in ("exceptions", "datastructures")}
+        return SimpleNamespace(asyncio=listen, **rest)
+
+    def _serve(self, handler: Any, _host: str, _port: int, *, process_request: Any, **settings: Any) -> serve:
+        asyncio.get_running_loop().set_exception_handler(_note_failed_handler)
+        settings |= {
+            "max_size": MAX_MESSAGE_BYTES,
+            "create_connection": type("Connection", (GuardedConnection,), {"door": self.door}),
+            "logger": logging.getLogger("neural3d.viewer.connections"),
+        }
+        return serve(handler, sock=self._listening, process_request=_guarded(self.door, process_request), **settings)
+
+
+def _note_failed_handler(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A message that one of viser's handlers choked on concerns nobody but its sender."""
+    log.info("viewer: %s: %r", context.get("message"), context.get("exception"))
+
+
+def _rebound(function: FunctionType, **names: object) -> FunctionType:
+    """The same code, seeing other objects under these global names."""
+    code, scope = function.__code__, {**function.__globals__, **names}
+    copy = FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+class GuardedServer(viser.ViserServer):
+    """A `viser.ViserServer` behind a gate."""
+
+    def __init__(self, door: Door, listening: socket.socket, label: str) -> None:
+        def build(**settings: Any) -> infra.WebsockServer:
+            return _GuardedWebsockServer(door, listening, **settings)
+
+        host, port = listening.getsockname()[:2]
+        start = _rebound(viser.ViserServer.__init__, infra=SimpleNamespace(**{**vars(infra), "WebsockServer": build}))
+        self.door = door
+        with _quiet():
+            start(self, host=host, port=port, label=label, verbose=False)
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Refuse: sharing would lead strangers through a relay past the gate."""
+        raise RuntimeError("the viewer is not shared through relays; reach it through ssh -L instead")
+
+    def stop(self) -> None:
+        """Stop listening and drop every client."""
+        with _quiet():
+            super().stop()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what viser prints: its address, which misses the token, and its end."""
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def start_server(
+    host: str = "127.0.0.1",
+    port: int = 7007,
+    *,
+    label: str = "neural3d",
+    allow_hosts: tuple[str, ...] = (),
+    max_clients: int = MAX_CLIENTS,
+    stall_seconds: float = STALL_SECONDS,
+) -> GuardedServer:
+    """Listen on the first free port from `port` on (0: any), and answer only to those who know the new token.
+
+    Raises:
+        InputError: the address is not one of this machine's, or none of the next 100 ports is free.
+    """
+    listening = _listen(host, port)
+    is_loopback = host in LOOPBACK_HOSTS
+    hosts = LOOPBACK_HOSTS | {host.lower(), *map(str.lower, allow_hosts)}
+    hosts = hosts if is_loopback else hosts | {socket.gethostname().lower()}
+    gate = Gate(new_token(), listening.getsockname()[1], list_files(CLIENT_FILES), hosts, any_address=not is_loopback)
+    server = GuardedServer(Door(gate, max_clients, stall_seconds), listening, label)
+    _verify_guard(server)
+    return server
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    tried = [port + offset for offset in range(PORTS_TO_TRY) if port + offset < 2**16] if port else [0]
+    for candidate in tried:
+        try:
+            return socket.create_server((host, candidate), family=family)
+        except OSError as error:
+            failure = error
+    where = f"{host}, ports {tried[0]} to {tried[-1]}"
+    raise InputError(f"viewer: cannot listen on {where}: {failure}; choose --host and --port")
+
+
+def _verify_guard(server: GuardedServer) -> None:
+    """Ask for the page without the token, as a stranger would; a viewer that answers must not go on."""
+    host = server.get_host()
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    stranger = http.client.HTTPConnection(reachable, server.get_port(), timeout=10)
+    try:
+        stranger.request("GET", "/")
+        status = stranger.getresponse().status
+    finally:
+        stranger.close()
+    server.door.counts.clear()
+    if status not in (HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST):
+        server.stop()
+        raise RuntimeError(
+            f"viewer: the gate let a stranger in (HTTP {status}); viser {viser.__version__} is not known"
+        )
