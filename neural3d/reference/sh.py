@@ -15,7 +15,7 @@ def sh_colors(
     """max(0, 0.5 + sum_k sh[k] Y_k(d)), where d is the unit direction from the camera to the Gaussian.
 
     Only the first (degree + 1)^2 coefficients count. A Gaussian that `extents_px` says is culled (not > 0) is black,
-    and so is one whose colour is not finite, each with zero gradient. A Gaussian within 1e-12 of the camera centre is
+    and so is one whose colour is not finite, each with zero gradient. A Gaussian within 1e-15 of the camera centre is
     seen from direction 0. Where the colour is clamped its gradient is zero.
 
     Source: Kerbl et al. 2023, section 4; the basis of the INRIA code (Condon-Shortley signs).
@@ -26,7 +26,7 @@ def sh_colors(
     def evaluate(rows: Tensor) -> Tensor:
         offsets = means_world[rows] - camera_center_world
         distances = offsets.norm(dim=-1, keepdim=True)
-        directions = torch.where(distances > 1e-12, offsets / distances.clamp(min=1e-12), 0)
+        directions = torch.where(distances > 1e-15, offsets / distances.clamp(min=1e-15), 0)
         return 0.5 + (sh_basis(directions, degree)[:, :, None] * sh[rows, :num_used]).sum(dim=1)
 
     with torch.no_grad():

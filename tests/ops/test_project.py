@@ -38,9 +38,9 @@ def outputs(backend: Backend, gaussians: dict[str, Tensor], view: View, **option
     return seen.means_px, seen.conics, seen.opacities, seen.depths
 
 
-def is_culled(backend: Backend, gaussians: dict[str, Tensor], view: View = AHEAD, **options) -> bool:
+def is_culled(backend: Backend, gaussians: dict[str, Tensor], view: View = AHEAD) -> bool:
     """Every field of the only row is 0."""
-    fields = astuple(project(backend, gaussians, view, **options))
+    fields = astuple(project(backend, gaussians, view))
     zero = [bool((field == 0).all()) for field in fields]
     assert all(zero) or fields[4].gt(0).all(), "a row is either all zero or visible"
     return all(zero)
@@ -92,6 +92,25 @@ def test_the_turn_is_right_handed(backend):
     assert abs(abs(least @ long_axis) - 1) < 1e-12
 
 
+def test_shape_is_that_of_a_tiny_cloud_of_points(backend):
+    """The image covariance is J Sigma J^T with J of the whole map from world to pixels, by autograd."""
+    gaussian, view = make_gaussians(1), make_view()
+    matrix = torch.cat([view.focal_px, view.principal_px])
+
+    def pixel(point_world: Tensor) -> Tensor:
+        x, y, z = view.camera_from_world[:3, :3] @ point_world + view.camera_from_world[:3, 3]
+        return matrix[:2] * torch.stack([x / z, y / z]) + matrix[2:]
+
+    mean, quat = gaussian["means_world"][0], gaussian["quats_wxyz"][0]
+    w, axis = quat[0] / quat.norm(), quat[1:] / quat.norm()
+    rotation = axis_angle(axis, 2 * torch.atan2(axis.norm(), w).item())
+    axes_px = torch.autograd.functional.jacobian(pixel, mean) @ rotation @ gaussian["log_scales"][0].exp().diag()
+    conic = (axes_px @ axes_px.T + 0.3 * torch.eye(2, dtype=torch.float64)).inverse()
+    seen = project(backend, gaussian, view)
+    assert_close(seen.means_px[0], pixel(mean), "float64 truth")
+    assert_close(seen.conics[0], conic[[0, 0, 1], [0, 1, 1]], "float64 truth")
+
+
 def test_length_and_sign_of_the_quaternion_do_not_matter(backend):
     gaussians, view = make_gaussians(50), make_view()
     for factor in (-1.0, 1e-6, 1e6):
@@ -115,9 +134,11 @@ def test_length_and_sign_of_the_quaternion_do_not_matter(backend):
         pytest.param(one_gaussian(mean=(0, 0, math.inf)), id="infinitely far"),
     ],
 )
-def test_culled_rows_are_zero_with_zero_gradient(backend, gaussian):
-    assert is_culled(backend, gaussian)
-    grads = gradients(lambda g: outputs(backend, g, AHEAD), gaussian)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_culled_rows_are_zero_with_zero_gradient(backend, gaussian, dtype):
+    gaussian, view = as_dtype(gaussian, dtype), AHEAD.to(dtype)
+    assert is_culled(backend, gaussian, view)
+    grads = gradients(lambda g: outputs(backend, g, view), gaussian)
     assert all((grad == 0).all() for grad in grads.values())
 
 
@@ -175,11 +196,12 @@ def quaternion_product(left: Tensor, right: Tensor) -> Tensor:
     return right @ matrix.T
 
 
-def test_infinite_parameters_may_mean_something(backend):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_infinite_parameters_may_mean_something(backend, dtype):
     """A flat Gaussian (log scale -inf), wholly opaque (logit inf)."""
-    flat = one_gaussian(scales=(0.1, 0.1, 0.0), opacity=1.0)
-    assert project(backend, flat, AHEAD).opacities.tolist() == [1.0]
-    grads = gradients(lambda g: outputs(backend, g, AHEAD), flat)
+    flat, view = as_dtype(one_gaussian(scales=(0.1, 0.1, 0.0), opacity=1.0), dtype), AHEAD.to(dtype)
+    assert project(backend, flat, view).opacities.tolist() == [1.0]
+    grads = gradients(lambda g: outputs(backend, g, view), flat)
     assert all(grad.isfinite().all() for grad in grads.values())
 
 

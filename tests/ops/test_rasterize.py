@@ -16,7 +16,7 @@ from .tolerances import GRADCHECK, assert_close, assert_close_but_for_flips
 ELLIPSES = ("means_px", "conics", "opacities", "colors")
 
 
-def flat_ellipses(opacities: list[float], colors: list[list[float]], conic=(0.0, 0.0, 0.0)) -> dict[str, Tensor]:
+def flat_ellipses(opacities: list[float], colors: list[list[float]], conic=(1e-16, 0.0, 1e-16)) -> dict[str, Tensor]:
     """Gaussians in the middle of a pixel, so wide that alpha is the opacity everywhere (or as the conic says)."""
     count = len(opacities)
     return {
