@@ -1,0 +1,35 @@
+"""Which format a folder is in."""
+
+from pathlib import Path
+
+from neural3d.capture.colmap import find_model, list_colmap
+from neural3d.capture.listing import Listing
+from neural3d.capture.paths import list_images
+from neural3d.capture.transforms import find_transforms, list_transforms
+from neural3d.errors import InputError
+
+
+def list_capture(path: Path) -> Listing:
+    """Read which photos a capture names, with which poses; `path` is its folder or its JSON file.
+
+    A transforms file is preferred to a COLMAP model, because where both are the model is what it was made from.
+
+    Raises: InputError when there is no capture, it is damaged, or no frame is left.
+    """
+    if path.is_file() and path.suffix.lower() == ".json":
+        return list_transforms(path.parent, (path,))
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"{path}: {found}, expected the folder of a capture")
+    try:
+        if files := find_transforms(path):
+            return list_transforms(path, files)
+        if model := find_model(path):
+            return list_colmap(path, model)
+        num_images = len(list_images(path))
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
+    raise InputError(
+        f"{path}: has no poses ({num_images} photos, no transforms.json, no COLMAP model in sparse/); "
+        "estimate the poses first, for example with COLMAP"
+    )
