@@ -1,0 +1,175 @@
+// Which Gaussians meet which tile, front to back.
+//
+// The visible Gaussians are sorted by depth once (N keys, not I); dealing them out in that order leaves every tile's list
+// sorted. Tiles are found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian does not
+// pay for its bounding box.
+//
+// Source: the row extents follow Hanson et al. 2024, Speedy-Splat (SnugBox and AccuTile).
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "driver.h"
+
+namespace n3d {
+namespace {
+
+struct Grid {
+  int tiles_x, tiles_y;
+};
+
+struct Item {
+  uint64_t key;  // the depth's bits: positive floats and doubles sort like integers
+  int32_t gaussian;
+};
+
+int clamp_int(double x, int low, int high) { return x <= low ? low : x >= high ? high : int(x); }
+
+// Calls f(tile_y, first tile_x, last tile_x + 1) for each row of tiles that the ellipse meets.
+template <class S, class F>
+void tile_rows(const S* mean, const S* conic, const S* extent, Grid grid, const F& f) {
+  const double x = mean[0], y = mean[1], ex = extent[0], ey = extent[1];
+  const int y0 = clamp_int(std::floor((y - ey) / kTile), 0, grid.tiles_y);
+  const int y1 = clamp_int(std::floor((y + ey) / kTile) + 1, 0, grid.tiles_y);
+  const int x0 = clamp_int(std::floor((x - ex) / kTile), 0, grid.tiles_x);
+  const int x1 = clamp_int(std::floor((x + ex) / kTile) + 1, 0, grid.tiles_x);
+  if (x0 >= x1) return;
+  const double a = conic[0], b = conic[1], c = conic[2];
+  if (x1 - x0 == 1 || y1 - y0 == 1 || ex >= 1e9) {
+    for (int ty = y0; ty < y1; ++ty) f(ty, x0, x1);
+    return;
+  }
+  // The ellipse is a dx^2 + 2 b dx dy + c dy^2 <= reach; its rightmost point lies at dy = -b ex / c, its leftmost opposite.
+  const double reach = ex * ex * (a * c - b * b) / c, turn = -b * ex / c;
+  for (int ty = y0; ty < y1; ++ty) {
+    const double low = std::max(double(ty * kTile) - y, -ey), high = std::min(double((ty + 1) * kTile) - y, ey);
+    const auto edge = [&](double dy, double side) {
+      return (-b * dy + side * std::sqrt(std::max(b * b * dy * dy - a * (c * dy * dy - reach), 0.0))) / a;
+    };
+    const double right = turn >= low && turn <= high ? ex : edge(turn < low ? low : high, 1);
+    const double left = -turn >= low && -turn <= high ? -ex : edge(-turn < low ? low : high, -1);
+    const double slack = 1e-4 * (1 + ex);  // rounding must not lose a tile; the blend loops test each pixel anyway
+    const int first = clamp_int(std::floor((x + left - slack) / kTile), x0, x1);
+    const int last = clamp_int(std::floor((x + right + slack) / kTile) + 1, x0, x1);
+    if (first < last) f(ty, first, last);
+  }
+}
+
+// Stable sort by 64-bit key, eleven bits at a time; passes in which all keys agree are skipped.
+void sort_items(std::vector<Item>& items, std::vector<Item>& spare) {
+  constexpr int bits = 11, radix = 1 << bits;
+  spare.resize(items.size());
+  uint64_t all_or = 0, all_and = ~uint64_t(0);
+  for (const Item& item : items) all_or |= item.key, all_and &= item.key;
+  for (int shift = 0; shift < 64; shift += bits) {
+    if ((((all_or ^ all_and) >> shift) & (radix - 1)) == 0) continue;
+    int32_t count[radix] = {};
+    for (const Item& item : items) ++count[(item.key >> shift) & (radix - 1)];
+    int32_t start = 0;
+    for (int32_t& c : count) {
+      const int32_t n = c;
+      c = start;
+      start += n;
+    }
+    for (const Item& item : items) spare[count[(item.key >> shift) & (radix - 1)]++] = item;
+    items.swap(spare);
+  }
+}
+
+template <class S>
+void nearest_first(const S* depths, const S* extents, int64_t n, std::vector<Item>& items, std::vector<Item>& spare) {
+  items.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    if (!(extents[2 * i] > S(0))) continue;
+    Item item{0, int32_t(i)};
+    std::memcpy(&item.key, depths + i, sizeof(S));
+    items.push_back(item);
+  }
+  sort_items(items, spare);
+}
+
+}  // namespace
+
+// Work space that lives on, so that a training step asks the system for no memory.
+struct BinSpace {
+  std::vector<Item> items, spare;
+  std::vector<int32_t> counts;  // [part, tile]: where each part of the sorted list writes next
+};
+
+static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents,
+                                                                int64_t width, int64_t height) {
+  return N3D_FOR_SCALAR(means_px, S, [&] {
+    static thread_local BinSpace space;
+    const int64_t n = means_px.size(0);
+    const Grid grid{int((width + kTile - 1) / kTile), int((height + kTile - 1) / kTile)};
+    const int64_t tiles = int64_t(grid.tiles_x) * grid.tiles_y;
+    const S *mean = pointer<S>(means_px), *conic = pointer<S>(conics), *extent = pointer<S>(extents);
+    std::vector<Item>& items = space.items;
+    nearest_first(pointer<S>(depths), extent, n, items, space.spare);
+
+    // Each thread deals out one part of the sorted list; parts are joined in order, so their number changes nothing.
+    const int64_t total_items = int64_t(items.size());
+    const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(torch::stable::get_num_threads(), total_items / 256));
+    const int64_t per_part = (total_items + parts - 1) / parts;
+    std::vector<int32_t>& counts = space.counts;
+    counts.assign(size_t(parts * tiles), 0);
+    Tensor slot_offsets = fresh({n + 1}, ScalarType::Int), tile_offsets = fresh({tiles + 1}, ScalarType::Int);
+    int32_t* slots = pointer<int32_t>(slot_offsets);
+    std::memset(slots, 0, size_t(n + 1) * sizeof(int32_t));
+    std::atomic<int64_t> total{0};
+    share(parts, 1, [&](int64_t part, int64_t) {
+      int32_t* count = counts.data() + part * tiles;
+      int64_t part_total = 0;
+      const int64_t end = std::min(total_items, (part + 1) * per_part);
+      for (int64_t i = part * per_part; i < end; ++i) {
+        const int64_t g = items[size_t(i)].gaussian;
+        int32_t met = 0;
+        tile_rows(mean + 2 * g, conic + 3 * g, extent + 2 * g, grid, [&](int ty, int first, int last) {
+          met += last - first;
+          for (int tx = first; tx < last; ++tx) ++count[int64_t(ty) * grid.tiles_x + tx];
+        });
+        slots[g + 1] = met;
+        part_total += met;
+      }
+      total += part_total;
+    });
+    STD_TORCH_CHECK(total <= INT32_MAX, "neural3d: ", int64_t(total), " (tile, Gaussian) pairs in one image; at most 2147483647. ",
+                    "Render a smaller image or fewer Gaussians.");
+    for (int64_t i = 0; i < n; ++i) slots[i + 1] += slots[i];
+    int32_t* offsets = pointer<int32_t>(tile_offsets);
+    int32_t start = 0;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      offsets[tile] = start;
+      for (int64_t part = 0; part < parts; ++part) {
+        int32_t& c = counts[size_t(part * tiles + tile)];
+        const int32_t met = c;
+        c = start;
+        start += met;
+      }
+    }
+    offsets[tiles] = start;
+
+    Tensor gaussians = fresh({int64_t(start)}, ScalarType::Int), slot_of = fresh({int64_t(start)}, ScalarType::Int);
+    int32_t *gaussian_out = pointer<int32_t>(gaussians), *slot_out = pointer<int32_t>(slot_of);
+    share(parts, 1, [&](int64_t part, int64_t) {
+      int32_t* next = counts.data() + part * tiles;
+      const int64_t end = std::min(total_items, (part + 1) * per_part);
+      for (int64_t i = part * per_part; i < end; ++i) {
+        const int32_t g = items[size_t(i)].gaussian;
+        int32_t slot = slots[g];
+        tile_rows(mean + 2 * g, conic + 3 * g, extent + 2 * g, grid, [&](int ty, int first, int last) {
+          for (int tx = first; tx < last; ++tx) {
+            const int32_t at = next[int64_t(ty) * grid.tiles_x + tx]++;
+            gaussian_out[at] = g;
+            slot_out[at] = slot++;
+          }
+        });
+      }
+    });
+    return std::make_tuple(tile_offsets, gaussians, slot_of, slot_offsets);
+  });
+}
+
+}  // namespace n3d
+
+STABLE_TORCH_LIBRARY_IMPL(neural3d, CPU, m) { m.impl("bin_gaussians", TORCH_BOX(&n3d::bin_gaussians)); }

@@ -1,0 +1,134 @@
+// The loops that are compiled once per instruction set, behind plain pointers; the drivers in cpu/*.cpp own tensors,
+// threads and the choice of instruction set. S is float or double.
+#pragma once
+
+#include <stdint.h>
+
+namespace n3d {
+
+constexpr int kTile = 16;               // px; also the rows and the pixels of a row that a tile has
+constexpr int kSlot = 16;               // numbers a (tile, Gaussian) pair leaves for the reduction
+constexpr double kAlphaMax = 0.99;      // no Gaussian is wholly opaque, so what lies behind keeps a gradient
+constexpr int kMaxChannels = 4;         // per pass; more channels take more passes
+constexpr int kMomentCount = 6;         // sums a slot starts with; the channels' colour gradients follow
+
+template <class S>
+struct ProjectArgs {
+  const S *means, *quats, *log_scales, *logit_opacities;  // [N,3] [N,4] [N,3] [N]
+  const S *camera_from_world;                              // [4,4] row-major
+  S fx, fy, cx, cy, near, blur, alpha_min;
+  int width, height;
+  bool antialiased;
+  // forward: written; backward: extents are read (visible where > 0)
+  S *means_px, *conics, *opacities, *depths, *extents;     // [N,2] [N,3] [N] [N] [N,2]
+  // backward: gradients of the outputs, then of the parameters
+  const S *d_means_px, *d_conics, *d_opacities, *d_depths;
+  S *d_means, *d_quats, *d_log_scales, *d_logit_opacities;
+};
+
+template <class S>
+struct ShArgs {
+  const S *means, *sh, *center, *extents;  // [N,3] [N,K,3] [3] [N,2] or null (all visible)
+  int coefficients;                        // K as stored
+  int degree;                              // as used
+  S *colors;                               // [N,3]
+  const S *d_colors;                       // [N,3]
+  S *d_means, *d_sh;                       // [N,3] [N,K,3]
+};
+
+// A Gaussian made ready for the blend loops: one cache line for floats.
+template <class S>
+struct BlendRecord {
+  S x, y;         // px
+  S a, b, c;      // the exponent in base 2: log2 alpha = top + a dx^2 + b dx dy + c dy^2
+  S top;          // log2 of the opacity
+  S peak_scale;   // -1 / (2 a): where a row's parabola peaks
+  S unused;
+  S color[8];     // channels of this pass
+};
+
+template <class S>
+struct BlendArgs {
+  const BlendRecord<S>* records;  // [N]
+  const int32_t *tile_offsets, *gaussian_from_intersection, *slot_from_intersection;
+  int width, height, tiles_x;
+  int channels;                   // of this pass, 1 to kMaxChannels
+  const S* background;            // [channels]
+  S log2_alpha_min;               // at least -126
+  S transmittance_min;
+  S *image, *alphas;              // [channels,H,W] [H,W]; alphas may be null in later passes
+  const S *d_image, *d_alphas;    // backward; d_alphas null in later passes
+  S* slots;                       // [I,kSlot]
+};
+
+constexpr int kWindow = 11, kWindowRadius = 5;  // px, of SSIM's Gaussian window
+constexpr int kPlaneMargin = 16;                // columns of zeros before a row of a padded plane
+
+// L1 + SSIM and its gradient. Planes are padded with zeros so that the window needs no border case:
+// element (channel, row, column) lies at plane(channel, row) + column.
+template <class S>
+struct PhotometricArgs {
+  const S* image;              // [3,H,W]
+  const uint8_t* target;       // [H,W,3]
+  const uint8_t* alpha;        // [H,W] or null
+  const uint8_t* valid;        // [H,W] or null
+  const S* background;         // [3]
+  int width, height;
+  int64_t stride;              // of a padded row
+  S weight_l1, weight_ssim;    // divided by 3 * number of valid pixels
+  S *x, *y;                    // padded planes: the image with holes filled, and the target
+  S *u, *v, *w;                // padded planes: d loss / d (mean of x, of x^2, of x y)
+  S* d_image;                  // [3,H,W]
+  double* row_loss;            // [3 H]
+
+  int64_t plane(int channel, int row) const {
+    return (int64_t(channel) * (height + 2 * kWindowRadius) + row + kWindowRadius) * stride + kPlaneMargin;
+  }
+};
+
+template <class S>
+struct AdamArgs {
+  S *param, *first, *second;        // [N,C]
+  const S *grad, *rates;            // [N,C] [C]
+  const uint8_t* visible;           // [N], or null for all rows
+  int64_t columns;
+  S beta1, beta2, eps;
+  S bias1, bias2;                   // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
+};
+
+template <class S>
+struct Kernels {
+  void (*project)(const ProjectArgs<S>&, int64_t begin, int64_t end);
+  void (*project_vjp)(const ProjectArgs<S>&, int64_t begin, int64_t end);
+  void (*sh)(const ShArgs<S>&, int64_t begin, int64_t end);
+  void (*sh_vjp)(const ShArgs<S>&, int64_t begin, int64_t end);
+  void (*blend)(const BlendArgs<S>&, int tile);
+  void (*blend_vjp)(const BlendArgs<S>&, int tile);
+  void (*photometric)(const PhotometricArgs<S>&, int channel, int row);
+  void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row);
+  int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
+};
+
+// The table of the instruction set in force (NEURAL3D_SIMD or the best that this processor has).
+template <class S>
+const Kernels<S>& kernels();
+
+#if defined(N3D_ISA)
+namespace N3D_ISA {
+#define N3D_DECLARE_KERNELS(S)                                   \
+  void project(const ProjectArgs<S>&, int64_t, int64_t);         \
+  void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);     \
+  void sh(const ShArgs<S>&, int64_t, int64_t);                   \
+  void sh_vjp(const ShArgs<S>&, int64_t, int64_t);               \
+  void blend(const BlendArgs<S>&, int);                          \
+  void blend_vjp(const BlendArgs<S>&, int);                      \
+  void photometric(const PhotometricArgs<S>&, int, int);         \
+  void photometric_vjp(const PhotometricArgs<S>&, int, int);     \
+  int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
+N3D_DECLARE_KERNELS(float)
+N3D_DECLARE_KERNELS(double)
+#undef N3D_DECLARE_KERNELS
+}  // namespace N3D_ISA
+#endif
+
+}  // namespace n3d

@@ -1,0 +1,101 @@
+// Adam, in place. Rows at least as long as a register are walked with their columns in lanes; of shorter rows a block of
+// V::lanes is exactly C registers, and the columns' learning rates repeat in it.
+//
+// Source: Kingma and Ba 2015, Adam, algorithm 1.
+#include "../kernels.h"
+#include "../simd.h"
+
+namespace n3d {
+namespace N3D_ISA {
+
+template <class V>
+static N3D_INLINE void adam_lanes(const AdamArgs<typename V::scalar>& a, int64_t at, const V& rate,
+                                  const typename V::mask& chosen) {
+  using S = typename V::scalar;
+  const V one(S(1)), beta1(a.beta1), beta2(a.beta2);
+  const V gradient = V::load(a.grad + at), m0 = V::load(a.first + at), v0 = V::load(a.second + at);
+  const V p0 = V::load(a.param + at);
+  const V m = fma(beta1, m0, (one - beta1) * gradient), v = fma(beta2, v0, (one - beta2) * gradient * gradient);
+  const V change = rate * (m * V(a.bias1)) / (sqrt(v) * V(a.bias2) + V(a.eps));
+  select(chosen, m, m0).store(a.first + at);
+  select(chosen, v, v0).store(a.second + at);
+  select(chosen, p0 - change, p0).store(a.param + at);
+}
+
+template <class V>
+static N3D_INLINE typename V::mask nonzero(const V& a) {
+  return max(a, -a) > V(typename V::scalar(0));
+}
+
+template <class S>
+static N3D_INLINE bool takes_part(const AdamArgs<S>& a, int64_t row) {
+  return !a.visible || a.visible[row];
+}
+
+template <class S>
+static bool row_is_finite(const AdamArgs<S>& a, int64_t row) {
+  S poison(0);
+  for (int64_t k = 0; k < a.columns; ++k) poison += a.grad[row * a.columns + k] - a.grad[row * a.columns + k];
+  return poison == S(0);
+}
+
+template <class V>
+static int64_t adam_long_rows(const AdamArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  using S = typename V::scalar;
+  using One = Lanes<S, 1>;
+  int64_t poisoned = 0;
+  for (int64_t row = begin; row < end; ++row) {
+    if (!takes_part(a, row)) continue;
+    if (!row_is_finite(a, row)) {
+      ++poisoned;
+      continue;
+    }
+    const int64_t at = row * a.columns;
+    int64_t k = 0;
+    for (; k + V::lanes <= a.columns; k += V::lanes) {
+      const V rate = V::load(a.rates + k);
+      if (bits(nonzero(rate))) adam_lanes<V>(a, at + k, rate, nonzero(rate));
+    }
+    for (; k < a.columns; ++k) adam_lanes<One>(a, at + k, One(a.rates[k]), nonzero(One(a.rates[k])));
+  }
+  return poisoned;
+}
+
+template <class V>
+static int64_t adam_short_rows(const AdamArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  using S = typename V::scalar;
+  using One = Lanes<S, 1>;
+  N3D_ALIGN64 S rates[V::lanes * V::lanes], part[V::lanes * V::lanes];
+  for (int64_t i = 0; i < a.columns * V::lanes; ++i) rates[i] = a.rates[i % a.columns];
+  int64_t poisoned = 0;
+  for (int64_t row = begin; row < end; row += V::lanes) {
+    const int n = end - row < V::lanes ? int(end - row) : V::lanes;
+    bool any = false;
+    for (int i = 0; i < n; ++i) {
+      bool takes = takes_part(a, row + i);
+      if (takes && !row_is_finite(a, row + i)) takes = false, ++poisoned;
+      for (int64_t k = 0; k < a.columns; ++k) part[i * a.columns + k] = takes ? rates[k] : S(0);
+      any |= takes;
+    }
+    if (!any) continue;
+    const int64_t at = row * a.columns, count = n * a.columns;
+    int64_t k = 0;
+    for (; k + V::lanes <= count; k += V::lanes) {
+      const V rate = V::load(part + k);
+      adam_lanes<V>(a, at + k, rate, nonzero(rate));
+    }
+    for (; k < count; ++k) adam_lanes<One>(a, at + k, One(part[k]), nonzero(One(part[k])));
+  }
+  return poisoned;
+}
+
+template <class V>
+static int64_t adam_rows(const AdamArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  return a.columns < V::lanes ? adam_short_rows<V>(a, begin, end) : adam_long_rows<V>(a, begin, end);
+}
+
+int64_t adam(const AdamArgs<float>& a, int64_t begin, int64_t end) { return adam_rows<VectorF>(a, begin, end); }
+int64_t adam(const AdamArgs<double>& a, int64_t begin, int64_t end) { return adam_rows<VectorD>(a, begin, end); }
+
+}  // namespace N3D_ISA
+}  // namespace n3d

@@ -1,0 +1,105 @@
+// View-dependent colour, a register of Gaussians at a time.
+#include "../kernels.h"
+#include "../simd.h"
+// simd.h's functions must be seen before the formulas that use them.
+#include "../../math/harmonics.h"
+
+namespace n3d {
+namespace N3D_ISA {
+
+template <class V>
+struct Direction {
+  V d[3];        // unit
+  V inv_length;  // 0 where the Gaussian sits in the camera centre: it has no direction, and gets no gradient
+};
+
+template <class V>
+static N3D_INLINE Direction<V> direction_of(const ShArgs<typename V::scalar>& a, int64_t i, int n) {
+  using S = typename V::scalar;
+  Direction<V> r;
+  for (int k = 0; k < 3; ++k) r.d[k] = load_rows<V>(a.means + 3 * i + k, 3, n) - V(a.center[k]);
+  const V n2 = r.d[0] * r.d[0] + r.d[1] * r.d[1] + r.d[2] * r.d[2];
+  r.inv_length = zero_unless(n2 > V(S(1e-30)), V(S(1)) / sqrt(n2));
+  for (int k = 0; k < 3; ++k) r.d[k] = r.d[k] * r.inv_length;
+  return r;
+}
+
+template <class V>
+static N3D_INLINE typename V::mask visible_of(const ShArgs<typename V::scalar>& a, int64_t i, int n) {
+  const V zero(typename V::scalar(0));
+  return a.extents ? load_rows<V>(a.extents + 2 * i, 2, n) > zero : zero <= zero;
+}
+
+template <class V>
+static void sh_rows(const ShArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  using S = typename V::scalar;
+  const int used = (a.degree + 1) * (a.degree + 1);
+  const int64_t stride = 3 * a.coefficients;
+  for (int64_t i = begin; i < end; i += V::lanes) {
+    const int n = end - i < V::lanes ? int(end - i) : V::lanes;
+    const typename V::mask visible = visible_of<V>(a, i, n);
+    V color[3] = {V(S(0)), V(S(0)), V(S(0))};
+    if (bits(visible)) {
+      const Direction<V> dir = direction_of<V>(a, i, n);
+      V basis[16];
+      harmonics(a.degree, dir.d[0], dir.d[1], dir.d[2], basis);
+      for (int c = 0; c < 3; ++c) {
+        V sum(S(0.5));
+        for (int k = 0; k < used; ++k) sum = fma(basis[k], load_rows<V>(a.sh + i * stride + 3 * k + c, stride, n), sum);
+        color[c] = sum;
+      }
+      // x - x is not 0 where a coefficient was infinite or no number: such a Gaussian is black.
+      const V all = color[0] + color[1] + color[2];
+      const typename V::mask shown = visible & (all - all >= V(S(0)));
+      for (int c = 0; c < 3; ++c) color[c] = zero_unless(shown, max(color[c], V(S(0))));
+    }
+    for (int c = 0; c < 3; ++c) store_rows(color[c], a.colors + 3 * i + c, 3, n);
+  }
+}
+
+template <class V>
+static void sh_rows_vjp(const ShArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  using S = typename V::scalar;
+  const int used = (a.degree + 1) * (a.degree + 1);
+  const int64_t stride = 3 * a.coefficients;
+  const V zero(S(0));
+  for (int64_t i = begin; i < end; i += V::lanes) {
+    const int n = end - i < V::lanes ? int(end - i) : V::lanes;
+    const typename V::mask visible = visible_of<V>(a, i, n);
+    memset(a.d_sh + i * stride, 0, sizeof(S) * size_t(stride) * size_t(n));
+    V d_mean[3] = {zero, zero, zero};
+    if (bits(visible)) {
+      const Direction<V> dir = direction_of<V>(a, i, n);
+      V basis[16], along[16], g[3], d_dir[3];
+      harmonics(a.degree, dir.d[0], dir.d[1], dir.d[2], basis);
+      // The colour is clamped at 0 from below, so the forward value decides where the gradient passes.
+      for (int c = 0; c < 3; ++c) {
+        const typename V::mask bright = load_rows<V>(a.colors + 3 * i + c, 3, n) > zero;
+        g[c] = zero_unless(visible & bright, load_rows<V>(a.d_colors + 3 * i + c, 3, n));
+      }
+      for (int k = 0; k < used; ++k) {
+        along[k] = zero;
+        for (int c = 0; c < 3; ++c) {
+          const int64_t at = i * stride + 3 * k + c;
+          along[k] = fma(g[c], load_rows<V>(a.sh + at, stride, n), along[k]);
+          store_rows(zero_unless(visible, g[c] * basis[k]), a.d_sh + at, stride, n);
+        }
+      }
+      harmonics_vjp(a.degree, dir.d[0], dir.d[1], dir.d[2], along, d_dir);
+      const V brightness = load_rows<V>(a.colors + 3 * i, 3, n) + load_rows<V>(a.colors + 3 * i + 1, 3, n) +
+                           load_rows<V>(a.colors + 3 * i + 2, 3, n);
+      const typename V::mask lit = visible & (brightness > zero);
+      const V radial = dir.d[0] * d_dir[0] + dir.d[1] * d_dir[1] + dir.d[2] * d_dir[2];
+      for (int k = 0; k < 3; ++k) d_mean[k] = zero_unless(lit, (d_dir[k] - dir.d[k] * radial) * dir.inv_length);
+    }
+    for (int k = 0; k < 3; ++k) store_rows(d_mean[k], a.d_means + 3 * i + k, 3, n);
+  }
+}
+
+void sh(const ShArgs<float>& a, int64_t begin, int64_t end) { sh_rows<VectorF>(a, begin, end); }
+void sh(const ShArgs<double>& a, int64_t begin, int64_t end) { sh_rows<VectorD>(a, begin, end); }
+void sh_vjp(const ShArgs<float>& a, int64_t begin, int64_t end) { sh_rows_vjp<VectorF>(a, begin, end); }
+void sh_vjp(const ShArgs<double>& a, int64_t begin, int64_t end) { sh_rows_vjp<VectorD>(a, begin, end); }
+
+}  // namespace N3D_ISA
+}  // namespace n3d

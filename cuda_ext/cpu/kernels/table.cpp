@@ -1,0 +1,14 @@
+// This instruction set's loops as a table of pointers.
+#include "../kernels.h"
+
+namespace n3d {
+namespace N3D_ISA {
+
+template <class S>
+static constexpr Kernels<S> table = {project, project_vjp, sh, sh_vjp, blend, blend_vjp, photometric, photometric_vjp, adam};
+
+const Kernels<float>* float_table() { return &table<float>; }
+const Kernels<double>* double_table() { return &table<double>; }
+
+}  // namespace N3D_ISA
+}  // namespace n3d

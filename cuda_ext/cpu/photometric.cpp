@@ -1,0 +1,93 @@
+// L1 + SSIM against an 8-bit photo, with the gradient in the same call: training always wants both.
+#include <cstring>
+
+#include "driver.h"
+
+namespace n3d {
+namespace {
+
+// The image with its invalid pixels replaced, and the target over the background, as padded planes.
+template <class S>
+void fill_row(const PhotometricArgs<S>& a, int row) {
+  const int64_t pixels = int64_t(row) * a.width, plane = int64_t(a.width) * a.height;
+  for (int c = 0; c < 3; ++c) {
+    S *x = a.x + a.plane(c, row), *y = a.y + a.plane(c, row);
+    std::memset(x - kPlaneMargin, 0, size_t(a.stride) * sizeof(S));
+    std::memset(y - kPlaneMargin, 0, size_t(a.stride) * sizeof(S));
+    const uint8_t* target = a.target + 3 * pixels + c;
+    for (int i = 0; i < a.width; ++i) y[i] = S(target[3 * i]) * S(1.0 / 255);
+    if (a.alpha)
+      for (int i = 0; i < a.width; ++i) {
+        const S alpha = S(a.alpha[pixels + i]) * S(1.0 / 255);
+        y[i] = alpha * y[i] + (S(1) - alpha) * a.background[c];
+      }
+    std::memcpy(x, a.image + c * plane + pixels, size_t(a.width) * sizeof(S));
+    if (a.valid)
+      for (int i = 0; i < a.width; ++i)
+        if (!a.valid[pixels + i]) x[i] = y[i];
+  }
+}
+
+template <class S>
+struct PhotometricSpace {
+  std::vector<S> planes[5];
+  std::vector<double> row_loss;
+};
+
+// Rows above and below the image, and the margins of the others, must read as zero in every plane.
+template <class S>
+void lay_out(PhotometricSpace<S>& space, PhotometricArgs<S>& a) {
+  const size_t size = size_t(3 * (a.height + 2 * kWindowRadius) * a.stride + 2 * kPlaneMargin);
+  S** planes[5] = {&a.x, &a.y, &a.u, &a.v, &a.w};
+  for (int p = 0; p < 5; ++p) {
+    space.planes[p].assign(size, S(0));
+    *planes[p] = space.planes[p].data();
+  }
+  space.row_loss.resize(size_t(3 * a.height));
+  a.row_loss = space.row_loss.data();
+}
+
+int64_t count_valid(const uint8_t* valid, int64_t pixels) {
+  if (!valid) return pixels;
+  int64_t count = 0;
+  for (int64_t i = 0; i < pixels; ++i) count += valid[i] != 0;
+  return count;
+}
+
+}  // namespace
+
+static std::tuple<Tensor, Tensor> photometric(Tensor image, Tensor target, std::optional<Tensor> target_alpha,
+                                              std::optional<Tensor> valid, Tensor background, double ssim_weight) {
+  return N3D_FOR_SCALAR(image, S, [&] {
+    static thread_local PhotometricSpace<S> space;
+    PhotometricArgs<S> a = {};
+    a.height = int(image.size(1)), a.width = int(image.size(2));
+    a.image = pointer<S>(image), a.target = pointer<uint8_t>(target), a.alpha = pointer<uint8_t>(target_alpha);
+    a.valid = pointer<uint8_t>(valid), a.background = pointer<S>(background);
+    a.stride = (a.width + 2 * kPlaneMargin + 15) / 16 * 16;
+    const int64_t pixels = int64_t(a.width) * a.height, count = count_valid(a.valid, pixels);
+    const double share_of_one = count > 0 ? 1.0 / (3.0 * double(count)) : 0.0;
+    a.weight_l1 = S((1 - ssim_weight) * share_of_one), a.weight_ssim = S(ssim_weight * share_of_one);
+    Tensor loss = fresh({}, scalar_type<S>()), gradient = fresh({3, a.height, a.width}, scalar_type<S>());
+    a.d_image = pointer<S>(gradient);
+    lay_out(space, a);
+    share(a.height, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) fill_row(a, int(row));
+    });
+    const auto each_row = [&](auto loop) {
+      share(3 * int64_t(a.height), 16, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) loop(a, int(i / a.height), int(i % a.height));
+      });
+    };
+    each_row(kernels<S>().photometric);
+    each_row(kernels<S>().photometric_vjp);
+    double total = 0;
+    for (double row : space.row_loss) total += row;
+    *pointer<S>(loss) = S(total);
+    return std::make_tuple(loss, gradient);
+  });
+}
+
+}  // namespace n3d
+
+STABLE_TORCH_LIBRARY_IMPL(neural3d, CPU, m) { m.impl("photometric", TORCH_BOX(&n3d::photometric)); }

@@ -1,0 +1,41 @@
+// The table of contents: every native operator's schema. Python adds the fakes and the gradients (neural3d/ops/), the
+// drivers register themselves at the foot of their files.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(neural3d, m) {
+  m.def(
+      "project(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor camera_from_world, "
+      "Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, float alpha_min, "
+      "bool antialiased) -> (Tensor means_px, Tensor conics, Tensor opacities, Tensor depths, Tensor extents_px)");
+  m.def(
+      "project_vjp(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, "
+      "Tensor camera_from_world, Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, "
+      "float alpha_min, bool antialiased, Tensor extents_px, Tensor grad_means_px, Tensor grad_conics, "
+      "Tensor grad_opacities, Tensor grad_depths) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("sh_colors(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px) -> Tensor");
+  m.def(
+      "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor colors, "
+      "Tensor grad_colors) -> (Tensor, Tensor)");
+  m.def(
+      "bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents_px, int width, int height) "
+      "-> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets)");
+  m.def(
+      "rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, Tensor tile_offsets, "
+      "Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, int width, int height, "
+      "float alpha_min, float transmittance_min) -> (Tensor image, Tensor alphas)");
+  m.def(
+      "rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, "
+      "Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, "
+      "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor grad_image, "
+      "Tensor grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "photometric(Tensor image, Tensor target, Tensor? target_alpha, Tensor? valid, Tensor background, "
+      "float ssim_weight) -> (Tensor loss, Tensor grad_image)");
+  m.def(
+      "adam(Tensor(a!) param, Tensor grad, Tensor(b!) first_moment, Tensor(c!) second_moment, Tensor learning_rates, "
+      "Tensor? visible, int step, float beta1, float beta2, float eps) -> int");
+  m.def("color_affine(Tensor image, Tensor matrix) -> Tensor");
+  m.def("color_affine_vjp(Tensor image, Tensor matrix, Tensor grad) -> (Tensor, Tensor)");
+  m.def("simd() -> str");
+  m.def("set_simd(str name) -> ()");
+}

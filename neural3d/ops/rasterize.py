@@ -1,0 +1,85 @@
+"""Ellipses to an image, blended front to back: the native operator, its fake and its gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.ops.library import native
+from neural3d.ops.records import TileBins
+from neural3d.ops.validation import check_floats
+
+
+def rasterize(
+    means_px: Float[Tensor, "N 2"],
+    conics: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    colors: Float[Tensor, "N D"],
+    bins: TileBins,
+    background: Float[Tensor, "D"],
+    *,
+    alpha_min: float = 1 / 255,
+    transmittance_min: float = 1e-4,
+) -> tuple[Float[Tensor, "D H W"], Float[Tensor, "H W"]]:
+    """Planar image and 1 - transmittance; `neural3d.reference.rasterize` is the specification.
+
+    Raises:
+        ValueError: An argument does not fit, or the background asks for a gradient.
+    """
+    n, channels = colors.shape
+    check_floats(
+        means_px=(means_px, (n, 2)),
+        conics=(conics, (n, 3)),
+        opacities=(opacities, (n,)),
+        colors=(colors, (n, channels)),
+        background=(background, (channels,)),
+    )
+    if background.requires_grad:
+        raise ValueError("background: the native rasterizer gives it no gradient; detach it")
+    if len(bins.slot_offsets) != n + 1:
+        raise ValueError(f"bins: made for {len(bins.slot_offsets) - 1} Gaussians, got {n}")
+    if channels == 0:
+        raise ValueError("colors: expected at least one channel, got none")
+    return native().rasterize(
+        means_px,
+        conics,
+        opacities,
+        colors,
+        background,
+        bins.tile_offsets,
+        bins.gaussian_from_intersection,
+        bins.slot_from_intersection,
+        bins.slot_offsets,
+        bins.width,
+        bins.height,
+        alpha_min,
+        transmittance_min,
+    )
+
+
+native()
+
+
+@torch.library.register_fake("neural3d::rasterize")
+def _(means_px, conics, opacities, colors, background, offsets, gaussians, slots, slot_offsets, width, height, *_rest):
+    return means_px.new_empty((colors.shape[1], height, width)), means_px.new_empty((height, width))
+
+
+@torch.library.register_fake("neural3d::rasterize_vjp")
+def _(means_px, conics, opacities, colors, *_rest):
+    return tuple(torch.empty_like(t) for t in (means_px, conics, opacities, colors))
+
+
+def _setup(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:9], *output)
+    ctx.options = inputs[9:]
+
+
+def _backward(ctx, grad_image, grad_alphas):
+    *inputs, image, alphas = ctx.saved_tensors
+    grad_image = torch.zeros_like(image) if grad_image is None else grad_image.contiguous()
+    grad_alphas = torch.zeros_like(alphas) if grad_alphas is None else grad_alphas.contiguous()
+    grads = native().rasterize_vjp(*inputs, *ctx.options, image, alphas, grad_image, grad_alphas)
+    return *grads, *(None,) * 9
+
+
+torch.library.register_autograd("neural3d::rasterize", _backward, setup_context=_setup)

@@ -1,0 +1,57 @@
+"""Checks of operator arguments: a ValueError that names the argument, what was expected and what came.
+
+The native drivers only repeat what would otherwise read foreign memory; their errors arrive without an argument's name.
+"""
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def check_floats(**tensors: tuple[Tensor, tuple[int | None, ...]]) -> None:
+    """All must be contiguous floats of the first one's dtype and device, with the given sizes (None is any).
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    first_name, (first, _) = next(iter(tensors.items()))
+    if first.dtype not in FLOATS:
+        raise ValueError(f"{first_name}: expected float32 or float64, got {first.dtype}")
+    for name, (tensor, sizes) in tensors.items():
+        if tensor.dtype != first.dtype or tensor.device != first.device:
+            raise ValueError(
+                f"{name}: expected {first.dtype} on {first.device} like {first_name}, got {tensor.dtype} on {tensor.device}"
+            )
+        _check_layout(name, tensor, sizes)
+
+
+def check_bytes(name: str, tensor: Tensor, sizes: tuple[int | None, ...], like: Tensor, *, boolean: bool = False) -> None:
+    """An 8-bit (or bool) tensor on the device of `like`.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    expected = torch.bool if boolean else torch.uint8
+    if tensor.dtype != expected or tensor.device != like.device:
+        raise ValueError(f"{name}: expected {expected} on {like.device}, got {tensor.dtype} on {tensor.device}")
+    _check_layout(name, tensor, sizes)
+
+
+def check_positive(**values: int) -> None:
+    """Sizes of images.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    for name, value in values.items():
+        if not 0 < value <= 1 << 20:
+            raise ValueError(f"{name}: expected 1 to {1 << 20} pixels, got {value}")
+
+
+def _check_layout(name: str, tensor: Tensor, sizes: tuple[int | None, ...]) -> None:
+    if tensor.dim() != len(sizes) or any(size not in (None, got) for size, got in zip(sizes, tensor.shape, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise ValueError(f"{name}: expected shape [{wanted}], got {list(tensor.shape)}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name}: expected a contiguous tensor, got strides {tensor.stride()}; call .contiguous()")
