@@ -5,6 +5,7 @@ into splats, the frame server draws exact pictures. Training hands over a copy n
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ SNAPSHOT_SECONDS = 1.5
 MAX_SNAPSHOT_SHARE = 0.01
 """The part of training's time that copying for the viewer may take."""
 TRAINING_FRAME_SHARE = 0.4
+NOTICE_SECONDS = 10.0
 BY_BROWSER, BY_ENGINE = "browser (fast)", "engine (exact)"
 
 log = logging.getLogger("neural3d.viewer")
@@ -79,6 +81,7 @@ class Viewer:
         self._progress: Progress | None = None
         self._gaussians: Gaussians | None = None
         self._next_snapshot = 0.0
+        self._told_at: dict[int, float] = {}
         self._splats: viser.GaussianSplatHandle | None = None
         self._changed = threading.Condition()
         self._closed = False
@@ -177,9 +180,8 @@ class Viewer:
                 gaussians, self._gaussians = self._gaussians, None
             try:
                 self._publish(progress, gaussians)
-            except Exception:  # a picture that fails must not end those that follow, nor the training
-                self.errors += 1
-                log.exception("viewer: an update failed")
+            except Exception as error:  # a picture that fails must not end those that follow, nor the training
+                self._note("an update failed", error)
 
     def _publish(self, progress: Progress | None, gaussians: Gaussians | None) -> None:
         if progress is not None and self.panel is not None:
@@ -203,7 +205,7 @@ class Viewer:
         if self._render_fn_from is None:
             return
         with self._picture_folder:
-            choice = client.gui.add_dropdown("Drawn by", (BY_BROWSER, BY_ENGINE), BY_BROWSER)
+            choice = client.gui.add_dropdown("Drawn by", (BY_BROWSER, BY_ENGINE), initial_value=BY_BROWSER)
         curtain: list[viser.FrameHandle] = []
 
         @choice.on_update
@@ -224,6 +226,7 @@ class Viewer:
 
     async def _on_disconnect(self, client: viser.ClientHandle) -> None:
         self._frames.leave(client.client_id)
+        self._told_at.pop(client.client_id, None)
 
     def _deliver(self, client_id: int, picture: Picture) -> None:
         client = self.server.get_clients().get(client_id)
@@ -231,15 +234,23 @@ class Viewer:
             client.scene.set_background_image(picture, format="jpeg", jpeg_quality=85)
 
     def _on_frame_error(self, client_id: int, error: Exception) -> None:
+        self._note("a picture could not be drawn", error)
+        client, now = self.server.get_clients().get(client_id), time.monotonic()
+        if client is not None and now - self._told_at.get(client_id, -math.inf) > NOTICE_SECONDS:
+            self._told_at[client_id] = now
+            client.add_notification(
+                "This picture could not be drawn", str(error), color="red", auto_close_seconds=NOTICE_SECONDS
+            )
+
+    def _note(self, what: str, error: Exception) -> None:
+        """Count what failed, and log the first, then each time the count has doubled."""
         self.errors += 1
-        log.warning("viewer: drawing failed: %s", error)
-        client = self.server.get_clients().get(client_id)
-        if client is not None:
-            client.add_notification("This picture could not be drawn", str(error), color="red", auto_close_seconds=10.0)
+        if self.errors.bit_count() == 1:
+            log.warning("viewer: %s (%d so far)", what, self.errors, exc_info=error)
 
 
 def _add_switch(gui: viser.GuiApi, label: str, nodes: list, is_on: bool) -> None:
-    switch = gui.add_checkbox(label, is_on)
+    switch = gui.add_checkbox(label, initial_value=is_on)
 
     @switch.on_update
     async def _(_: viser.GuiEvent) -> None:

@@ -17,12 +17,14 @@ import ipaddress
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from websockets.datastructures import Headers
+RequestHeaders = Sequence[tuple[str, str]]
+"""Names and values as they came; a name may come more than once."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _PLAIN_PATH = re.compile(r"/(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]*")
@@ -81,7 +83,7 @@ class Gate:
         """The Set-Cookie header that an admitted first request is answered with."""
         return f"{self.cookie_name}={self.token}; Path=/; HttpOnly; SameSite=Strict"
 
-    def admit(self, target: str, headers: Headers) -> Admitted:
+    def admit(self, target: str, headers: RequestHeaders) -> Admitted:
         """Decide on one request.
 
         Args:
@@ -93,8 +95,8 @@ class Gate:
         """
         host = _only(headers, "Host")
         self._check_host(host)
-        is_websocket = headers.get_all("Upgrade") != []
-        _check_origin(headers.get_all("Origin"), host, required=is_websocket)
+        is_websocket = _all(headers, "Upgrade") != []
+        _check_origin(_all(headers, "Origin"), host, required=is_websocket)
         path, _, query = target.partition("?")
         is_first = self._check_token(query, headers)
         if path not in self.paths or not _PLAIN_PATH.fullmatch(path):
@@ -107,7 +109,7 @@ class Gate:
             message = "This viewer does not answer to that host name. Allow it with --allow-host, or use 127.0.0.1."
             raise Refused(HTTPStatus.MISDIRECTED_REQUEST, message)
 
-    def _check_token(self, query: str, headers: Headers) -> bool:
+    def _check_token(self, query: str, headers: RequestHeaders) -> bool:
         """Whether the token came in the address; a token that is given there must be right."""
         given = parse_qs(query, keep_blank_values=True).get("token", [])
         if given and all(self._is_token(token) for token in given):
@@ -120,13 +122,13 @@ class Gate:
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self.token.encode())
 
-    def _cookies(self, headers: Headers) -> list[str]:
-        pairs = [pair.strip().partition("=") for line in headers.get_all("Cookie") for pair in line.split(";")]
+    def _cookies(self, headers: RequestHeaders) -> list[str]:
+        pairs = [pair.strip().partition("=") for line in _all(headers, "Cookie") for pair in line.split(";")]
         return [value for name, _, value in pairs if name == self.cookie_name]
 
     @staticmethod
-    def _from_own_page(headers: Headers) -> bool:
-        return set(headers.get_all("Sec-Fetch-Site")) <= {"same-origin", "none"}
+    def _from_own_page(headers: RequestHeaders) -> bool:
+        return set(_all(headers, "Sec-Fetch-Site")) <= {"same-origin", "none"}
 
 
 def _host_name(host: str) -> str:
@@ -145,8 +147,12 @@ def _is_ip_address(name: str) -> bool:
     return True
 
 
-def _only(headers: Headers, name: str) -> str:
-    values = headers.get_all(name)
+def _all(headers: RequestHeaders, name: str) -> list[str]:
+    return [value for key, value in headers if key.lower() == name.lower()]
+
+
+def _only(headers: RequestHeaders, name: str) -> str:
+    values = _all(headers, name)
     if len(values) != 1:
         raise Refused(HTTPStatus.BAD_REQUEST, f"A request needs exactly one {name} header.")
     return values[0].lower()

@@ -82,7 +82,7 @@ class Door:
     def check(self, connection: "GuardedConnection", request: Request) -> Admitted:
         """Let a request in or raise `Refused`; an admitted WebSocket takes one of the places."""
         try:
-            admitted = self.gate.admit(request.path, request.headers)
+            admitted = self.gate.admit(request.path, list(request.headers.raw_items()))
             if (admitted.is_websocket or admitted.is_page) and len(self.clients) >= self.max_clients:
                 message = f"This viewer is full: {self.max_clients} windows are looking at it. Close one and reload."
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message)

@@ -59,9 +59,10 @@ def _most_visible(gaussians: Gaussians, limit: int) -> Int[Tensor, "M"]:
 
 
 def _is_sound(gaussians: Gaussians) -> Bool[Tensor, "N"]:
-    rows = torch.cat([tensor.reshape(len(gaussians), -1) for tensor in gaussians.tensors().values()], dim=1)
-    has_rotation = gaussians.quats_wxyz.norm(dim=1) > 1e-12
-    return rows.isfinite().all(dim=1) & has_rotation & (gaussians.log_scales.abs() < MAX_LOG_SIGMA).all(dim=1)
+    g = gaussians
+    rows = torch.cat([g.means_world, g.quats_wxyz, g.logit_opacities[:, None], g.sh.flatten(1)], dim=1)
+    has_rotation = g.quats_wxyz.norm(dim=1) > 1e-12
+    return rows.isfinite().all(dim=1) & has_rotation & (g.log_scales.abs() < MAX_LOG_SIGMA).all(dim=1)
 
 
 def _buffer_scale(sigmas: Float[Tensor, "N 3"]) -> float:

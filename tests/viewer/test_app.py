@@ -1,0 +1,262 @@
+"""The viewer as a training sees it: it notes, it asks, and it never holds anybody up."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import torch
+import zstandard
+from viser import _messages as wire
+
+from neural3d.errors import InputError
+from neural3d.render.rendering import Rendering
+from neural3d.scene import Photo, Scene
+from neural3d.splats.gaussians import Gaussians
+from neural3d.train.observer import Progress
+from neural3d.viewer import Viewer, announce, view_gaussians
+from neural3d.viewer.app import BY_ENGINE
+from neural3d.viewer.panel import MAX_CURVE_POINTS, Curve, duration, metrics_table
+from neural3d.viewer.stage import thumbnail
+
+
+def progress(step: int = 100, psnr: float | None = 20.0) -> Progress:
+    return Progress(
+        step=step,
+        total_steps=1000,
+        train_seconds=step / 50,
+        seconds_left=(1000 - step) / 50,
+        psnr=psnr,
+        num_gaussians=300,
+        loss=0.1,
+        steps_per_second=50.0,
+    )
+
+
+def press(client, handle) -> None:
+    """What the page sends when a button is pressed."""
+    update = {"type": "GuiUpdateMessage", "uuid": handle._impl.uuid, "updates": {"value": True}}
+    client.send(msgspec.msgpack.encode(update))
+
+
+def test_pause_resume_and_stop_reach_the_training(clients, viewer: Viewer, until: Callable) -> None:
+    assert viewer.requested() == "run"
+    with clients.visit() as client:
+        until(lambda: bool(viewer.server.get_clients()), "the client is known")
+        press(client, viewer.panel._pause)
+        until(lambda: viewer.requested() == "pause", "pause")
+        press(client, viewer.panel._pause)
+        until(lambda: viewer.requested() == "run", "resume")
+        press(client, viewer.panel._stop)
+        until(lambda: viewer.requested() == "stop", "stop")
+        press(client, viewer.panel._pause)
+        press(client, viewer.panel._pause)
+        client.send(clients.camera.encode(position=(9.0, 0.0, 0.0)))
+        (handle,) = viewer.server.get_clients().values()
+        until(lambda: handle.camera.position[0] == 9.0, "all messages are in")
+        assert viewer.requested() == "stop", "a stop is final"
+
+
+def test_snapshots_are_taken_only_when_somebody_looks_and_then_seldom(
+    clients, viewer: Viewer, gaussians: Gaussians, until: Callable
+) -> None:
+    taken = []
+
+    def snapshot() -> Gaussians:
+        taken.append(threading.current_thread())
+        return gaussians
+
+    viewer.on_progress(progress(), snapshot)
+    until(lambda: viewer._splats is not None, "the first is shown, so that who comes sees something")
+    viewer._next_snapshot = 0.0
+    viewer.on_progress(progress(), snapshot)
+    assert len(taken) == 1, "nobody looks"
+    with clients.visit():
+        until(lambda: clients.live == 1, "somebody looks")
+        for _ in range(50):
+            viewer.on_progress(progress(), snapshot)
+        assert len(taken) == 2
+    assert set(taken) == {threading.current_thread()}, "copied between two steps, never during one"
+
+
+def test_the_training_goes_on_while_the_publisher_is_stuck(
+    viewer: Viewer, gaussians: Gaussians, monkeypatch: pytest.MonkeyPatch, until: Callable
+) -> None:
+    stuck, go_on = threading.Event(), threading.Event()
+    shown = []
+
+    def publish(noted: Progress | None, _: Gaussians | None) -> None:
+        shown.append(noted.step)
+        stuck.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(viewer, "_publish", publish)
+    viewer.on_progress(progress(1), lambda: gaussians)
+    assert stuck.wait(20)
+    for step in range(2, 500):
+        viewer.on_progress(progress(step), lambda: gaussians)
+        assert viewer.requested() == "run"
+    go_on.set()
+    until(lambda: len(shown) == 2, "what came meanwhile is shown once")
+    assert shown == [1, 499], "the latest wins"
+
+
+def test_an_update_that_fails_is_counted_and_the_next_is_shown(
+    viewer: Viewer, gaussians: Gaussians, monkeypatch: pytest.MonkeyPatch, until: Callable, caplog
+) -> None:
+    whole = viewer._publish
+    monkeypatch.setattr(viewer, "_publish", lambda *_: 1 / 0)
+    with caplog.at_level(logging.CRITICAL, "neural3d.viewer"):
+        viewer.show(gaussians)
+        until(lambda: viewer.errors == 1, "the failure is counted")
+    monkeypatch.setattr(viewer, "_publish", whole)
+    viewer.show(gaussians)
+    until(lambda: viewer._splats is not None, "the next is shown")
+
+
+def test_the_panel_shows_the_numbers(viewer: Viewer, gaussians: Gaussians, until: Callable) -> None:
+    for step in (100, 200):
+        viewer.on_progress(progress(step, 20.0 + step / 100), lambda: gaussians)
+        until(lambda step=step: f"step {step}" in viewer.panel._status.content, "the step is shown")
+    assert "**22.00 dB**" in viewer.panel._metrics.content
+    assert [row.tolist() for row in viewer.panel._chart.data] == [[2.0, 4.0], [21.0, 22.0]]
+    viewer.end("Done: 22.00 dB")
+    assert viewer.panel._status.content == "**Done: 22.00 dB**" and viewer.panel._stop.disabled
+
+
+def test_the_scene_is_on_the_page(scene: Scene, gaussians: Gaussians, until: Callable) -> None:
+    with Viewer(scene, port=0) as viewer:
+        viewer.show(gaussians)
+        until(lambda: viewer._splats is not None, "the splats are there")
+        sent = list(viewer.server._websock_server._broadcast_buffer.message_from_id.values())
+    names = [message.name for message in sent if isinstance(message, wire._CreateSceneNodeMessage)]
+    assert sum(name.startswith("/photos/") for name in names) == 6
+    assert {"/points", "/splats"} <= set(names)
+    colors = {m.name: m.props.color for m in sent if isinstance(m, wire.CameraFrustumMessage)}
+    assert colors["/photos/00000"] != colors["/photos/00001"], "held-out views stand out"
+
+
+def test_sharing_is_not_offered(viewer: Viewer) -> None:
+    sent = viewer.server._websock_server._broadcast_buffer.message_from_id.values()
+    (theme,) = [message for message in sent if isinstance(message, wire.ThemeConfigurationMessage)]
+    assert not theme.show_share_button
+
+
+def test_thumbnails_are_small_and_on_white() -> None:
+    pixels, alpha = torch.zeros(100, 400, 3, dtype=torch.uint8), torch.zeros(100, 400, dtype=torch.uint8)
+    alpha[:, :200] = 255
+    small = thumbnail(Photo("a.png", pixels, alpha))
+    assert small.shape == (24, 96, 3)
+    assert small[:, :40].max() == 0 and small[:, 60:].min() == 255
+
+
+def solid_render_fn(model: Gaussians):
+    """Grey everywhere, and an error from beyond x = 1."""
+
+    def render(cameras) -> Rendering:
+        if cameras.centers_world[0, 0] > 1.0:
+            raise ValueError("no such place")
+        width, height = cameras.size_px[0].tolist()
+        return Rendering(torch.full((1, height, width, 3), 0.5), torch.ones(1, height, width, 1))
+
+    return render
+
+
+def choose(client, value: object) -> None:
+    """Wait for the choice of who draws, and choose."""
+    dropdown = listen(client, lambda message: message["type"] == "GuiDropdownMessage")
+    update = {"type": "GuiUpdateMessage", "uuid": dropdown["uuid"], "updates": {"value": value}}
+    client.send(msgspec.msgpack.encode(update))
+
+
+def listen(client, is_wanted: Callable[[dict], bool], seen: list[dict] | None = None) -> dict:
+    """Read until a wanted message comes; all that came is added to `seen`."""
+    while True:
+        raw = client.recv(timeout=20)
+        size = int.from_bytes(raw[8:16], "little")
+        inner = zstandard.ZstdDecompressor().decompress(raw[16 : 16 + size], max_output_size=10**8)
+        messages = msgspec.msgpack.decode(inner)["messages"]
+        if seen is not None:
+            seen += messages
+        for message in filter(is_wanted, messages):
+            return message
+
+
+def is_picture(message: dict) -> bool:
+    return message["type"] == "BackgroundImageMessage" and message["rgb_data"] is not None
+
+
+def test_who_asks_the_engine_gets_its_pictures_and_hears_of_its_errors(
+    gaussians: Gaussians, clients_of: Callable, until: Callable
+) -> None:
+    with view_gaussians(gaussians, port=0, render_fn_from=solid_render_fn) as viewer:
+        clients, of_other = clients_of(viewer), []
+        with clients.visit() as client, clients.visit() as other:
+            choose(client, BY_ENGINE)
+            assert listen(client, is_picture)["format"] == "jpeg"
+            client.send(clients.camera.encode(position=(5.0, 0.0, 0.0)))
+            notice = listen(client, lambda message: message["type"] == "NotificationShowMessage")
+            assert "no such place" in notice["props"]["body"]
+            assert viewer.errors >= 1
+            listen(other, lambda message: message["type"] == "GuiDropdownMessage", of_other)
+            assert not any(map(is_picture, of_other)), "the others' pictures are their own affair"
+        until(lambda: not viewer._frames._visitors, "who left is forgotten")
+
+
+def test_a_choice_that_is_not_offered_changes_nothing(gaussians: Gaussians, clients_of: Callable, until) -> None:
+    with view_gaussians(gaussians, port=0, render_fn_from=solid_render_fn) as viewer:
+        clients = clients_of(viewer)
+        for value in ("neither", "", None, {"a": 1}, math.nan):
+            with clients.visit() as client:
+                choose(client, value)
+                client.send(clients.camera.encode(position=(9.0, 0.0, 0.0)))
+                (handle,) = viewer.server.get_clients().values()
+                until(lambda handle=handle: handle.camera.position[0] == 9.0, "all messages are in")
+                assert not viewer._frames._visitors
+            until(lambda: not viewer.server.get_clients(), "the client is gone")
+
+
+def test_an_empty_model_is_refused(gaussians: Gaussians) -> None:
+    with pytest.raises(InputError, match="no Gaussians"):
+        view_gaussians(gaussians[:0])
+
+
+def test_the_address_is_announced_and_a_public_one_with_a_warning(capsys: pytest.CaptureFixture) -> None:
+    with Viewer(port=0) as viewer:
+        announce(viewer)
+        printed = capsys.readouterr()
+        assert viewer.url in printed.out and not printed.err
+        assert viewer.url.startswith("http://127.0.0.1:") and "?token=" in viewer.url
+    with Viewer(host="0.0.0.0", port=0) as viewer:
+        announce(viewer)
+        assert "warning: listening on 0.0.0.0" in capsys.readouterr().err
+
+
+def test_closing_leaves_no_thread_behind() -> None:
+    before = set(threading.enumerate())
+    viewer = Viewer(port=0)
+    viewer.close()
+    viewer.close()
+    left = [thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("ThreadPool")]
+    assert not left
+
+
+@pytest.mark.parametrize("seconds, text", [(0.0, "0 s"), (59.6, "1 min 00 s"), (3725.0, "1 h 02 min"), (-3.0, "0 s")])
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_psnr_that_is_not_there_is_said_to_be_so() -> None:
+    assert "not yet measured" in metrics_table(progress(psnr=None))
+
+
+def test_the_curve_stays_small_and_skips_what_is_no_measurement() -> None:
+    curve = Curve()
+    assert not curve.add(1.0, math.nan)
+    for second in range(5000):
+        curve.add(float(second), float(second))
+    assert MAX_CURVE_POINTS / 2 <= len(curve.seconds) <= MAX_CURVE_POINTS
+    assert curve.seconds[0] == 0.0 and curve.seconds[-1] == 4999.0 == curve.psnr[-1]
+    assert not curve.add(5000.0, 4999.0), "the same measurement, told again"

@@ -1,0 +1,128 @@
+"""Exact pictures: latest wins, errors stay with the visitor, training keeps its share."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from neural3d.cameras import Cameras
+from neural3d.render.rendering import Rendering
+from neural3d.viewer.frames import COARSE_SECONDS, MAX_PIXELS, FrameServer, coarse_height, fine_height
+from neural3d.viewer.space import View, cameras_from_view
+
+
+def view(x: float = 0.0, width: int = 320, height: int = 200) -> View:
+    return View((1.0, 0.0, 0.0, 0.0), (x, 0.0, 0.0), 1.0, width, height)
+
+
+def solid(cameras: Cameras, color: float = 0.5) -> Rendering:
+    width, height = cameras.size_px[0].tolist()
+    return Rendering(torch.full((1, height, width, 3), color), torch.ones(1, height, width, 1))
+
+
+class Gallery:
+    """Collects what is delivered."""
+
+    def __init__(self) -> None:
+        self.pictures: list[tuple[int, np.ndarray]] = []
+        self.failures: list[tuple[int, Exception]] = []
+        self.server = FrameServer(
+            lambda client, picture: self.pictures.append((client, picture)),
+            lambda client, error: self.failures.append((client, error)),
+        )
+
+
+@pytest.fixture
+def gallery() -> Iterator[Gallery]:
+    collecting = Gallery()
+    yield collecting
+    collecting.server.close()
+
+
+def test_a_resting_visitor_gets_the_full_picture(gallery: Gallery, until: Callable) -> None:
+    gallery.server.set_render_fn(lambda cameras: solid(cameras, 2.0))
+    gallery.server.look(7, view())
+    until(lambda: any(picture.shape == (200, 320, 3) for _, picture in gallery.pictures), "the full picture")
+    assert {client for client, _ in gallery.pictures} == {7}
+    assert gallery.pictures[-1][1].min() == 255
+
+
+def test_only_the_latest_of_many_moves_is_drawn(gallery: Gallery, until: Callable) -> None:
+    """The queue holds one view per client, so a flood of cameras costs no more than one."""
+    seen, busy, go_on = [], threading.Event(), threading.Event()
+
+    def slow(cameras: Cameras) -> Rendering:
+        seen.append(round(float(cameras.centers_world[0, 0])))
+        busy.set()
+        go_on.wait(20)
+        return solid(cameras)
+
+    gallery.server.set_render_fn(slow)
+    gallery.server.look(1, view(x=1.0))
+    assert busy.wait(20)
+    for step in range(2, 5000):
+        gallery.server.look(1, view(x=float(step)))
+    go_on.set()
+    until(lambda: gallery.pictures and len(gallery.pictures) == len(seen) and 4999 in seen, "the last one is drawn")
+    assert set(seen) == {1, 4999}
+
+
+def test_visitors_are_served_in_turn(gallery: Gallery, until: Callable) -> None:
+    gallery.server.set_render_fn(solid)
+    for client in range(8):
+        gallery.server.look(client, view())
+    until(lambda: {client for client, _ in gallery.pictures} == set(range(8)), "everyone is served")
+
+
+def test_a_new_model_is_drawn_for_those_who_rest(gallery: Gallery, until: Callable) -> None:
+    gallery.server.set_render_fn(lambda cameras: solid(cameras, 0.0))
+    gallery.server.look(1, view())
+    until(lambda: gallery.pictures and gallery.pictures[-1][1].shape[0] == 200, "the first model")
+    gallery.server.set_render_fn(lambda cameras: solid(cameras, 1.0))
+    until(lambda: gallery.pictures[-1][1].min() == 255, "the second model")
+
+
+def test_a_render_error_goes_to_its_visitor_and_the_next_picture_comes(gallery: Gallery, until: Callable) -> None:
+    def picky(cameras: Cameras) -> Rendering:
+        if cameras.centers_world[0, 0] > 1.0:
+            raise ValueError("no such place")
+        return solid(cameras)
+
+    gallery.server.set_render_fn(picky)
+    gallery.server.look(1, view(x=5.0))
+    until(lambda: bool(gallery.failures), "the failure is told")
+    assert gallery.failures[0][0] == 1 and str(gallery.failures[0][1]) == "no such place"
+    gallery.server.look(2, view())
+    until(lambda: any(client == 2 for client, _ in gallery.pictures), "the other visitor is served")
+
+
+def test_who_left_gets_no_more(gallery: Gallery, until: Callable) -> None:
+    gallery.server.look(1, view())
+    gallery.server.look(2, view())
+    gallery.server.leave(1)
+    gallery.server.leave(9)
+    gallery.server.set_render_fn(solid)
+    until(lambda: any(picture.shape[0] == 200 for _, picture in gallery.pictures), "the one who stayed is served")
+    assert {client for client, _ in gallery.pictures} == {2}
+
+
+def test_closing_ends_the_thread_while_nothing_is_due(gallery: Gallery) -> None:
+    gallery.server.close()
+    assert not gallery.server._thread.is_alive()
+
+
+@pytest.mark.parametrize("width, height", [(1280, 800), (8192, 8192), (8192, 1), (1, 8192), (1, 1)])
+def test_no_window_makes_a_picture_too_large(width: int, height: int) -> None:
+    window = view(width=width, height=height)
+    drawn_width, drawn_height = cameras_from_view(window, fine_height(window)).size_px[0].tolist()
+    assert 1 <= drawn_height <= height and 1 <= drawn_width * drawn_height <= 1.01 * max(MAX_PIXELS, width)
+    assert drawn_width == pytest.approx(drawn_height * width / height, abs=1.0)
+
+
+def test_the_coarse_height_fits_the_measured_speed() -> None:
+    window = view(width=1600, height=900)
+    height = coarse_height(window, 1e-6)
+    assert height * height * 16 / 9 * 1e-6 == pytest.approx(COARSE_SECONDS, rel=0.02)
+    assert coarse_height(window, 1.0) == 64
