@@ -11,15 +11,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 MSVC = sys.platform == "win32"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-COMMON = ["/O2", "/std:c++20", "/EHsc", "/fp:precise"] if MSVC else ["-O3", "-std=c++20", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
-# GCC 12 calls its own AVX-512 headers uninitialised.
-AVX512 = ["/arch:AVX512"] if MSVC else ["-Wno-uninitialized", "-Wno-maybe-uninitialized", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
-AVX2 = ["/arch:AVX2"] if MSVC else ["-mavx2", "-mfma"]
+if MSVC:
+    COMMON = ["/O2", "/std:c++20", "/EHsc", "/fp:precise"]
+    AVX2 = ["/arch:AVX2"]
+    AVX512 = ["/arch:AVX512"]
+else:
+    COMMON = ["-O3", "-std=c++20", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+    COMMON += ["-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    AVX2 = ["-mavx2", "-mfma"]
+    AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+    AVX512 += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # GCC 12 calls its own AVX-512 headers uninitialised.
+if MSVC:
+    LINK = []
+elif sys.platform == "darwin":
+    LINK = ["-undefined", "dynamic_lookup"]
+else:
+    LINK = ["-Wl,--as-needed", "-s"]
 INSTRUCTION_SETS = {"baseline": ([], [])}
 if X86:
     INSTRUCTION_SETS |= {"avx2": (AVX2, [("N3D_AVX2", "1")]), "avx512": (AVX512, [("N3D_AVX512", "1")])}
@@ -31,12 +44,17 @@ def torch_folder() -> Path:
 
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
-        raise SystemExit("neural3d: torch >= 2.10 must be installed before the native library is built: pip install torch")
+        raise SystemExit("neural3d: the native library is built against torch >= 2.10; first: pip install torch")
     return Path(spec.origin).parent
 
 
 class BuildNative(build_ext):
     """Compiles each loop for each instruction set, on all cores, and links against torch without an rpath."""
+
+    def finalize_options(self) -> None:
+        """Keep the objects, so that the next build compiles only what changed (pip names a new folder each time)."""
+        super().finalize_options()
+        self.build_temp = os.path.join("build", "native")
 
     def get_ext_filename(self, fullname: str) -> str:
         """One name for every Python: nothing in the library depends on it."""
@@ -51,18 +69,25 @@ class BuildNative(build_ext):
         torch = torch_folder()
         include = [str(torch / "include"), str(torch / "include" / "torch" / "csrc" / "api" / "include")]
         macros = [("TORCH_TARGET_VERSION", "0x020a000000000000")] + ([("N3D_X86", "1")] if X86 else [])
-        jobs = [(str(source), "drivers", macros, COMMON) for source in sorted((ROOT / "cuda_ext/cpu").glob("*.cpp"))]
-        jobs.append((str(ROOT / "cuda_ext/ops.cpp"), "drivers", macros, COMMON))
+        drivers = [ROOT / "cuda_ext" / "ops.cpp", *sorted((ROOT / "cuda_ext" / "cpu").glob("*.cpp"))]
+        jobs = [(source, "drivers", macros, COMMON) for source in drivers]
         for name, (flags, defines) in INSTRUCTION_SETS.items():
-            defines = [("N3D_ISA", name), *defines]
-            jobs += [(str(s), name, defines, COMMON + flags) for s in sorted((ROOT / "cuda_ext/cpu/kernels").glob("*.cpp"))]
+            kernels = sorted((ROOT / "cuda_ext" / "cpu" / "kernels").glob("*.cpp"))
+            jobs += [(source, name, [("N3D_ISA", name), *defines], COMMON + flags) for source in kernels]
+        shared = [ROOT / "setup.py", torch / "version.py", *(ROOT / "cuda_ext").rglob("*.h")]
+        shared_changed = max(path.stat().st_mtime for path in shared)
 
         def compile_one(job: tuple) -> list[str]:
             source, folder, defines, flags = job
             relative = os.path.relpath(source, ROOT)
+            output = os.path.join(self.build_temp, folder)
+            (compiled,) = self.compiler.object_filenames([relative], output_dir=output)
+            changed = max(shared_changed, source.stat().st_mtime)
+            if os.path.exists(compiled) and os.path.getmtime(compiled) > changed:
+                return [compiled]
             return self.compiler.compile(
                 [relative],
-                output_dir=os.path.join(self.build_temp, folder),
+                output_dir=output,
                 macros=defines,
                 include_dirs=include if folder == "drivers" else [],
                 extra_postargs=flags,
@@ -75,9 +100,20 @@ class BuildNative(build_ext):
             self.get_ext_fullpath(ext.name),
             libraries=["torch_cpu", "torch", "c10"],
             library_dirs=[str(torch / "lib")],
-            extra_postargs=[] if MSVC else ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-Wl,--as-needed", "-s"],
+            extra_postargs=LINK,
             target_lang="c++",
         )
 
 
-setup(ext_modules=[Extension("neural3d._native", sources=[])], cmdclass={"build_ext": BuildNative})
+class OneWheel(bdist_wheel):
+    """A wheel for this platform and every Python 3: there is no Python in the library."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Python, ABI, platform."""
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    ext_modules=[Extension("neural3d._native", sources=[])],
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": OneWheel},
+)
