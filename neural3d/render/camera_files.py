@@ -1,0 +1,160 @@
+"""Camera paths as files: nerfstudio's camera_path.json, read and written, and the poses of any transforms.json.
+
+Files hold OpenGL camera axes and are in the capture's own frame.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.capture.listing import BadFrame
+from neural3d.capture.poses import pose_from_opengl
+from neural3d.capture.strict_json import load_json, number
+from neural3d.errors import InputError
+from neural3d.scene import Similarity
+from neural3d.storage import atomic_write_text
+
+FPS = 30.0
+MAX_SIZE_PX = 16384
+MAX_FRAMES = 100_000
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """Views in order, and how fast they follow each other in a video."""
+
+    cameras: Cameras
+    fps: float
+
+
+def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_px: tuple[int, int]) -> CameraPath:
+    """Read camera_path.json or transforms.json into the scene frame; `size_px` serves where the file names no size.
+
+    Raises: InputError naming the file and the frame.
+    Limits: lens distortion in a transforms.json is not rendered; its pinhole is.
+    """
+    path = Path(path)
+    content = load_json(path)
+    key = next((key for key in ("camera_path", "frames") if isinstance(content.get(key), list)), None)
+    if key is None or not content[key] or len(content[key]) > MAX_FRAMES:
+        raise InputError(f"{path}: expected 1 to {MAX_FRAMES} cameras under 'camera_path' or 'frames'")
+    views = []
+    for index, record in enumerate(content[key]):
+        try:
+            if not isinstance(record, dict):
+                raise BadFrame("it is no JSON object")
+            views.append(_view({**content, **record}, size_px))
+        except BadFrame as error:
+            raise InputError(f"{path}: {key}[{index}]: {error}; correct or remove it") from error
+    try:
+        fps = number(content, "fps", FPS)
+    except BadFrame as error:
+        raise InputError(f"{path}: {error}") from error
+    if not 0 < fps <= 1000:
+        raise InputError(f"{path}: fps is {fps:g}, expected more than 0")
+    return CameraPath(_in_scene(views, scene_from_capture), fps)
+
+
+def save_camera_path(path: str | Path, cameras: Cameras, *, capture_from_scene: Similarity, fps: float = FPS) -> None:
+    """Write a camera_path.json that nerfstudio reads too; keys of ours beside its own keep the exact pinhole.
+
+    Raises: StorageError.
+    """
+    world_from_camera = cameras.world_from_camera.double().cpu()
+    rotations = capture_from_scene.rotation.double() @ world_from_camera[:, :3, :3] @ torch.diag(_flip())
+    centers = capture_from_scene.apply(world_from_camera[:, :3, 3])
+    entries = [_entry(rotations[i], centers[i], cameras[i]) for i in range(len(cameras))]
+    width, height = cameras.size_px[0].tolist()
+    content = {
+        **{"camera_type": "perspective", "render_width": width, "render_height": height, "fps": fps},
+        **{"seconds": len(cameras) / fps, "keyframes": [], "camera_path": entries},
+    }
+    atomic_write_text(Path(path), json.dumps(content, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class _View:
+    camera_from_world: Float[Tensor, "4 4"]
+    focal_px: tuple[float, float]
+    principal_px: tuple[float, float]
+    size_px: tuple[int, int]
+
+
+def _view(record: dict[str, Any], size_px: tuple[int, int]) -> _View:
+    """One camera from its own keys over those of the file."""
+    if record.get("camera_type", "perspective") not in ("perspective", "PERSPECTIVE"):
+        raise BadFrame(f"camera_type {record['camera_type']!r} is not 'perspective'")
+    width = number(record, "render_width", number(record, "w", float(size_px[0])))
+    height = number(record, "render_height", number(record, "h", float(size_px[1])))
+    for name, value in (("width", width), ("height", height)):
+        if value != int(value) or not 1 <= value <= MAX_SIZE_PX:
+            raise BadFrame(f"its {name} is {value:g}, expected 1 to {MAX_SIZE_PX} whole pixels")
+    matrix = record.get("camera_to_world", record.get("transform_matrix"))
+    if isinstance(matrix, list) and len(matrix) == 16:
+        matrix = [matrix[4 * row : 4 * row + 4] for row in range(4)]
+    pose = torch.from_numpy(pose_from_opengl(matrix))
+    principal_px = number(record, "cx", width / 2), number(record, "cy", height / 2)
+    return _View(pose, _focal_px(record, width, height), principal_px, (int(width), int(height)))
+
+
+def _focal_px(record: dict[str, Any], width: float, height: float) -> tuple[float, float]:
+    """fl_x and fl_y, else fov (vertical, degrees), else camera_angle_x or _y (radians)."""
+    angles_rad = {"x": "camera_angle_x", "y": "camera_angle_y"}
+    focal = {axis: number(record, f"fl_{axis}") for axis in "xy" if f"fl_{axis}" in record}
+    if not focal and "fov" in record:
+        focal["y"] = _focal_from_angle(math.radians(number(record, "fov")), height)
+    if not focal:
+        sizes = {"x": width, "y": height}
+        focal = {a: _focal_from_angle(number(record, key), sizes[a]) for a, key in angles_rad.items() if key in record}
+    if not focal:
+        raise BadFrame("it has no focal length; add fov (degrees), fl_x (pixels) or camera_angle_x (radians)")
+    if min(focal.values()) <= 0:
+        raise BadFrame("its focal length is not positive")
+    return focal.get("x", focal.get("y", 0.0)), focal.get("y", focal.get("x", 0.0))
+
+
+def _focal_from_angle(angle_rad: float, size: float) -> float:
+    if not 0 < angle_rad < math.pi:
+        raise BadFrame(f"its angle of view is {math.degrees(angle_rad):g} degrees, expected more than 0, less than 180")
+    return size / 2 / math.tan(angle_rad / 2)
+
+
+def _in_scene(views: list[_View], scene_from_capture: Similarity) -> Cameras:
+    """Rotate and move the poses, and bring them to the type that renderers take."""
+    from_capture = torch.stack([view.camera_from_world for view in views])
+    rotation = from_capture[:, :3, :3] @ scene_from_capture.rotation.double().T
+    centers = -(from_capture[:, :3, :3].transpose(1, 2) @ from_capture[:, :3, 3:])[:, :, 0]
+    camera_from_world = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
+    camera_from_world[:, :3, :3] = rotation
+    camera_from_world[:, :3, 3] = -(rotation @ scene_from_capture.apply(centers)[:, :, None])[:, :, 0]
+    return Cameras(
+        camera_from_world=camera_from_world.float(),
+        focal_px=torch.tensor([view.focal_px for view in views], dtype=torch.float32),
+        principal_px=torch.tensor([view.principal_px for view in views], dtype=torch.float32),
+        size_px=torch.tensor([view.size_px for view in views]),
+    )
+
+
+def _entry(rotation: Float[Tensor, "3 3"], center: Float[Tensor, "3"], camera: Cameras) -> dict[str, Any]:
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3], matrix[:3, 3] = rotation, center
+    (fl_x, fl_y), (cx, cy), (width, height) = (
+        tensor[0].tolist() for tensor in (camera.focal_px, camera.principal_px, camera.size_px)
+    )
+    return {
+        **{"camera_to_world": matrix.flatten().tolist(), "aspect": width / height},
+        **{"fov": math.degrees(2 * math.atan(height / (2 * fl_y)))},
+        **{"fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "w": width, "h": height},
+    }
+
+
+def _flip() -> Float[Tensor, "3"]:
+    """OpenCV's camera axes to OpenGL's and back."""
+    return torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)

@@ -1,0 +1,58 @@
+"""Renders as image files."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from neural3d.storage import atomic_write
+
+
+def to_uint8(image: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    """Display values in [0, 1] to bytes, clamped and rounded to the nearest."""
+    return (image.detach().cpu().clamp(0, 1) * 255 + 0.5).floor().byte().numpy()
+
+
+def write_png(path: str | Path, image: Float[Tensor, "H W C"], *, bits: int = 8) -> None:
+    """Write display sRGB with 1 (grey), 3 or 4 channels (straight alpha) as PNG of 8 or 16 bits a channel.
+
+    Raises: ValueError for other numbers of channels or bits; StorageError.
+    """
+    channels = image.shape[-1]
+    if channels not in _COLOR_TYPES or bits not in (8, 16):
+        raise ValueError(f"image: {channels} channels at {bits} bits; expected 1, 3 or 4 channels and 8 or 16 bits")
+
+    def write(temporary: Path) -> None:
+        if bits == 16:
+            temporary.write_bytes(_png16(image))
+        else:
+            pixels = to_uint8(image)
+            Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(temporary, format="PNG", compress_level=4)
+
+    atomic_write(Path(path), write, estimate_bytes=image.numel() * bits // 8)
+
+
+_COLOR_TYPES = {1: 0, 3: 2, 4: 6}
+"""Of the PNG header, by the number of channels."""
+
+
+def _png16(image: Float[Tensor, "H W C"]) -> bytes:
+    """16 bits a channel, which Pillow cannot write in colour.
+
+    Source: PNG specification, third edition, sections 5 and 11.
+    """
+    values = (image.detach().cpu().clamp(0, 1).double() * 65535 + 0.5).floor().numpy().astype(">u2")
+    height, width, channels = values.shape
+    rows = np.zeros((height, 1 + 2 * width * channels), np.uint8)
+    rows[:, 1:] = values.reshape(height, -1).view(np.uint8)
+    head = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
