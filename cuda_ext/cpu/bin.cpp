@@ -29,13 +29,14 @@ int clamp_int(double x, int low, int high) { return x <= low ? low : x >= high ?
 template <class S, class F>
 void tile_rows(const S* mean, const S* conic, const S* extent, Grid grid, const F& f) {
   const double x = mean[0], y = mean[1], ex = extent[0], ey = extent[1];
-  const int y0 = clamp_int(std::floor((y - ey) / kTile), 0, grid.tiles_y);
-  const int y1 = clamp_int(std::floor((y + ey) / kTile) + 1, 0, grid.tiles_y);
-  const int x0 = clamp_int(std::floor((x - ex) / kTile), 0, grid.tiles_x);
-  const int x1 = clamp_int(std::floor((x + ex) / kTile) + 1, 0, grid.tiles_x);
+  const double top = std::floor((y - ey) / kTile), bottom = std::floor((y + ey) / kTile);
+  const double left_tile = std::floor((x - ex) / kTile), right_tile = std::floor((x + ex) / kTile);
+  const int y0 = clamp_int(top, 0, grid.tiles_y), y1 = clamp_int(bottom + 1, 0, grid.tiles_y);
+  const int x0 = clamp_int(left_tile, 0, grid.tiles_x), x1 = clamp_int(right_tile + 1, 0, grid.tiles_x);
   if (x0 >= x1) return;
   const double a = conic[0], b = conic[1], c = conic[2];
-  if (x1 - x0 == 1 || y1 - y0 == 1 || ex >= 1e9) {
+  // Within one row or one column of tiles the box is exact; and without a cut-off a Gaussian is everywhere.
+  if (top == bottom || left_tile == right_tile || ex >= 1e9) {
     for (int ty = y0; ty < y1; ++ty) f(ty, x0, x1);
     return;
   }
