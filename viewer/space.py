@@ -16,8 +16,8 @@ from viser.transforms import SO3
 from neural3d.cameras import Cameras
 from neural3d.scene import Scene
 
-STEP_AHEAD = 0.2
-"""Of the scene's extent: a little more than a photo's frustum is long."""
+FRUSTUM_PART = 0.07
+"""Size of a photo's frustum as a part of the scene's extent."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,19 @@ def initial_view(scene: Scene) -> InitialView:
     """
     first = scene.cameras[int(scene.train_indices[0]) if len(scene.train_indices) else 0]
     position, forward = first.centers_world[0].double(), first.forward_world[0].double()
-    distance = max(float(torch.dot(_focus_point(scene.cameras) - position, forward)), 0.1 * scene.extent)
-    start, look_at = position + forward * min(STEP_AHEAD * scene.extent, 0.3 * distance), position + forward * distance
-    up, fov = scene.up_world.double().cpu().numpy(), float(fov_from_cameras(first)[0])
-    return InitialView(start.cpu().numpy(), look_at.cpu().numpy(), up, fov)
+    fov = float(fov_from_cameras(first)[0])
+    step = 1.1 * _frustum_length(fov, float(first.size_px[0, 0] / first.size_px[0, 1]), scene.extent)
+    distance = float(torch.dot(_focus_point(scene.cameras) - position, forward))
+    # Parallel axes meet nowhere, and those of cameras that look outwards meet behind them.
+    distance = max(distance, scene.extent, 2.0 * step)
+    start, look_at = (position + forward * length for length in (step, distance))
+    return InitialView(start.cpu().numpy(), look_at.cpu().numpy(), scene.up_world.double().cpu().numpy(), fov)
+
+
+def _frustum_length(fov_rad: float, aspect: float, extent: float) -> float:
+    """How far a photo's frustum reaches; viser gives all frustums of one scale the same volume."""
+    half_height = math.tan(fov_rad / 2.0)
+    return FRUSTUM_PART * extent / (half_height * half_height * aspect / 3.0) ** (1.0 / 3.0)
 
 
 def _focus_point(cameras: Cameras) -> Float[torch.Tensor, "3"]:

@@ -7,13 +7,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from neural3d.scene import Photo, Scene
-from neural3d.viewer.space import InitialView, fov_from_cameras, initial_view, wxyz_from_cameras
+from neural3d.viewer.space import FRUSTUM_PART, InitialView, fov_from_cameras, initial_view, wxyz_from_cameras
 
 MAX_FRUSTUMS = 120
 MAX_POINTS = 50_000
 THUMBNAIL_PX = 96
-FRUSTUM_PART = 0.07
-"""Size of a frustum as a part of the scene's extent."""
 TRAIN_COLOR = (90, 120, 150)
 TEST_COLOR = (230, 140, 40)
 

@@ -70,8 +70,20 @@ class Page:
         return self.evaluate("document.body ? document.body.innerText : ''")
 
     def click(self, label: str) -> None:
-        """Click the middle of the button or field that bears this text, as a mouse does."""
-        find = f"[...document.querySelectorAll('button, label, input')].find(e => e.innerText.trim() === {label!r})"
+        """Click the button that bears this text."""
+        self._click_on(f"[...document.querySelectorAll('button')].find(e => e.innerText.trim() === {label!r})")
+
+    def click_input(self, value: str) -> None:
+        """Click the field that holds this value."""
+        self._click_on(f"[...document.querySelectorAll('input')].find(e => e.value === {value!r})")
+
+    def click_option(self, label: str) -> None:
+        """Click an entry of the list that has opened."""
+        options = "[...document.querySelectorAll('[role=option]')]"
+        self._click_on(f"{options}.find(e => e.innerText.trim() === {label!r} && e.offsetParent)")
+
+    def _click_on(self, find: str) -> None:
+        """Click the middle of an element, as a mouse does."""
         self.wait_for(f"!!{find}")
         box = self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())")
         self.click_at(*box)
