@@ -89,7 +89,9 @@ static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int ch
   V loss = zero;
   for (int x0 = 0; x0 < a.width; x0 += kBlock) {
     const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock;
-    for (int i = 0; i < n + 2 * kWindowRadius; i += V::lanes) {
+    // The last register's window too: its lanes beyond the image weigh nothing, but 0 times garbage may be NaN.
+    const int filled = (n + V::lanes - 1) / V::lanes * V::lanes + 2 * kWindowRadius;
+    for (int i = 0; i < filled; i += V::lanes) {
       const Moments<V> m = column_window<V>(a, base + x0 - kWindowRadius + i);
       m.x.store(buffer[0] + i);
       m.y.store(buffer[1] + i);
