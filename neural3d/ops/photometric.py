@@ -24,8 +24,8 @@ def photometric_loss(
     Raises:
         ValueError: An argument does not fit, or the background asks for a gradient.
     """
-    _, height, width = image.shape
     check_floats(image=(image, (3, None, None)), background=(background, (3,)))
+    _, height, width = image.shape
     check_bytes("target", target, (height, width, 3), image)
     if target_alpha is not None:
         check_bytes("target_alpha", target_alpha, (height, width), image)

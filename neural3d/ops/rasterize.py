@@ -25,19 +25,19 @@ def rasterize(
     Raises:
         ValueError: An argument does not fit, or the background asks for a gradient.
     """
-    n, channels = colors.shape
+    n = len(means_px)
     check_floats(
         means_px=(means_px, (n, 2)),
         conics=(conics, (n, 3)),
         opacities=(opacities, (n,)),
-        colors=(colors, (n, channels)),
-        background=(background, (channels,)),
+        colors=(colors, (n, None)),
+        background=(background, tuple(colors.shape[1:])),
     )
     if background.requires_grad:
         raise ValueError("background: the native rasterizer gives it no gradient; detach it")
     if len(bins.slot_offsets) != n + 1:
         raise ValueError(f"bins: made for {len(bins.slot_offsets) - 1} Gaussians, got {n}")
-    if channels == 0:
+    if colors.shape[1] == 0:
         raise ValueError("colors: expected at least one channel, got none")
     return native().rasterize(
         means_px,
