@@ -70,9 +70,10 @@ $(VENV)/stamp-venv:
 	$(PIP) install -c constraints.txt setuptools wheel ninja
 	@touch $@
 
+# --no-compile: Python compiles the few modules of torch that are used when they are; all of them take a third of a minute.
 $(VENV)/stamp-torch: $(VENV)/stamp-venv constraints.txt
 	grep -v $(if $(TORCH),'^torch==','^#') constraints.txt > $(VENV)/constraints.txt
-	$(PIP) install -c $(VENV)/constraints.txt $(or $(TORCH),torch)
+	$(PIP) install --no-compile -c $(VENV)/constraints.txt $(or $(TORCH),torch)
 	@echo '$(TORCH)' > $(VENV)/torch-spec
 	@touch $@
 
