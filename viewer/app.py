@@ -4,19 +4,19 @@ Three threads, and none of them is the training's: viser's event loop talks to b
 into splats, the frame server draws exact pictures. Training hands over a copy now and then, and waits for nobody.
 """
 
+import atexit
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import viser
 
 from neural3d.render.rendering import RenderFn
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
-from neural3d.train.observer import Progress
+from neural3d.train.observer import Progress, Request
 from neural3d.viewer.frames import FrameServer, Picture
 from neural3d.viewer.panel import BRAND_COLOR, TrainingPanel
 from neural3d.viewer.server import MAX_CLIENTS, STALL_SECONDS, start_server
@@ -63,7 +63,8 @@ class Viewer:
             scene: Gives the photos, the points, what is up and where visitors start.
             title: Shown at the head of the panel.
             is_training: Show progress, Pause and Stop.
-            render_fn_from: Makes a renderer of a model; None leaves the exact pictures out.
+            render_fn_from: Makes a renderer of a model, as `neural3d.render.splats.render_function` does; None leaves
+                the exact pictures out.
             host: Where to listen; anything but the loopback lets others in who know the token.
             port: The first port to try, the next free one is taken; 0 takes any.
             allow_hosts: More names that this machine goes by, as behind a proxy.
@@ -77,7 +78,7 @@ class Viewer:
         self.errors = 0
         """Pictures and updates that failed; training knows nothing of them."""
         self._max_splats, self._render_fn_from = max_splats, render_fn_from
-        self._request: Literal["run", "pause", "stop"] = "run"
+        self._request: Request = "run"
         self._progress: Progress | None = None
         self._gaussians: Gaussians | None = None
         self._next_snapshot = 0.0
@@ -96,6 +97,7 @@ class Viewer:
         self.server.on_client_disconnect(self._on_disconnect)
         self._publisher = threading.Thread(target=self._publish_forever, name="neural3d-publisher", daemon=True)
         self._publisher.start()
+        atexit.register(self.close)
 
     @property
     def url(self) -> str:
@@ -108,7 +110,8 @@ class Viewer:
     def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
         """Take note, and now and then a copy, when somebody is looking; called from the training thread."""
         now = time.monotonic()
-        is_copy_due = now >= self._next_snapshot and (bool(self.server.door.clients) or self._splats is None)
+        is_watched = bool(self.server.door.clients) or self._splats is None
+        is_copy_due = (now >= self._next_snapshot and is_watched) or progress.fraction >= 1.0
         if is_copy_due:
             # Copied here, between two steps, because a copy made by another thread could mix two of them.
             gaussians = snapshot()
@@ -120,7 +123,7 @@ class Viewer:
                 self._gaussians = gaussians
             self._changed.notify()
 
-    def requested(self) -> Literal["run", "pause", "stop"]:
+    def requested(self) -> Request:
         """What the visitors want of the training; instant."""
         return self._request
 
@@ -137,7 +140,8 @@ class Viewer:
         self._frames.share = 1.0
 
     def close(self) -> None:
-        """Stop listening and end all threads."""
+        """Stop listening and end all threads; also done when the program ends."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             self._changed.notify()

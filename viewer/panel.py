@@ -27,7 +27,7 @@ def metrics_table(progress: Progress) -> str:
     """The numbers of the moment as a Markdown table."""
     psnr = "not yet measured" if progress.psnr is None else f"{progress.psnr:.2f} dB"
     rows = [
-        ("PSNR", psnr),
+        ("PSNR, training photos", psnr),
         ("Gaussians", f"{progress.num_gaussians:,}"),
         ("Speed", f"{progress.steps_per_second:.1f} steps/s"),
         ("Trained for", duration(progress.train_seconds)),
@@ -89,7 +89,7 @@ class TrainingPanel:
         if not self._ended:
             state = "Paused" if self._paused else "Training"
             self._status.content = f"**{state}** · step {progress.step:,} of {progress.total_steps:,}"
-        self._bar.value = 100.0 * min(1.0, progress.step / max(1, progress.total_steps))
+        self._bar.value = 100.0 * progress.fraction
         self._metrics.content = metrics_table(progress)
         if progress.psnr is not None and self._curve.add(progress.train_seconds, progress.psnr):
             self._chart.data = self._curve.data()
@@ -114,7 +114,7 @@ def _add_chart(gui: viser.GuiApi) -> viser.GuiUplotHandle:
         axes=axes,
         scales={"x": uplot.Scale(time=False)},
         legend=uplot.Legend(show=False),
-        title="PSNR",
+        title="PSNR of training photos",
         height=180,
         padding=(10, 16, 0, 0),
         visible=False,

@@ -4,12 +4,9 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from neural3d.errors import InputError
 from neural3d.render.rendering import RenderFn
@@ -22,18 +19,6 @@ from neural3d.viewer.stage import set_up_direction, show_initial_view
 
 COLMAP_UP = (0.0, -1.0, 0.0)
 """A splat file does not say what is up; most come from COLMAP, whose worlds usually have +y down."""
-
-
-def splat_render_fn(background: Float[Tensor, "3"] | None = None) -> Callable[[Gaussians], RenderFn]:
-    """For `Viewer(render_fn_from=...)`: exact pictures by the engine, on black or the given display sRGB colour."""
-    # Only here, so that a file can be looked at where the native library is not built.
-    from neural3d.render.splats import render_splats
-
-    @torch.no_grad()
-    def render(gaussians: Gaussians, cameras):
-        return render_splats(gaussians, cameras, background=background)
-
-    return lambda gaussians: partial(render, gaussians)
 
 
 def view_gaussians(

@@ -16,8 +16,10 @@ from viser.transforms import SO3
 from neural3d.cameras import Cameras
 from neural3d.scene import Scene
 
-FRUSTUM_PART = 0.07
-"""Size of a photo's frustum as a part of the scene's extent."""
+FRUSTUM_PARTS = (0.01, 0.06)
+"""Smallest and largest size of a photo's frustum, as parts of the scene's extent."""
+MAX_STARTS = 64
+MAX_COMPARED = 512
 
 
 @dataclass(frozen=True)
@@ -68,26 +70,54 @@ def cameras_from_view(view: View, height: int) -> Cameras:
     )
 
 
-def initial_view(scene: Scene) -> InitialView:
-    """From the first training camera, turning round the point of its axis nearest to what all cameras see.
+def frustum_scale(scene: Scene) -> float:
+    """The size of photos that leaves gaps between neighbours: a photo is then about two thirds of the gap wide."""
+    centers = _spread(scene.cameras, MAX_COMPARED).centers_world.double()
+    gaps = torch.cdist(centers, centers).fill_diagonal_(math.inf).amin(dim=1)
+    gap = float(gaps.median()) if len(centers) > 1 else math.inf
+    smallest, largest = FRUSTUM_PARTS
+    return min(max(0.25 * gap, smallest * scene.extent), largest * scene.extent)
 
-    A step ahead of it, so that its own photo does not stand in the way.
+
+def initial_view(scene: Scene) -> InitialView:
+    """From a training camera, turning round the point of its axis nearest to what all cameras see.
+
+    A step ahead of it, so that its own photo does not stand in the way, and from the camera whose view the photos of
+    the others obstruct least; of equal ones the first.
     """
-    first = scene.cameras[int(scene.train_indices[0]) if len(scene.train_indices) else 0]
-    position, forward = first.centers_world[0].double(), first.forward_world[0].double()
-    fov = float(fov_from_cameras(first)[0])
-    step = 1.1 * _frustum_length(fov, float(first.size_px[0, 0] / first.size_px[0, 1]), scene.extent)
+    candidates = _spread(scene.cameras[scene.train_indices] if len(scene.train_indices) else scene.cameras, MAX_STARTS)
+    camera = candidates[int(_obstruction(candidates, scene).argmin())]
+    position, forward = camera.centers_world[0].double(), camera.forward_world[0].double()
+    step = float(_steps(camera, scene)[0])
     distance = float(torch.dot(_focus_point(scene.cameras) - position, forward))
     # Parallel axes meet nowhere, and those of cameras that look outwards meet behind them.
     distance = max(distance, scene.extent, 2.0 * step)
-    start, look_at = (position + forward * length for length in (step, distance))
-    return InitialView(start.cpu().numpy(), look_at.cpu().numpy(), scene.up_world.double().cpu().numpy(), fov)
+    start, look_at = ((position + forward * length).cpu().numpy() for length in (step, distance))
+    return InitialView(start, look_at, scene.up_world.double().cpu().numpy(), float(fov_from_cameras(camera)[0]))
 
 
-def _frustum_length(fov_rad: float, aspect: float, extent: float) -> float:
-    """How far a photo's frustum reaches; viser gives all frustums of one scale the same volume."""
-    half_height = math.tan(fov_rad / 2.0)
-    return FRUSTUM_PART * extent / (half_height * half_height * aspect / 3.0) ** (1.0 / 3.0)
+def _spread(cameras: Cameras, count: int) -> Cameras:
+    """At most `count` of the cameras, spread evenly, the first included."""
+    return cameras[torch.linspace(0, len(cameras) - 1, min(count, len(cameras))).long()]
+
+
+def _steps(cameras: Cameras, scene: Scene) -> Float[torch.Tensor, "V"]:
+    """A little more than the length of each camera's frustum; viser gives all frustums of one scale the same volume."""
+    half = (cameras.size_px / (2.0 * cameras.focal_px)).double()
+    return 1.1 * frustum_scale(scene) / (half.prod(dim=1) / 3.0) ** (1.0 / 3.0)
+
+
+def _obstruction(candidates: Cameras, scene: Scene) -> Float[torch.Tensor, "C"]:
+    """How much of each candidate's picture the photos of others cover, roughly: their solid angles inside its cone."""
+    photos = _spread(scene.cameras, MAX_COMPARED)
+    forward = candidates.forward_world.double()
+    starts = candidates.centers_world.double() + forward * _steps(candidates, scene)[:, None]
+    apart = photos.centers_world.double()[None] - starts[:, None]
+    distances = apart.norm(dim=2).clamp(min=1e-3 * frustum_scale(scene))
+    ahead = (apart * forward[:, None]).sum(dim=2) / distances
+    half_diagonal = (candidates.size_px / (2.0 * candidates.focal_px)).double().norm(dim=1)
+    is_in_cone = ahead > torch.rsqrt(1.0 + half_diagonal**2)[:, None]
+    return (is_in_cone * (frustum_scale(scene) / distances) ** 2).sum(dim=1)
 
 
 def _focus_point(cameras: Cameras) -> Float[torch.Tensor, "3"]:

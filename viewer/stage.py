@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from neural3d.scene import Photo, Scene
-from neural3d.viewer.space import FRUSTUM_PART, InitialView, fov_from_cameras, initial_view, wxyz_from_cameras
+from neural3d.viewer.space import InitialView, fov_from_cameras, frustum_scale, initial_view, wxyz_from_cameras
 
 MAX_FRUSTUMS = 120
 MAX_POINTS = 50_000
@@ -42,14 +42,15 @@ def add_photos(server: viser.ViserServer, scene: Scene) -> list[viser.CameraFrus
     chosen = np.unique(np.linspace(0, len(scene.cameras) - 1, min(MAX_FRUSTUMS, len(scene.cameras))).astype(int))
     wxyz, fov = wxyz_from_cameras(scene.cameras), fov_from_cameras(scene.cameras)
     positions = scene.cameras.centers_world.double().cpu().numpy()
-    sizes, held_out = scene.cameras.size_px.tolist(), set(scene.test_indices.tolist())
+    aspects = (scene.cameras.size_px[:, 0] / scene.cameras.size_px[:, 1]).tolist()
+    size, held_out = frustum_scale(scene), set(scene.test_indices.tolist())
     handles = []
     for index in chosen.tolist():
         handle = server.scene.add_camera_frustum(
             f"/photos/{index:05d}",
             fov=float(fov[index]),
-            aspect=sizes[index][0] / sizes[index][1],
-            scale=FRUSTUM_PART * scene.extent,
+            aspect=aspects[index],
+            scale=size,
             thickness=1.2,
             thickness_units="screen",
             color=TEST_COLOR if index in held_out else TRAIN_COLOR,

@@ -59,7 +59,7 @@ class Page:
         self.call("Page.navigate", url=url)
 
     def wait_for(self, expression: str, seconds: float = 60.0) -> Any:
-        """Until an expression is true; its value."""
+        """Until an expression is true; its value. `document.body` may be null while a page loads."""
         end = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             assert time.monotonic() < end, f"never true: {expression}; the page says {self.text()!r}, {self.console}"

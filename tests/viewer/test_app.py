@@ -26,6 +26,7 @@ def progress(step: int = 100, psnr: float | None = 20.0) -> Progress:
     return Progress(
         step=step,
         total_steps=1000,
+        fraction=step / 1000,
         train_seconds=step / 50,
         seconds_left=(1000 - step) / 50,
         psnr=psnr,
@@ -78,6 +79,8 @@ def test_snapshots_are_taken_only_when_somebody_looks_and_then_seldom(
         for _ in range(50):
             viewer.on_progress(progress(), snapshot)
         assert len(taken) == 2
+        viewer.on_progress(progress(1000), snapshot)
+        assert len(taken) == 3, "the last is never left out"
     assert set(taken) == {threading.current_thread()}, "copied between two steps, never during one"
 
 

@@ -1,6 +1,7 @@
 """Our cameras and viser's are the same cameras."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from neural3d.viewer.space import (
     View,
     cameras_from_view,
     fov_from_cameras,
+    frustum_scale,
     initial_view,
     view_without_scene,
     wxyz_from_cameras,
@@ -52,27 +54,50 @@ def test_another_image_height_shows_the_same_view() -> None:
     torch.testing.assert_close(4.0 * project(small, point), project(large, point))
 
 
-def test_visitors_start_ahead_of_the_first_training_camera_turning_round_what_all_see(scene: Scene) -> None:
+def test_visitors_start_ahead_of_a_training_camera_turning_round_what_all_see(scene: Scene) -> None:
     start = initial_view(scene)
-    first = scene.cameras[1]
-    center, forward = first.centers_world[0].double().numpy(), first.forward_world[0].double().numpy()
+    cameras = scene.cameras[scene.train_indices]
+    offsets = start.position - cameras.centers_world.double().numpy()
+    nearest = np.linalg.norm(offsets, axis=1).argmin()
+    forward = cameras.forward_world[nearest].double().numpy()
     np.testing.assert_allclose(start.look_at, 0.0, atol=1e-4)
-    np.testing.assert_allclose(np.cross(start.position - center, forward), 0.0, atol=1e-4)
-    assert 0.0 < (start.position - center) @ forward < 0.5 * np.linalg.norm(center)
+    np.testing.assert_allclose(np.cross(offsets[nearest], forward), 0.0, atol=1e-4)
+    assert 0.0 < offsets[nearest] @ forward < 2.0
     assert start.fov_rad == pytest.approx(2 * math.atan(24 / 60))
     assert start.up.tolist() == [0.0, 0.0, 1.0]
 
 
-def test_parallel_cameras_and_a_single_one_have_a_start_too(scene: Scene) -> None:
-    from dataclasses import replace
+def test_nobody_starts_behind_the_photos_of_others(scene: Scene) -> None:
+    """The first camera stands right behind four others; the last has a free view."""
+    behind = torch.eye(4).repeat(6, 1, 1)
+    behind[1:5, 2, 3] = torch.tensor([-2.0, -2.5, -3.0, -3.5])
+    behind[5, 0, 3] = -20.0
+    crowded = replace(
+        scene, cameras=replace(scene.cameras, camera_from_world=behind), train_indices=torch.tensor([0, 5])
+    )
+    assert initial_view(crowded).position[0] == pytest.approx(20.0)
 
+
+def test_photos_leave_gaps_between_neighbours_and_stay_in_proportion(scene: Scene) -> None:
+    near = scene.cameras.camera_from_world.clone()
+    near[:, :3, :3], near[:, :3, 3] = torch.eye(3), torch.arange(6)[:, None] * torch.tensor([0.4, 0.0, 0.0])
+    close = replace(scene, cameras=replace(scene.cameras, camera_from_world=near))
+    half_width, half_height = 32 / 60, 24 / 60
+    width = frustum_scale(close) * 2 * half_width / (half_width * half_height / 3) ** (1 / 3)
+    assert 0.5 * 0.4 < width < 0.9 * 0.4
+    touching = replace(close, cameras=replace(scene.cameras, camera_from_world=torch.eye(4).repeat(6, 1, 1)))
+    assert frustum_scale(touching) == pytest.approx(0.01 * scene.extent)
+    assert frustum_scale(scene) == pytest.approx(0.06 * scene.extent)
+
+
+def test_parallel_cameras_and_a_single_one_have_a_start_too(scene: Scene) -> None:
     alone = replace(scene, cameras=scene.cameras[0], train_indices=torch.arange(1), test_indices=torch.arange(0))
     parallel = replace(scene, cameras=scene.cameras[[0, 0, 0, 0, 0, 0]])
     for odd in (alone, parallel):
         start = initial_view(odd)
         assert np.isfinite(start.look_at).all()
         ahead = (start.look_at - start.position) @ odd.cameras.forward_world[0].double().numpy()
-        assert ahead > 0.0
+        assert ahead > 0.3 * scene.extent
 
 
 @pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0)])
