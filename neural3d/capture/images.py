@@ -99,7 +99,8 @@ def _require_known(image: Image.Image, path: Path) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Not image.getexif(): of a PNG without EXIF it decodes all pixels to look behind them.
+    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in _TURN else 1
 
 

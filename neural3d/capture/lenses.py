@@ -3,7 +3,6 @@
 Pixels follow the project's convention, which is COLMAP's, too: the top-left pixel is centred at (0.5, 0.5).
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +38,8 @@ FISHEYE_MODELS = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "
 SUPPORTED_MODELS = PINHOLE_MODELS + PERSPECTIVE_MODELS + FISHEYE_MODELS
 
 MAX_SIDE_PX = 100_000
+MAX_COEFFICIENT = 1e9
+"""Larger intrinsics are damage, and float32 could not square them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Lens:
     def fault(self) -> str | None:
         """What makes these intrinsics unusable, None when they are fine."""
         numbers = (*self.focal_px, *self.principal_px, *self.radial, *self.radial_denominator, *self.tangential)
-        if not all(math.isfinite(number) for number in numbers):
+        if not all(abs(number) <= MAX_COEFFICIENT for number in numbers):
             return "its intrinsics are not finite numbers"
         if min(self.focal_px) <= 0:
             return f"its focal length is {min(self.focal_px):g}, expected more than 0 pixels"

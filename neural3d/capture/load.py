@@ -56,7 +56,9 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def load_capture(path: Path | str, *, downscale: float | None = None, max_memory_bytes: int | None = None) -> Scene:
+def load_capture(
+    path: Path | str, *, downscale: float | int | None = None, max_memory_bytes: int | None = None
+) -> Scene:
     """Read a capture: COLMAP (binary or text), transforms.json of nerfstudio, instant-ngp or Blender.
 
     Photos are undistorted and brought down to 1/`downscale` of their size (>= 1; by default the smallest whole factor
@@ -69,7 +71,7 @@ def load_capture(path: Path | str, *, downscale: float | None = None, max_memory
     Limits: 8-bit colours; a JPEG whose bytes were changed without being cut off decodes to wrong colours unnoticed.
     """
     surveyed = survey(list_capture(Path(path)))
-    plan = plan_sizes(surveyed, downscale, max_memory_bytes)
+    plan = plan_sizes(surveyed, None if downscale is None else float(downscale), max_memory_bytes)
     results = _in_threads(_load_frame, list(zip(plan.placed, plan.sizes, strict=True)))
     loaded = [result for result in results if isinstance(result, Loaded)]
     skipped = surveyed.skipped + tuple(result for result in results if isinstance(result, Skipped))

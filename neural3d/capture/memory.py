@@ -71,7 +71,7 @@ def choose_downscale(placed: Sequence[Placed], budget_bytes: int) -> float:
     longest = max(max(entry.frame.lens.width, entry.frame.lens.height) for entry in placed)
     # 10 % more is let through: a downscale of 2 would then leave little more than half of what was aimed at.
     factor = max(1, math.ceil(longest / (1.1 * TARGET_SIDE_PX)))
-    while photo_bytes(placed, factor) > budget_bytes and factor < longest:
+    while photo_bytes(placed, float(factor)) > budget_bytes and factor < longest:
         factor += 1
     return float(factor)
 

@@ -1,5 +1,6 @@
 """Poses as files hold them -> camera_from_world with OpenCV axes, in float64; what is no rigid pose is refused."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from jaxtyping import Float64
 
 from neural3d.capture.listing import BadFrame
 
+MAX_COORDINATE = 1e12
+"""Larger numbers are damage: the Earth in micrometres is smaller, and sums of squares stay far from overflow."""
 TOLERANCE = 1e-3
 """Of R R^T = 1: text files round their numbers; a wrong pose misses by far more."""
 
@@ -17,10 +20,10 @@ def pose_from_colmap(quat_wxyz: Sequence[float], translation: Sequence[float]) -
 
     Raises: BadFrame when it is not finite or the quaternion is not of length 1.
     """
-    w, x, y, z = quat = np.asarray(quat_wxyz, dtype=np.float64)
-    if not (np.isfinite(quat).all() and np.isfinite(translation).all()):
+    quat = np.asarray(quat_wxyz, dtype=np.float64)
+    if not (np.isfinite(quat).all() and is_sane(np.asarray(translation))):
         raise BadFrame("its pose is not finite")
-    length = float(np.linalg.norm(quat))
+    length = math.hypot(*quat_wxyz)
     if abs(length - 1.0) > TOLERANCE:
         raise BadFrame(f"its rotation quaternion has length {length:.4g}, expected 1")
     w, x, y, z = quat / length
@@ -54,11 +57,16 @@ def _matrix(matrix: Any) -> Float64[np.ndarray, "4 4"]:
         raise BadFrame("transform_matrix is no 4x4 matrix of numbers")
     values = np.eye(4)
     values[: len(rows)] = np.array(rows, dtype=np.float64)
-    if not np.isfinite(values).all():
+    if not is_sane(values):
         raise BadFrame("its pose is not finite")
     if not np.allclose(values[3], [0, 0, 0, 1], atol=TOLERANCE):
         raise BadFrame("the last row of transform_matrix is not 0 0 0 1")
     return values
+
+
+def is_sane(values: np.ndarray) -> bool:
+    """Whether all values are finite and no larger than any world."""
+    return bool((np.abs(values) <= MAX_COORDINATE).all())
 
 
 def _is_number(value: Any) -> bool:
@@ -68,9 +76,8 @@ def _is_number(value: Any) -> bool:
 
 def _nearest_rotation(matrix: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
     """The rotation nearest to a matrix that is one up to rounding in its file."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        deviation = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
-    if not deviation <= TOLERANCE:
+    deviation = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
+    if deviation > TOLERANCE:
         raise BadFrame(f"its rotation is scaled or skewed (R R^T misses 1 by {deviation:.2g})")
     if np.linalg.det(matrix) < 0:
         raise BadFrame("its rotation is mirrored (determinant -1)")

@@ -6,6 +6,7 @@ Filters work on premultiplied colours, because the colour of a transparent pixel
 straight.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -80,8 +81,12 @@ def _band(source: _Source, top: int, bottom: int, width: int, height: int) -> UI
     first = top * full_height // height
     last = min(full_height, -(-bottom * full_height // height))
     undistorted = source.layers(first, last) if source.lens.is_pinhole else _undistort(source, first, last)
-    layers = _average(undistorted, 1, _area_taps(full_height, height, top, bottom), first)
-    layers = _average(layers, 2, _area_taps(full_width, width, 0, width), 0)
+    if full_width % width == 0 and full_height % height == 0:
+        # Whole factors: the same average, several times faster.
+        layers = torch.nn.functional.avg_pool2d(undistorted, (full_height // height, full_width // width))
+    else:
+        layers = _average(undistorted, 1, _area_taps(full_height, height, top, bottom), first)
+        layers = _average(layers, 2, _area_taps(full_width, width, 0, width), 0)
     colors = layers[:3]
     if source.has_alpha:
         # Where alpha is 0 the colour is 0, too.
@@ -93,7 +98,7 @@ def _band(source: _Source, top: int, bottom: int, width: int, height: int) -> UI
     return (layers + 0.5).floor_().clamp_(0, 255).to(torch.uint8)
 
 
-def _quantise(bands: list[UInt8[Tensor, "C B W"]], has_alpha: bool, masked: bool) -> Developed:
+def _quantise(bands: list[UInt8[Tensor, "C _ W"]], has_alpha: bool, masked: bool) -> Developed:
     layers = torch.cat(bands, dim=1)
     valid = layers[-1] > 0 if masked else None
     return Developed(
@@ -105,22 +110,40 @@ def _quantise(bands: list[UInt8[Tensor, "C B W"]], has_alpha: bool, masked: bool
 
 def _undistort(source: _Source, first: int, last: int) -> Float[Tensor, "C B W"]:
     """Rows first..last of the pinhole image, at the photo's own resolution."""
-    lens = source.lens
+    look_up = _look_up(source.lens, first, last)
+    layers = source.layers(look_up.top, look_up.bottom)
+    sampled = torch.nn.functional.grid_sample(
+        layers[None], look_up.grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled[0].mul_(look_up.seen)
+
+
+@dataclass(frozen=True)
+class _LookUp:
+    """Where a band of the pinhole image lies on the photo."""
+
+    top: int
+    bottom: int
+    """The rows of the photo that are needed."""
+    grid: Float[Tensor, "B W 2"]
+    """-1 to 1 across those rows and all columns."""
+    seen: Bool[Tensor, "B W"]
+
+
+@functools.lru_cache(maxsize=4)
+def _look_up(lens: Lens, first: int, last: int) -> _LookUp:
+    """Cached for photos that share a lens and are of moderate size; a band takes 5 MB."""
     points = _normalised_grid(lens, first, last)
     pixels = distort(lens, points)
     seen = seen_by(lens, pixels) & (points.square().sum(-1) <= _radius_bound(lens) ** 2)
     rows = pixels[..., 1][seen]
-    if not len(rows):
-        return torch.zeros(len(source.layers(0, 1)), last - first, lens.width)
-    top = max(0, math.floor(float(rows.min()) - 1))
-    bottom = min(lens.height, math.ceil(float(rows.max()) + 1))
-    layers = source.layers(top, bottom)
+    top, bottom = 0, 1
+    if len(rows):
+        top = max(0, math.floor(float(rows.min()) - 1))
+        bottom = min(lens.height, math.ceil(float(rows.max()) + 1))
     at = pixels - torch.tensor([0.0, float(top)])
     grid = 2 * at / torch.tensor([float(lens.width), float(bottom - top)]) - 1
-    sampled = torch.nn.functional.grid_sample(
-        layers[None], grid[None].nan_to_num_(), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return sampled[0] * seen
+    return _LookUp(top, bottom, grid.nan_to_num_(), seen)
 
 
 def _normalised_grid(lens: Lens, first: int, last: int) -> Float[Tensor, "B W 2"]:

@@ -25,6 +25,8 @@ def load_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: nested too deeply; write the file again") from error
     except DuplicateKeyError as error:
         raise InputError(f"{path}: the key {error.args[0]!r} appears twice in one object; keep one") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; write the file again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__} at the top, expected an object with frames")
     return content

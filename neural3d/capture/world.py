@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 
 from neural3d.capture.listing import PointCloud
+from neural3d.capture.poses import MAX_COORDINATE
 from neural3d.scene import Points, Similarity
 
 OUTLIER_FACTOR = 5.0
@@ -32,15 +33,15 @@ class SceneFrame:
 
 
 def scene_frame(centers: Float64[np.ndarray, "V 3"], points: PointCloud | None) -> SceneFrame:
-    """Centre on the median camera; the unit is the radius of all cameras that are no outliers.
+    """Centre on the mean of the cameras, take their radius as the unit; those far from the median camera do not count.
 
     A single camera has no radius: the median distance of the points serves, else 1.
     """
-    center = np.median(centers, axis=0)
-    distances = np.linalg.norm(centers - center, axis=1)
+    distances = np.linalg.norm(centers - np.median(centers, axis=0), axis=1)
     apart = distances[distances > 0]
     far = distances > OUTLIER_FACTOR * np.median(apart) if len(apart) else np.zeros(len(centers), dtype=bool)
-    unit = float(distances[~far].max())
+    center = centers[~far].mean(axis=0)
+    unit = float(np.linalg.norm(centers[~far] - center, axis=1).max())
     # Cameras in one place up to rounding: the distances between them say nothing about the scene.
     if unit <= 1e-9 * max(1.0, float(np.abs(center).max())):
         finite = finite_points(points)
@@ -50,10 +51,10 @@ def scene_frame(centers: Float64[np.ndarray, "V 3"], points: PointCloud | None) 
 
 
 def finite_points(points: PointCloud | None) -> PointCloud | None:
-    """The points that are numbers, None where there are none."""
+    """The points whose coordinates are numbers of a sane size, None where there are none."""
     if points is None:
         return None
-    finite = np.isfinite(points.xyz).all(axis=1)
+    finite = (np.abs(points.xyz) <= MAX_COORDINATE).all(axis=1)
     return PointCloud(points.xyz[finite], points.rgb[finite]) if finite.any() else None
 
 
