@@ -19,6 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
 MAX_PIXELS = 178_000_000
 """More than any phone takes, less than fills a laptop's memory; a file of 100 bytes can claim as much."""
 
+_ROWS = 256
+
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _MODES_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _TURN = {
@@ -124,7 +126,13 @@ def read_pixels(path: Path, *, turned: bool) -> UInt8[np.ndarray, "H W C"]:
 def _to_uint8(image: Image.Image, path: Path) -> UInt8[np.ndarray, "H W C"]:
     if image.mode in _MODES_16_BIT:
         return _grey_from_16_bit(image, path)
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    pixels = np.empty((image.height, image.width, len(mode)), dtype=np.uint8)
+    # In parts: as a whole, conversion and array would each hold a second copy of a photo of tens of megabytes.
+    for top in range(0, image.height, _ROWS):
+        bottom = min(top + _ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert(mode))
+    return pixels
 
 
 def _grey_from_16_bit(image: Image.Image, path: Path) -> UInt8[np.ndarray, "H W C"]:

@@ -110,6 +110,16 @@ def test_every_pixel_format_is_read_right(tmp_path, case):
     assert (header.width, header.height, header.has_alpha) == (32, 8, truth.shape[2] == 4)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_photos_are_read_the_same_in_parts(tmp_path, monkeypatch, case):
+    write, suffix, _ = CASES[case]
+    path = tmp_path / f"photo{suffix}"
+    write(path)
+    whole = read_pixels(path, turned=False)
+    monkeypatch.setattr("neural3d.capture.images._ROWS", 3)
+    np.testing.assert_array_equal(read_pixels(path, turned=False), whole)
+
+
 def test_cmyk_jpeg(tmp_path):
     """Photoshop's CMYK JPEGs hold inverted inks; a flat colour survives compression."""
     Image.new("CMYK", (32, 16), (200, 40, 90, 0)).save(tmp_path / "a.jpg", quality=100)
