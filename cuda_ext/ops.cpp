@@ -11,7 +11,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "project_vjp(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, "
       "Tensor camera_from_world, Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, "
       "float alpha_min, bool antialiased, Tensor extents_px, Tensor grad_means_px, Tensor grad_conics, "
-      "Tensor grad_opacities, Tensor grad_depths) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor grad_opacities, Tensor? grad_depths) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("sh_colors(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px) -> Tensor");
   m.def(
       "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor colors, "
@@ -27,7 +27,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, "
       "Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, "
       "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor grad_image, "
-      "Tensor grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor? grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "photometric(Tensor image, Tensor target, Tensor? target_alpha, Tensor? valid, Tensor background, "
       "float ssim_weight) -> (Tensor loss, Tensor grad_image)");
@@ -36,6 +36,13 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "Tensor? visible, int step, float beta1, float beta2, float eps) -> int");
   m.def("color_affine(Tensor image, Tensor matrix) -> Tensor");
   m.def("color_affine_vjp(Tensor image, Tensor matrix, Tensor grad) -> (Tensor, Tensor)");
+  m.def("neighbor_distances(Tensor points, int k) -> Tensor");
+  m.def(
+      "add_penalties(Tensor log_scales, Tensor logit_opacities, Tensor visible, float scale_weight, float opacity_weight, "
+      "Tensor(a!) grad_log_scales, Tensor(b!) grad_logit_opacities) -> ()");
+  m.def(
+      "shake(Tensor(a!) means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor visible, "
+      "float strength, int seed, int step) -> ()");
   m.def("simd() -> str");
   m.def("set_simd(str name) -> ()");
 }

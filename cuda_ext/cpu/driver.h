@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "threads.h"
 
 namespace n3d {
 
@@ -56,20 +57,20 @@ inline Tensor fresh(std::initializer_list<int64_t> size, ScalarType type) {
   return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type);
 }
 
-// f(begin, end) over [0, count) in pieces of `grain`, handed to whichever thread is free. Every piece writes its own
-// part of the result, so the order in which they run changes nothing.
+// f(begin, end) over [0, count) in pieces of `grain`, as many threads at a time as torch.set_num_threads allows. Every piece
+// writes its own part of the result, so neither their order nor the number of threads changes anything.
 template <class F>
 void share(int64_t count, int64_t grain, const F& f) {
-  const int64_t pieces = (count + grain - 1) / grain;
-  const int64_t threads = pieces < torch::stable::get_num_threads() ? pieces : torch::stable::get_num_threads();
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    (void)begin, (void)end;
-    for (int64_t piece = next++; piece < pieces; piece = next++) {
-      const int64_t first = piece * grain;
-      f(first, first + grain < count ? first + grain : count);
-    }
-  });
+  struct Loop {
+    int64_t count, grain;
+    const F* f;
+  } loop{count, grain, &f};
+  const auto run = [](void* context, int64_t piece) {
+    const Loop& l = *static_cast<const Loop*>(context);
+    const int64_t begin = piece * l.grain;
+    (*l.f)(begin, begin + l.grain < l.count ? begin + l.grain : l.count);
+  };
+  run_pieces((count + grain - 1) / grain, torch::stable::get_num_threads(), run, &loop);
 }
 
 // Runs f.template operator()<S>() for the tensor's scalar type.

@@ -40,7 +40,7 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(Tensor means, 
 static std::tuple<Tensor, Tensor, Tensor, Tensor> project_vjp(
     Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor camera, Tensor focal, Tensor principal, int64_t width,
     int64_t height, double near, double blur, double alpha_min, bool antialiased, Tensor extents, Tensor d_means_px,
-    Tensor d_conics, Tensor d_opacities, Tensor d_depths) {
+    Tensor d_conics, Tensor d_opacities, std::optional<Tensor> d_depths) {
   return N3D_FOR_SCALAR(means, S, [&] {
     const int64_t n = means.size(0);
     constexpr ScalarType type = scalar_type<S>();

@@ -119,7 +119,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px,
                                                                 Tensor background, Tensor tile_offsets, Tensor gaussians,
                                                                 Tensor slots, Tensor slot_offsets, int64_t width,
                                                                 int64_t height, double alpha_min, double transmittance_min,
-                                                                Tensor image, Tensor alphas, Tensor d_image, Tensor d_alphas) {
+                                                                Tensor image, Tensor alphas, Tensor d_image,
+                                                                std::optional<Tensor> d_alphas) {
   const Inputs in{means_px, conics, opacities, colors, background, tile_offsets, gaussians, slots, slot_offsets};
   return N3D_FOR_SCALAR(means_px, S, [&] {
     static thread_local std::vector<char> space;

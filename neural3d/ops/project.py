@@ -75,6 +75,7 @@ def _(means_world, quats_wxyz, log_scales, logit_opacities, *_rest):
 
 
 def _setup(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:7], output[4])
     ctx.options = inputs[7:]
     ctx.mark_non_differentiable(output[4])
@@ -83,9 +84,12 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, *grads):
     *tensors, extents_px = ctx.saved_tensors
     n = len(extents_px)
-    sizes = ((n, 2), (n, 3), (n,), (n,))
-    filled = [extents_px.new_zeros(s) if g is None else g.contiguous() for g, s in zip(grads[:4], sizes, strict=True)]
-    parameters = native().project_vjp(*tensors, *ctx.options, extents_px, *filled)
+    filled = [
+        extents_px.new_zeros(size) if grad is None else grad.contiguous()
+        for grad, size in zip(grads[:3], ((n, 2), (n, 3), (n,)), strict=True)
+    ]
+    grad_depths = None if grads[3] is None else grads[3].contiguous()
+    parameters = native().project_vjp(*tensors, *ctx.options, extents_px, *filled, grad_depths)
     return *parameters, *(None,) * 9
 
 

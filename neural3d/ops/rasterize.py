@@ -70,6 +70,7 @@ def _(means_px, conics, opacities, colors, *_rest):
 
 
 def _setup(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:9], *output)
     ctx.options = inputs[9:]
 
@@ -77,7 +78,7 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, grad_image, grad_alphas):
     *inputs, image, alphas = ctx.saved_tensors
     grad_image = torch.zeros_like(image) if grad_image is None else grad_image.contiguous()
-    grad_alphas = torch.zeros_like(alphas) if grad_alphas is None else grad_alphas.contiguous()
+    grad_alphas = None if grad_alphas is None else grad_alphas.contiguous()
     grads = native().rasterize_vjp(*inputs, *ctx.options, image, alphas, grad_image, grad_alphas)
     return *grads, *(None,) * 9
 

@@ -21,12 +21,15 @@ def check_floats(**tensors: tuple[Tensor, tuple[int | None, ...]]) -> None:
     for name, (tensor, sizes) in tensors.items():
         if tensor.dtype != first.dtype or tensor.device != first.device:
             raise ValueError(
-                f"{name}: expected {first.dtype} on {first.device} like {first_name}, got {tensor.dtype} on {tensor.device}"
+                f"{name}: expected {first.dtype} on {first.device} like {first_name}, "
+                f"got {tensor.dtype} on {tensor.device}"
             )
         _check_layout(name, tensor, sizes)
 
 
-def check_bytes(name: str, tensor: Tensor, sizes: tuple[int | None, ...], like: Tensor, *, boolean: bool = False) -> None:
+def check_bytes(
+    name: str, tensor: Tensor, sizes: tuple[int | None, ...], like: Tensor, *, boolean: bool = False
+) -> None:
     """An 8-bit (or bool) tensor on the device of `like`.
 
     Raises:
@@ -50,7 +53,8 @@ def check_positive(**values: int) -> None:
 
 
 def _check_layout(name: str, tensor: Tensor, sizes: tuple[int | None, ...]) -> None:
-    if tensor.dim() != len(sizes) or any(size not in (None, got) for size, got in zip(sizes, tensor.shape, strict=True)):
+    same = tensor.dim() == len(sizes)
+    if not same or any(size not in (None, got) for size, got in zip(sizes, tensor.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in sizes)
         raise ValueError(f"{name}: expected shape [{wanted}], got {list(tensor.shape)}")
     if not tensor.is_contiguous():

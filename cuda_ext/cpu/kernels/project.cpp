@@ -68,7 +68,7 @@ static void project_rows_vjp(const ProjectArgs<typename V::scalar>& a, int64_t b
       for (int k = 0; k < 2; ++k) d.mean[k] = load_rows<V>(a.d_means_px + 2 * i + k, 2, n);
       for (int k = 0; k < 3; ++k) d.conic[k] = load_rows<V>(a.d_conics + 3 * i + k, 3, n);
       d.opacity = load_rows<V>(a.d_opacities + i, 1, n);
-      d.depth = load_rows<V>(a.d_depths + i, 1, n);
+      d.depth = a.d_depths ? load_rows<V>(a.d_depths + i, 1, n) : zero;
       d_params = project_gaussian_vjp(load_gaussians<V>(a, i, n), camera, d);
     } else {
       for (int k = 0; k < 4; ++k) d_params.quat[k] = zero;

@@ -1,0 +1,1 @@
+"""The native operators: one wrapper, one fake and one gradient a file; torch chooses the device."""

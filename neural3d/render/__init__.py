@@ -1,0 +1,1 @@
+"""Models to pictures: images, camera paths, videos."""

@@ -1,0 +1,1 @@
+"""The splat model and how one camera sees it."""

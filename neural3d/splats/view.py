@@ -1,0 +1,87 @@
+"""Gaussians through one camera: the four operators in a row."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.project import project
+from neural3d.ops.rasterize import rasterize
+from neural3d.ops.records import Projected
+from neural3d.ops.sh import sh_colors
+from neural3d.splats.gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class View:
+    """One pinhole camera in the form that the operators take."""
+
+    camera_from_world: Float[Tensor, "4 4"]
+    focal_px: Float[Tensor, "2"]
+    principal_px: Float[Tensor, "2"]
+    center_world: Float[Tensor, "3"]
+    width: int
+    height: int
+
+
+def view_of(cameras: Cameras, index: int) -> View:
+    """The camera at `index`, contiguous and float32."""
+    camera = cameras[index]
+    width, height = camera.size_px[0].tolist()
+    return View(
+        camera.camera_from_world[0].float().contiguous(),
+        camera.focal_px[0].float().contiguous(),
+        camera.principal_px[0].float().contiguous(),
+        camera.centers_world[0].float().contiguous(),
+        width,
+        height,
+    )
+
+
+@dataclass(frozen=True)
+class SplatImage:
+    """What one view shows, planar, and the ellipses it was blended from."""
+
+    image: Float[Tensor, "D H W"]
+    """Red, green, blue over the background; with depth a fourth plane: sum of weight times z."""
+    alphas: Float[Tensor, "H W"]
+    projected: Projected
+
+
+def splat_view(
+    gaussians: Gaussians,
+    view: View,
+    background: Float[Tensor, "3"],
+    *,
+    sh_degree: int | None = None,
+    with_depth: bool = False,
+) -> SplatImage:
+    """Render one view; differentiable in every parameter of the Gaussians.
+
+    `sh_degree` limits the harmonics in use (None: all that are stored).
+    """
+    projected = project(
+        gaussians.means_world,
+        gaussians.quats_wxyz,
+        gaussians.log_scales,
+        gaussians.logit_opacities,
+        view.camera_from_world,
+        view.focal_px,
+        view.principal_px,
+        width=view.width,
+        height=view.height,
+        antialiased=gaussians.antialiased,
+    )
+    degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
+    channels = sh_colors(gaussians.means_world, gaussians.sh, view.center_world, degree, projected.extents_px)
+    if with_depth:
+        channels = torch.cat([channels, projected.depths[:, None]], dim=1)
+        background = torch.cat([background, background.new_zeros(1)])
+    bins = bin_gaussians(projected, width=view.width, height=view.height)
+    image, alphas = rasterize(
+        projected.means_px, projected.conics, projected.opacities, channels, bins, background
+    )
+    return SplatImage(image, alphas, projected)

@@ -1,0 +1,1 @@
+"""Training: photos in, a model out, and everything that watches or steers it on the way."""

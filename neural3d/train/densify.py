@@ -1,0 +1,61 @@
+"""The seam between training and whatever decides how many Gaussians there are and where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from neural3d.train.gradients import PhotoGradient
+from neural3d.train.state import SplatState
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a densifier may know about the step that was just taken."""
+
+    step: int
+    """Counts from 1."""
+    fraction: float
+    """Of the run, in [0, 1]."""
+    seed: int
+    extent: float
+    """Of the scene: the radius of its cameras."""
+    means_rate: float
+    """Adam's step size for positions."""
+    visible: Bool[Tensor, "N"]
+    """Gaussians that the photo saw."""
+
+
+@runtime_checkable
+class Densifier(Protocol):
+    """Adds, moves and removes Gaussians while the model trains.
+
+    A densifier's own numbers live in the tensors that it hands to the checkpoint, so that a resumed run goes on with
+    the same bytes.
+    """
+
+    def before_update(self, state: SplatState, gradient: PhotoGradient, context: StepContext) -> None:
+        """After the backward pass, before Adam: look at the gradients, or change them in place."""
+
+    def after_update(self, state: SplatState, context: StepContext) -> SplatState:
+        """After Adam: return the state to go on with, the same one where nothing changes."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its memory, for a checkpoint."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+
+
+def opacities_of(state: SplatState) -> Float64[np.ndarray, "N"]:
+    """Opacities in double precision, by numpy: its elementwise functions give the same bytes at any thread count."""
+    return 1 / (1 + np.exp(-state.gaussians.logit_opacities.numpy().astype(np.float64)))
+
+
+def draw(weights: Float64[np.ndarray, "N"], count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` indices with replacement, each with a probability proportional to its weight."""
+    cumulative = np.cumsum(weights)
+    return np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right").clip(max=len(weights) - 1)

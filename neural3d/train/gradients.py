@@ -1,0 +1,122 @@
+"""One photo's gradient, operator by operator: what autograd would do, without its copies and zeros.
+
+The operators and their vector-Jacobian products are the ones that `torch.autograd` uses for `render_splats`; a test
+holds the two to the same bytes. Anything experimental can be written with `render_splats` and `loss.backward()` instead.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.ops.library import native
+from neural3d.ops.photometric import photometric_loss
+from neural3d.ops.records import Projected
+from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.view import View, splat_view
+from neural3d.train.photos import TrainingPhoto
+
+NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
+
+
+@dataclass(frozen=True)
+class PhotoGradient:
+    """The loss of one photo and what it pulls on; densifiers may change the gradients in place."""
+
+    loss: Float[Tensor, ""]
+    gaussians: Gaussians
+    """Gradients, named like the parameters they belong to."""
+    means_px: Float[Tensor, "N 2"]
+    """Gradients of the projected means, what adaptive density control looks at."""
+    exposure: Float[Tensor, "3 4"] | None
+    projected: Projected
+    shown: Float[Tensor, "3 H W"]
+    """The render with the photo's exposure."""
+
+
+def photo_gradient(
+    gaussians: Gaussians,
+    photo: TrainingPhoto,
+    background: Float[Tensor, "3"],
+    *,
+    sh_degree: int,
+    exposure: Float[Tensor, "3 4"] | None,
+    ssim_weight: float,
+) -> PhotoGradient:
+    """Render a photo's view, compare, and pull the difference back to every parameter."""
+    engine, view = native(), photo.view
+    projected, colors, bins = _front(gaussians, view, sh_degree)
+    seen = (projected.means_px, projected.conics, projected.opacities, colors, background, *bins)
+    options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
+    image, alphas = engine.rasterize(*seen, *options)
+    shown = image if exposure is None else engine.color_affine(image, exposure)
+    loss, d_image = engine.photometric(shown, photo.pixels, photo.alpha, photo.valid, background, ssim_weight)
+    d_exposure = None
+    if exposure is not None:
+        d_image, d_exposure = engine.color_affine_vjp(image, exposure, d_image)
+    d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(*seen, *options, image, alphas, d_image, None)
+    d_means, d_quats, d_scales, d_logits = engine.project_vjp(
+        *_project_arguments(gaussians, view), projected.extents_px, d_means_px, d_conics, d_opacities, None
+    )
+    d_means_by_color, d_sh = engine.sh_colors_vjp(
+        gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
+    )
+    gradient = replace(
+        gaussians,
+        means_world=d_means.add_(d_means_by_color),
+        log_scales=d_scales,
+        quats_wxyz=d_quats,
+        logit_opacities=d_logits,
+        sh=d_sh,
+    )
+    return PhotoGradient(loss, gradient, d_means_px, d_exposure, projected, shown)
+
+
+def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:
+    """Ellipses, their colours, and the tiles' lists."""
+    engine = native()
+    projected = Projected(*engine.project(*_project_arguments(gaussians, view)))
+    colors = engine.sh_colors(
+        gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px
+    )
+    bins = engine.bin_gaussians(
+        projected.means_px, projected.conics, projected.depths, projected.extents_px, view.width, view.height
+    )
+    return projected, colors, bins
+
+
+def _project_arguments(gaussians: Gaussians, view: View) -> tuple:
+    return (
+        gaussians.means_world,
+        gaussians.quats_wxyz,
+        gaussians.log_scales,
+        gaussians.logit_opacities,
+        view.camera_from_world,
+        view.focal_px,
+        view.principal_px,
+        view.width,
+        view.height,
+        NEAR,
+        BLUR_PX2,
+        ALPHA_MIN,
+        gaussians.antialiased,
+    )
+
+
+def photo_gradient_by_autograd(
+    gaussians: Gaussians, photo: TrainingPhoto, background: Float[Tensor, "3"], *, sh_degree: int, ssim_weight: float
+) -> Gaussians:
+    """The same gradients through `torch.autograd`, for tests and for whoever wants another loss."""
+    leaves = gaussians.map(lambda t: t.detach().clone().requires_grad_())
+    image = splat_view(leaves, photo.view, background, sh_degree=sh_degree).image
+    loss = photometric_loss(
+        image,
+        photo.pixels,
+        target_alpha=photo.alpha,
+        valid=photo.valid,
+        background=background,
+        ssim_weight=ssim_weight,
+    )
+    grads = torch.autograd.grad(loss, list(leaves.tensors().values()))
+    return replace(gaussians, **dict(zip(leaves.tensors(), grads, strict=True)))

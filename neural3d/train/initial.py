@@ -1,0 +1,116 @@
+"""Where the first Gaussians stand: on the capture's points, or spread over what the cameras see in common."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.errors import InputError
+from neural3d.ops.neighbors import neighbor_distances
+from neural3d.scene import Scene
+from neural3d.splats.gaussians import Gaussians
+from neural3d.train.random_numbers import Purpose, generator
+
+SH_DC = 0.28209479177387814
+INITIAL_OPACITY = 0.3
+CANDIDATES = 200_000
+"""Random points tried in the cameras' common view."""
+
+
+def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antialiased: bool, seed: int) -> Gaussians:
+    """Round Gaussians as large as the gaps between them, in the colours of the points or of the photos.
+
+    Raises:
+        InputError: The cameras have no view in common and the capture has no points.
+    """
+    if scene.points is not None and len(scene.points.means_world) >= 2:
+        means, colors = scene.points.means_world.float(), scene.points.colors.float() / 255
+        keep = _spread_choice(len(means), max_gaussians, generator(seed, Purpose.INITIAL))
+        means, colors = means[keep].contiguous(), colors[keep]
+    else:
+        means, colors = random_points(scene, min(max_gaussians, 30_000), seed)
+    n = len(means)
+    gaps = neighbor_distances(means, 3).clamp(min=1e-6 * scene.extent, max=0.2 * scene.extent)
+    sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
+    sh[:, 0] = (colors - 0.5) / SH_DC
+    return Gaussians(
+        means_world=means,
+        log_scales=gaps.log()[:, None].repeat(1, 3),
+        quats_wxyz=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
+        logit_opacities=torch.full((n,), math.log(INITIAL_OPACITY / (1 - INITIAL_OPACITY))),
+        sh=sh,
+        antialiased=antialiased,
+    )
+
+
+def random_points(scene: Scene, count: int, seed: int) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+    """Points in the view that the cameras share, and the mean colour that the photos show there.
+
+    For captures with alpha only points that no photo shows as empty stay: the visual hull.
+
+    Raises:
+        InputError: No camera sees what another one sees.
+    """
+    random = generator(seed, Purpose.INITIAL)
+    center, radius = _look_at(scene)
+    points = center + radius * (2 * torch.from_numpy(random.random((CANDIDATES, 3), dtype=np.float32)) - 1)
+    seen, empty, colors = _look_up(scene, points)
+    views = len(scene.train_indices)
+    shared = seen >= max(1.0, min(0.5 * views, float(seen.max()) * 0.5))
+    kept = (shared & (empty <= 0.02 * seen)).nonzero()[:, 0] if scene.has_alpha else shared.nonzero()[:, 0]
+    if len(kept) < 2:
+        raise InputError("the cameras have no view in common and there are no points; check the poses or add points")
+    kept = kept[_spread_choice(len(kept), count, random)]
+    return points[kept].contiguous(), colors[kept]
+
+
+def _spread_choice(count: int, wanted: int, random: np.random.Generator) -> Tensor:
+    if count <= wanted:
+        return torch.arange(count)
+    return torch.from_numpy(np.sort(random.choice(count, wanted, replace=False)))
+
+
+def _look_at(scene: Scene) -> tuple[Float[Tensor, "3"], float]:
+    """The point nearest to all optical axes, and the half side of the cube around it to fill."""
+    cameras = scene.cameras[scene.train_indices]
+    centers, axes = cameras.centers_world.double(), cameras.forward_world.double()
+    project_out = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
+    # Parallel axes have no nearest point; a small pull towards one extent ahead of the cameras decides then.
+    ahead = (centers + scene.extent * axes).mean(dim=0)
+    weight = 1e-3 * len(cameras)
+    system = project_out.sum(dim=0) + weight * torch.eye(3, dtype=torch.float64)
+    center = torch.linalg.solve(system, (project_out @ centers[:, :, None]).sum(dim=0)[:, 0] + weight * ahead)
+    distance = (centers - center).norm(dim=1).median()
+    half_view = (cameras.size_px / (2 * cameras.focal_px)).amax(dim=1).median()
+    return center.float(), float(distance * min(1.0, 1.2 * half_view))
+
+
+def _look_up(
+    scene: Scene, points: Float[Tensor, "P 3"]
+) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P 3"]]:
+    """How many photos see each point, how many of those show nothing there, and the mean colour."""
+    seen, empty, colors = torch.zeros(len(points)), torch.zeros(len(points)), torch.zeros(len(points), 3)
+    for i in scene.train_indices.tolist():
+        photo, camera = scene.photos[i], scene.cameras[i]
+        pixel, inside = _pixels_of(points, camera.camera_from_world[0].float(), camera, photo.pixels.shape)
+        rows = inside.nonzero()[:, 0]
+        x, y = pixel[rows].unbind(1)
+        seen[rows] += 1
+        colors[rows] += photo.pixels[y, x].float() / 255
+        if photo.alpha is not None:
+            empty[rows] += (photo.alpha[y, x] < 8).float()
+    return seen, empty, colors / seen.clamp(min=1)[:, None]
+
+
+def _pixels_of(
+    points: Float[Tensor, "P 3"], camera_from_world: Float[Tensor, "4 4"], camera: Cameras, shape: torch.Size
+) -> tuple[Int[Tensor, "P 2"], Bool[Tensor, "P"]]:
+    in_camera = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    ahead = in_camera[:, 2] > 1e-3
+    image = camera.focal_px[0] * in_camera[:, :2] / in_camera[:, 2:].clamp(min=1e-3) + camera.principal_px[0]
+    limit = torch.tensor([shape[1], shape[0]])
+    inside = ahead & (image >= 0).all(dim=1) & (image < limit).all(dim=1)
+    return torch.where(inside[:, None], image, 0).long(), inside

@@ -1,0 +1,37 @@
+"""What training tells whoever watches, and what they may ask of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from neural3d.splats.gaussians import Gaussians
+
+Request = Literal["run", "pause", "stop"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands."""
+
+    step: int
+    total_steps: int
+    fraction: float
+    """Of the run, in [0, 1]: by steps or by time, whichever is further."""
+    train_seconds: float
+    seconds_left: float
+    psnr: float | None
+    """Of recent training photos, smoothed; None before the first."""
+    num_gaussians: int
+    loss: float
+    steps_per_second: float
+
+
+@runtime_checkable
+class TrainingObserver(Protocol):
+    """Watches training from its own thread; both methods must return at once."""
+
+    def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
+        """About four times a second, and at the end. `snapshot()` copies the Gaussians; call it only when needed."""
+
+    def requested(self) -> Request:
+        """Asked before every step."""

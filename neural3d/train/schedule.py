@@ -1,0 +1,46 @@
+"""What changes in the course of a run, as functions of the fraction of it that is done."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.train.config import LearningRates, SplatConfig
+
+WARM_UP = 0.01
+"""Fraction of the run by which the positions' step size is reached."""
+
+
+def resolution_level(config: SplatConfig, fraction: float, num_levels: int) -> int:
+    """How many times the photos are halved at this point."""
+    if fraction >= config.coarse_until:
+        return 0
+    return min(num_levels - 1, math.ceil(config.coarse_levels * (1 - fraction / config.coarse_until)))
+
+
+def active_sh_degree(config: SplatConfig, fraction: float) -> int:
+    """View dependence comes in one degree at a time, over the first third of the run."""
+    return min(config.sh_degree, int(fraction * 3 * (config.sh_degree + 1)))
+
+
+def means_rate(rates: LearningRates, fraction: float, extent: float) -> float:
+    """Adam's step size for positions, scene units: log-linear decay."""
+    decay = math.exp((1 - fraction) * math.log(rates.means_start) + fraction * math.log(rates.means_end))
+    return extent * decay
+
+
+def parameter_rates(
+    rates: LearningRates, fraction: float, extent: float, sh_degree: int, num_coefficients: int
+) -> dict[str, Float[Tensor, "C"]]:
+    """Step sizes by column; those of harmonics that are not in use are 0, so they are not even read."""
+    sh = torch.zeros(num_coefficients, 3)
+    sh[: (sh_degree + 1) ** 2] = rates.sh_rest
+    sh[0] = rates.sh_dc
+    return {
+        "means_world": torch.full((3,), means_rate(rates, fraction, extent)),
+        "log_scales": torch.full((3,), rates.log_scales),
+        "quats_wxyz": torch.full((4,), rates.quats),
+        "logit_opacities": torch.full((1,), rates.logit_opacities),
+        "sh": sh.flatten(),
+    }
