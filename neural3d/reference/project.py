@@ -29,10 +29,10 @@ def project(
 ) -> Projected:
     """Project Gaussians to ellipses; whoever cannot be seen is culled: zero in every field, with zero gradient.
 
-    Culled are Gaussians with a result that is not finite, with a quaternion shorter than 1e-12, nearer than `near`,
-    with a singular image covariance, with an opacity <= alpha_min, and those whose box {mean +- extent} does not touch
-    the image [0, width] x [0, height]. Where alpha_min is 0 a Gaussian reaches everywhere and its extent is 1e9 px.
-    Opacities of an `antialiased` model are compensated for the blur.
+    Culled are Gaussians with a parameter or a result that is not finite, with a quaternion shorter than 1e-12, nearer
+    than `near`, with a singular image covariance, with an opacity <= alpha_min, and those whose box {mean +- extent}
+    does not touch the image [0, width] x [0, height]. Where alpha_min is 0 a Gaussian reaches everywhere and its extent
+    is 1e9 px. Opacities of an `antialiased` model are compensated for the blur.
 
     Source: Zwicker et al. 2002, EWA Splatting, eq. 29-31; Yu et al. 2024, Mip-Splatting, eq. 9 (the 2D filter).
     """
@@ -42,7 +42,7 @@ def project(
 
     with torch.no_grad():
         seen = _ellipses(*gaussians, *camera, *options)
-        visible = _is_visible(seen, width, height, near, alpha_min) & (quats_wxyz.norm(dim=-1) >= 1e-12)
+        visible = _is_visible(gaussians, seen, width, height, near, alpha_min)
     seen = _ellipses(*(parameter[visible] for parameter in gaussians), *camera, *options)
 
     def spread(rows: Tensor) -> Tensor:
@@ -124,10 +124,14 @@ def _determinant(matrices: Float[Tensor, "N 2 2"]) -> Float[Tensor, "N"]:
     return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
 
 
-def _is_visible(seen: Projected, width: int, height: int, near: float, alpha_min: float) -> Bool[Tensor, "N"]:
-    depths, opacities = seen.depths[:, None], seen.opacities[:, None]
-    finite = torch.cat([seen.means_px, seen.conics, opacities, depths, seen.extents_px], dim=1).isfinite().all(dim=1)
+def _is_visible(
+    gaussians: tuple[Tensor, ...], seen: Projected, width: int, height: int, near: float, alpha_min: float
+) -> Bool[Tensor, "N"]:
+    results = (seen.means_px, seen.conics, seen.opacities, seen.depths, seen.extents_px)
+    columns = [values[:, None] if values.dim() == 1 else values for values in (*gaussians, *results)]
+    finite = torch.cat(columns, dim=1).isfinite().all(dim=1)
+    shape_exists = (gaussians[1].norm(dim=1) >= 1e-12) & (seen.conics[:, 0] > 0)
+
     size_px = torch.tensor([width, height], dtype=seen.means_px.dtype, device=seen.means_px.device)
     touches = (seen.means_px + seen.extents_px >= 0) & (seen.means_px - seen.extents_px <= size_px)
-    is_ellipse = seen.conics[:, 0] > 0
-    return finite & is_ellipse & (seen.depths >= near) & (seen.opacities > alpha_min) & touches.all(dim=1)
+    return finite & shape_exists & (seen.depths >= near) & (seen.opacities > alpha_min) & touches.all(dim=1)

@@ -70,12 +70,12 @@ def test_a_gradient_of_zero_moves_nothing_that_stands_still(backend):
 
 
 @pytest.mark.parametrize("count", [0, 1, 203])
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, "float64 twin"), (torch.float32, "float32 twin")])
-def test_twins_agree(native, reference, dtype, tolerance, count):
+def test_twins_agree(precision, reference, count):
     exact, grad, visible = random_state(count), torch.randn(count, 5, dtype=torch.float64), torch.rand(count) < 0.7
-    state = {name: tensor.to(dtype).clone() for name, tensor in exact.items()}
+    state = {name: tensor.to(precision.dtype, copy=True) for name, tensor in exact.items()}
     for number in (10, 11, 12):
         options = {"step": number, "visible": visible, "beta1": 0.8, "beta2": 0.99, "eps": 1e-8}
-        assert step(native, state, grad.to(dtype), **options) == step(reference, exact, grad, **options)
+        step(precision.native, state, grad.to(precision.dtype), **options)
+        step(reference, exact, grad, **options)
     for name in NAMES:
-        assert_close(state[name], exact[name], tolerance)
+        assert_close(state[name], exact[name], precision.values)

@@ -77,13 +77,14 @@ def test_no_tile_with_light_is_missed_and_none_beyond_the_box_is_listed(backend,
     assert found <= pairs_of_boxes(projected, *size)
 
 
-@pytest.mark.parametrize("dtype, excess", [(torch.float64, 0.001), (torch.float32, 0.01)])
-def test_the_ellipse_counts_and_not_its_box(native, reference, dtype, excess):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ellipse_counts_and_not_its_box(native, reference, dtype):
+    """Native drivers may take the box where it is one tile wide or high."""
     projected = random_projected(reference, 160, 128, dtype, count=1000)
     exact = pairs(reference.bin_gaussians(cast(projected, torch.float64), width=160, height=128))
     found = pairs(native.bin_gaussians(projected, width=160, height=128))
     assert len(exact) < 0.9 * len(pairs_of_boxes(projected, 160, 128))
-    assert len(found - exact) <= excess * len(exact)
+    assert len(found - exact) <= 0.02 * len(exact)
     assert len(exact - found) <= (0 if dtype == torch.float64 else 1e-3 * len(exact))
 
 
@@ -132,12 +133,16 @@ def test_without_a_cutoff_everyone_meets_every_tile(backend, reference):
 
 
 def test_sixteen_pixels_are_one_tile(backend, reference):
-    projected = random_projected(reference, 48, 48, torch.float64)
-    here = backend.bin_gaussians(projected, width=48, height=48)
-    moved = replace(projected, means_px=projected.means_px + 16 * (projected.extents_px > 0))
-    there = backend.bin_gaussians(moved, width=64, height=64)
-    shifted = {(4 * (tile // 3 + 1) + tile % 3 + 1, gaussian) for tile, gaussian in pairs(here)}
-    assert shifted == {(tile, gaussian) for tile, gaussian in pairs(there) if tile >= 4 and tile % 4 >= 1}
+    projected = random_projected(reference, 80, 80, torch.float64)
+    inner = projected.means_px - projected.extents_px, projected.means_px + projected.extents_px
+    kept = (projected.extents_px > 0) & (inner[0] > 1) & (inner[1] < 79)  # so that no border cuts them
+    kept = kept.all(dim=1, keepdim=True)
+    projected = replace(projected, extents_px=projected.extents_px * kept)
+    here = pairs(backend.bin_gaussians(projected, width=80, height=80))
+    moved = replace(projected, means_px=projected.means_px + 16 * kept)
+    there = pairs(backend.bin_gaussians(moved, width=96, height=96))
+    assert len(here) > 50
+    assert there == {(6 * (tile // 5 + 1) + tile % 5 + 1, gaussian) for tile, gaussian in here}
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -23,17 +23,13 @@ def test_derivative(backend):
     assert torch.autograd.gradcheck(backend.color_affine, [leaf.requires_grad_() for leaf in leaves], **GRADCHECK)
 
 
-@pytest.mark.parametrize(
-    "dtype, values, grads",
-    [(torch.float64, "float64 twin", "float64 twin"), (torch.float32, "float32 twin", "float32 gradient")],
-)
-def test_twins_agree(native, reference, dtype, values, grads):
+def test_twins_agree(precision, reference):
     exact = {"image": torch.rand(3, 47, 33, dtype=torch.float64), "matrix": torch.randn(3, 4, dtype=torch.float64)}
-    inputs = {name: tensor.to(dtype) for name, tensor in exact.items()}
-    assert_close(native.color_affine(**inputs), reference.color_affine(**exact), values)
+    inputs = {name: tensor.to(precision.dtype) for name, tensor in exact.items()}
+    assert_close(precision.native.color_affine(**inputs), reference.color_affine(**exact), precision.values)
     actual, expected = (
         gradients(lambda leaves, backend=backend: backend.color_affine(**leaves), tensors)
-        for backend, tensors in ((native, inputs), (reference, exact))
+        for backend, tensors in ((precision.native, inputs), (reference, exact))
     )
     for name in exact:
-        assert_close(actual[name], expected[name], grads)
+        assert_close(actual[name], expected[name], precision.grads)

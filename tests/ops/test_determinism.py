@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -38,8 +37,8 @@ def everything(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
     yield from state
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_threads_change_no_bit(native, dtype):
+def test_threads_change_no_bit(precision):
+    native, dtype = precision.native, precision.dtype
     torch.set_num_threads(1)
     expected = list(everything(native, dtype))
     for threads in (2, 3, 2):

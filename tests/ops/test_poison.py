@@ -46,31 +46,31 @@ def check(backend: Backend, gaussians: dict[str, Tensor], size: tuple[int, int],
         assert all(grad[others].isfinite().all() for grad in grads.values())
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("field", FIELDS)
-def test_one_bad_number(native, field, size):
-    for value in POISON:
+def test_one_bad_number(each_native, field):
+    for index, value in enumerate(POISON):
         for whole_row in (False, True):
-            check(native, poisoned(field, value, whole_row), size, ROW)
+            check(each_native, poisoned(field, value, whole_row), SIZES[index % len(SIZES)], ROW)
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_one_bad_number_in_the_twin(reference, field):
-    for value in POISON:
-        check(reference, poisoned(field, value, True), (1, 17), ROW)
+def test_bad_numbers_in_the_twin(reference, field):
+    gaussians = as_dtype(make_gaussians(len(POISON), size=0.5), torch.float32)
+    gaussians[field].copy_(torch.tensor(POISON).reshape(-1, *(1,) * (gaussians[field].dim() - 1)))
+    check(reference, gaussians, (33, 47), None)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_bad_numbers_everywhere(native, size):
+def test_bad_numbers_everywhere(each_native, size):
     generator = torch.Generator().manual_seed(11)
     values = torch.tensor(POISON)
-    for seed in range(60):
+    for seed in range(20):
         gaussians = as_dtype(make_gaussians(30, seed=seed, size=0.5), torch.float32)
         for tensor in gaussians.values():
             chosen = torch.rand(tensor.shape, generator=generator) < 0.05
             poison = values[torch.randint(len(values), tensor.shape, generator=generator)]
             tensor[chosen] = poison[chosen]
-        check(native, gaussians, size, None)
+        check(each_native, gaussians, size, None)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -167,15 +167,15 @@ def test_twins_agree_in_double(native, reference, cutoffs, channels):
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 @pytest.mark.parametrize("cutoffs", [Cutoffs(), SMOOTH], ids=["cut", "smooth"])
-def test_twins_agree_in_single(native, reference, cutoffs, channels):
+def test_twins_agree_in_single(each_native, reference, cutoffs, channels):
     ellipses, bins = random_ellipses(reference, torch.float64, cutoffs, channels)
     single, background = as_dtype(ellipses, torch.float32), make_colors(1, channels, seed=9)[0]
     exact, rounded = functions(bins, background, cutoffs), functions(bins, background.float(), cutoffs)
-    for actual, expected in zip(rounded(native)(single), exact(reference)(ellipses), strict=True):
+    for actual, expected in zip(rounded(each_native)(single), exact(reference)(ellipses), strict=True):
         assert actual.dtype == torch.float32
         assert_close_but_for_flips(actual, expected, "float32 twin")
     if cutoffs == SMOOTH:  # a flipped pixel changes a gradient by any amount
-        actual, expected = gradients(rounded(native), single), gradients(exact(reference), ellipses)
+        actual, expected = gradients(rounded(each_native), single), gradients(exact(reference), ellipses)
         for name in ELLIPSES:
             assert_close(actual[name], expected[name], "float32 gradient")
 

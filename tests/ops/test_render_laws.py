@@ -14,8 +14,8 @@ from .tolerances import GRADCHECK, assert_close, assert_close_but_for_flips
 BACKGROUND = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_order_of_the_gaussians_changes_no_bit(native, dtype):
+def test_the_order_of_the_gaussians_changes_no_bit(precision):
+    native, dtype = precision.native, precision.dtype
     gaussians, view = as_dtype(make_gaussians(301), dtype), make_view().to(dtype)
     order = torch.randperm(301)
     shuffled = {name: tensor[order] for name, tensor in gaussians.items()}
@@ -117,19 +117,19 @@ def test_twins_agree(native, reference, size, antialiased):
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_single_precision_is_close_to_double(native, reference, antialiased):
+def test_single_precision_is_close_to_double(each_native, reference, antialiased):
     gaussians, view = make_gaussians(150, size=0.1), make_view(97, 61, focal=70.0)
     exact, rounded = (pipeline(v, Cutoffs(), antialiased) for v in (view, view.to(torch.float32)))
-    expected, actual = exact(reference, gaussians), rounded(native, as_dtype(gaussians, torch.float32))
+    expected, actual = exact(reference, gaussians), rounded(each_native, as_dtype(gaussians, torch.float32))
     for one, other in zip(actual, expected, strict=True):
         assert_close_but_for_flips(one, other, "float32 twin")
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_single_precision_gradients_are_close_to_double(native, reference, antialiased):
+def test_single_precision_gradients_are_close_to_double(each_native, reference, antialiased):
     gaussians, view = make_gaussians(40, size=0.1), make_view(97, 61, focal=70.0)
     exact, rounded = (pipeline(v, SMOOTH, antialiased) for v in (view, view.to(torch.float32)))
     expected = gradients(lambda g: exact(reference, g), gaussians)
-    actual = gradients(lambda g: rounded(native, g), as_dtype(gaussians, torch.float32))
+    actual = gradients(lambda g: rounded(each_native, g), as_dtype(gaussians, torch.float32))
     for name in gaussians:
         assert_close(actual[name], expected[name], "float32 gradient")

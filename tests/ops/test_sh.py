@@ -101,11 +101,7 @@ def test_derivative(backend, degree):
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-@pytest.mark.parametrize(
-    "dtype, values, grads",
-    [(torch.float64, "float64 twin", "float64 twin"), (torch.float32, "float32 twin", "float32 gradient")],
-)
-def test_twins_agree(native, reference, dtype, values, grads, degree):
+def test_twins_agree(precision, reference, degree):
     gaussians = make_gaussians(203, degree=3)
     inputs = {name: gaussians[name] for name in ("means_world", "sh")}
     extents_px = torch.rand(203, 2, dtype=torch.float64).round()
@@ -114,8 +110,11 @@ def test_twins_agree(native, reference, dtype, values, grads, degree):
         dtype = g["sh"].dtype
         return backend.sh_colors(g["means_world"], g["sh"], CENTER.to(dtype), degree, extents_px.to(dtype))
 
-    single = as_dtype(inputs, dtype)
-    assert_close(colors(native, single), colors(reference, inputs), values)
-    expected, actual = gradients(lambda g: colors(reference, g), inputs), gradients(lambda g: colors(native, g), single)
+    native, rounded = precision.native, as_dtype(inputs, precision.dtype)
+    assert_close(colors(native, rounded), colors(reference, inputs), precision.values)
+    expected, actual = (
+        gradients(lambda g: colors(reference, g), inputs),
+        gradients(lambda g: colors(native, g), rounded),
+    )
     for name in inputs:
-        assert_close(actual[name], expected[name], grads)
+        assert_close(actual[name], expected[name], precision.grads)

@@ -1,0 +1,53 @@
+"""torch's own check of each raw operator: schema, fake tensors, gradient registration, ahead-of-time graphs."""
+
+import warnings
+
+import torch
+from native_arguments import COUNT, HEIGHT, OPS, WIDTH, camera, scene
+from torch import Tensor
+
+
+def arguments() -> dict[str, tuple]:
+    """For every operator, what a render and a training step would pass."""
+    leaves = scene()
+    parameters = tuple(leaves[name] for name in ("means_world", "quats_wxyz", "log_scales", "logit_opacities"))
+    options = (WIDTH, HEIGHT, 0.01, 0.3, 1 / 255, True)
+    with torch.no_grad():
+        seen = OPS.project(*parameters, *camera(), *options)
+        means_px, conics, opacities, depths, extents_px = seen
+        bins = OPS.bin_gaussians(means_px, conics, depths, extents_px, WIDTH, HEIGHT)
+        sh_inputs = (leaves["means_world"], leaves["sh"], torch.zeros(3), 2, extents_px)
+        colors = OPS.sh_colors(*sh_inputs)
+    ellipses = tuple(tensor.detach().requires_grad_() for tensor in (means_px, conics, opacities, colors))
+    raster = (*ellipses, torch.ones(3), *bins, WIDTH, HEIGHT, 1 / 255, 1e-4)
+    image, alphas = (tensor.detach() for tensor in OPS.rasterize(*raster))
+    target = torch.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    mask = torch.rand(HEIGHT, WIDTH) < 0.5
+    state = tuple(torch.rand(COUNT, 5) for _ in range(4))
+    matrix = torch.rand(3, 4)
+    return {
+        "project": (*parameters, *camera(), *options),
+        "project_vjp": detached(*parameters, *camera(), *options, extents_px, means_px, conics, opacities, depths),
+        "sh_colors": sh_inputs,
+        "sh_colors_vjp": detached(*sh_inputs, colors, colors),
+        "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
+        "rasterize": raster,
+        "rasterize_vjp": detached(*raster, image, alphas, image, alphas),
+        "photometric": (image.clone().requires_grad_(), target, target[..., 0].contiguous(), mask, torch.ones(3), 0.2),
+        "adam": (*state, torch.rand(5), torch.rand(COUNT) < 0.5, 3, 0.9, 0.999, 1e-15),
+        "color_affine": (image.clone().requires_grad_(), matrix.clone().requires_grad_()),
+        "color_affine_vjp": (image, matrix, image),
+    }
+
+
+def detached(*values: object) -> tuple:
+    """A vjp is not differentiated again."""
+    return tuple(value.detach() if isinstance(value, Tensor) else value for value in values)
+
+
+warnings.simplefilter("ignore")  # torch's checker uses what torch has deprecated
+checked = arguments()
+defined = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "neural3d::" in name}
+assert defined - {"simd", "set_simd"} == set(checked), defined ^ set(checked)
+for name, values in checked.items():
+    torch.library.opcheck(getattr(OPS, name).default, values)

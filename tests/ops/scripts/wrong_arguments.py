@@ -1,0 +1,99 @@
+"""Each wrong argument is refused with a ValueError that names it, before any memory is touched."""
+
+from collections.abc import Callable
+
+import torch
+from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
+
+from neural3d.ops.adam import adam_step
+from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.color_affine import color_affine
+from neural3d.ops.photometric import photometric_loss
+from neural3d.ops.project import project
+from neural3d.ops.rasterize import rasterize
+from neural3d.ops.sh import sh_colors
+
+SIZE = {"width": WIDTH, "height": HEIGHT}
+
+
+def right_arguments() -> dict[Callable, dict]:
+    """For every wrapper, arguments that it takes."""
+    leaves = {name: tensor.detach() for name, tensor in scene().items()}
+    names = ("means_world", "quats_wxyz", "log_scales", "logit_opacities")
+    cameras = dict(zip(("camera_from_world", "focal_px", "principal_px"), camera(), strict=True))
+    seen = project(*(leaves[name] for name in names), **cameras, **SIZE)
+    ellipses = {name: getattr(seen, name) for name in ("means_px", "conics", "opacities")}
+    harmonics = {"means_world": leaves["means_world"], "sh": leaves["sh"], "camera_center_world": torch.zeros(3)}
+    blended = {"colors": torch.rand(COUNT, 3), "bins": bin_gaussians(seen, **SIZE), "background": torch.zeros(3)}
+    target = torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8)
+    image = torch.rand(3, HEIGHT, WIDTH)
+    state = {name: torch.rand(COUNT, 5) for name in ("param", "grad", "first_moment", "second_moment")}
+    return {
+        project: {name: leaves[name] for name in names} | cameras | SIZE,
+        sh_colors: harmonics | {"degree": 3, "extents_px": seen.extents_px},
+        rasterize: ellipses | blended,
+        photometric_loss: {"image": image, "target": target, "background": torch.zeros(3)},
+        adam_step: state | {"learning_rates": torch.rand(5), "step": 1},
+        color_affine: {"image": image, "matrix": torch.rand(3, 4)},
+    }
+
+
+WRONG = [
+    (project, "means_world", torch.rand(COUNT, 2)),
+    (project, "means_world", torch.rand(COUNT, 3, dtype=torch.float16)),
+    (project, "means_world", torch.rand(COUNT, 3, device="meta")),
+    (project, "quats_wxyz", torch.rand(COUNT + 1, 4)),
+    (project, "quats_wxyz", torch.rand(COUNT, 4, dtype=torch.float64)),
+    (project, "log_scales", torch.rand(COUNT)),
+    (project, "logit_opacities", torch.rand(COUNT, 1)),
+    (project, "camera_from_world", torch.eye(3)),
+    (project, "focal_px", torch.rand(1)),
+    (project, "principal_px", torch.rand(2, dtype=torch.float64)),
+    (project, "width", 0),
+    (project, "height", -3),
+    (sh_colors, "sh", torch.rand(COUNT, 16)),
+    (sh_colors, "degree", 4),
+    (sh_colors, "degree", -1),
+    (sh_colors, "extents_px", torch.rand(COUNT)),
+    (sh_colors, "camera_center_world", torch.rand(4)),
+    (rasterize, "conics", torch.rand(COUNT, 4)),
+    (rasterize, "opacities", torch.rand(COUNT - 1)),
+    (rasterize, "colors", torch.rand(COUNT - 1, 3)),
+    (rasterize, "colors", torch.rand(COUNT)),
+    (rasterize, "colors", torch.rand(COUNT, 3).T.contiguous().T),
+    (rasterize, "background", torch.zeros(2)),
+    (rasterize, "background", torch.zeros(3, requires_grad=True)),
+    (photometric_loss, "image", torch.rand(HEIGHT, WIDTH, 3)),
+    (photometric_loss, "image", torch.rand(HEIGHT, WIDTH)),
+    (photometric_loss, "ssim_weight", 1.5),
+    (photometric_loss, "target", torch.rand(HEIGHT, WIDTH, 3)),
+    (photometric_loss, "target", torch.zeros(HEIGHT, WIDTH + 1, 3, dtype=torch.uint8)),
+    (photometric_loss, "target_alpha", torch.rand(HEIGHT, WIDTH)),
+    (photometric_loss, "valid", torch.ones(HEIGHT, WIDTH, dtype=torch.uint8)),
+    (photometric_loss, "valid", torch.ones(HEIGHT + 1, WIDTH, dtype=torch.bool)),
+    (photometric_loss, "background", torch.zeros(4)),
+    (photometric_loss, "background", torch.zeros(3, requires_grad=True)),
+    (adam_step, "grad", torch.rand(COUNT, 4)),
+    (adam_step, "visible", torch.ones(COUNT)),
+    (adam_step, "first_moment", torch.rand(COUNT, 5, dtype=torch.float64)),
+    (adam_step, "second_moment", torch.rand(COUNT)),
+    (adam_step, "learning_rates", torch.rand(4)),
+    (adam_step, "step", 0),
+    (color_affine, "image", torch.rand(4, HEIGHT, WIDTH)),
+    (color_affine, "matrix", torch.rand(3, 3)),
+]
+
+failures = []
+right = right_arguments()
+for function, values in right.items():
+    function(**values)
+for function, name, value in WRONG:
+    try:
+        function(**right[function] | {name: value})
+        failures.append(f"{function.__name__}({name}={value!r:.80}) was taken")
+    except ValueError as error:
+        if name not in str(error):
+            failures.append(f"{function.__name__}({name}): the message does not name it: {error}")
+    except Exception as error:
+        failures.append(f"{function.__name__}({name}): {type(error).__name__} instead of ValueError: {error}")
+assert not failures, "\n".join(failures)
