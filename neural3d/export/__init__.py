@@ -1,1 +1,1 @@
-"""Files that other programs open, in the capture's own frame and units."""
+"""Models as files that other programs open, in the frame and the units of the capture."""

@@ -18,7 +18,7 @@ LAYERS = (
     ("train", "surface", "priors", "evaluation"),
     ("texture",),
     ("export",),
-    ("cli", "viewer", "__main__"),
+    ("cli", "viewer", "bench", "__main__"),
 )
 LAYER_FROM_PART = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 
