@@ -72,12 +72,12 @@ class Evaluation:
         }
 
 
-def evaluation_background(scene: Scene, choice: str | None = None) -> Float[Tensor, "3"]:
+def evaluation_background(has_alpha: bool, choice: str = "auto") -> Float[Tensor, "3"]:
     """What to render and to composite photos on: `choice` where it is "white" or "black".
 
     Otherwise white for captures with alpha, as papers do, and black.
     """
-    name = choice if choice in BACKGROUNDS else "white" if scene.has_alpha else "black"
+    name = choice if choice in BACKGROUNDS else "white" if has_alpha else "black"
     return torch.tensor(BACKGROUNDS[name])
 
 
@@ -97,7 +97,7 @@ def evaluate(
     Raises: InputError when there is no view to compare; StorageError.
     """
     chosen = scene.test_indices if indices is None else torch.as_tensor(indices)
-    background = evaluation_background(scene) if background is None else background
+    background = evaluation_background(scene.has_alpha) if background is None else background
     lpips = find_lpips()
     scores, skipped, seconds = [], [], []
     for index in chosen.tolist():

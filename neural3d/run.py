@@ -62,7 +62,7 @@ class Run:
         try:
             check_target(path, overwrite=overwrite)
             run._clear()
-            run._write_json("config.json", _described(config))
+            run.write_json("config.json", _described(config))
             run.set_status("running")
         except BaseException:
             run.close()
@@ -95,7 +95,7 @@ class Run:
         Raises: InputError when there is no run or it was written by a newer version.
         """
         run = cls(Path(path), None)
-        config = run._read_json("config.json")
+        config = run.read_json("config.json")
         if config is None:
             raise InputError(
                 f"{path}: there is no run in this folder (no config.json); give the --output of a training"
@@ -109,16 +109,16 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the run was created with."""
-        return (self._read_json("config.json") or {})["config"]
+        return (self.read_json("config.json") or {})["config"]
 
     @property
     def status(self) -> dict[str, Any]:
         """`state`, `reason`, `updated`; state "unknown" before the first one is written."""
-        return self._read_json("status.json") or {"state": "unknown", "reason": "", "updated": ""}
+        return self.read_json("status.json") or {"state": "unknown", "reason": "", "updated": ""}
 
     def set_status(self, state: State, reason: str = "") -> None:
         """Say where the run stands; `reason` is one line for a person."""
-        self._write_json("status.json", {"state": state, "reason": reason, "updated": _now()})
+        self.write_json("status.json", {"state": state, "reason": reason, "updated": _now()})
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to log.jsonl; a `step` in it decides what a resumed run keeps."""
@@ -135,11 +135,11 @@ class Run:
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Keep the last evaluation in metrics.json."""
-        self._write_json("metrics.json", metrics)
+        self.write_json("metrics.json", metrics)
 
     def read_metrics(self) -> dict[str, Any] | None:
         """The last evaluation, or None before the first."""
-        return self._read_json("metrics.json")
+        return self.read_json("metrics.json")
 
     def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Keep a complete state: named tensors and JSON; the last two stay.
@@ -198,10 +198,15 @@ class Run:
         kept = [record for record in self.read_log() if record.get("step", 0) <= last_step]
         atomic_write_text(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file of the run; numbers that JSON cannot hold become null."""
         atomic_write_text(self.path / name, json.dumps(finite_json(dict(content)), indent=2, allow_nan=False) + "\n")
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Read a JSON file of the run; None where it is missing.
+
+        Raises: InputError when it is broken.
+        """
         path = self.path / name
         if not path.is_file():
             return None

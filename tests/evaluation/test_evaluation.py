@@ -78,17 +78,16 @@ def test_photos_with_alpha_lie_on_the_background(scene: Scene):
 @pytest.mark.parametrize(
     ("has_alpha", "choice", "expected"),
     [
-        (True, None, 1),
+        (True, "auto", 1),
         (True, "random", 1),
         (True, "black", 0),
-        (False, None, 0),
+        (False, "auto", 0),
         (False, "random", 0),
         (False, "white", 1),
     ],
 )
-def test_the_background_of_an_evaluation(scene: Scene, has_alpha: bool, choice: str | None, expected: int):
-    scene = dataclasses.replace(scene, has_alpha=has_alpha)
-    assert evaluation_background(scene, choice).tolist() == [expected] * 3
+def test_the_background_of_an_evaluation(has_alpha: bool, choice: str, expected: int):
+    assert evaluation_background(has_alpha, choice).tolist() == [expected] * 3
 
 
 def test_invalid_pixels_and_views_do_not_count(scene: Scene):

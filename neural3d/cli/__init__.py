@@ -1,0 +1,80 @@
+"""The command line: `neural3d --help`. Exit status 0 success, 2 bad input, 130/143 signals, 1 all else."""
+
+import os
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING
+
+from neural3d.cli.interrupts import Interrupted, Interrupts
+from neural3d.errors import InputError
+
+if TYPE_CHECKING:
+    from neural3d.cli.options import Command
+
+TRACEBACK_VARIABLE = "NEURAL3D_TRACEBACK"
+_BAD_INPUT, _FAILURE = 2, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status; errors are one line on stderr."""
+    warnings.showwarning = _show_warning
+    try:
+        with Interrupts() as interrupts:
+            from neural3d.cli.options import parse
+
+            return _run(parse(arguments), interrupts)
+    except Interrupted as error:
+        return 128 + error.signal_number
+    except BrokenPipeError:
+        # Whoever read our output has closed it; writing the rest at exit would only fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILURE
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            traceback.print_exc()
+        print(f"neural3d: error: {_explained(error)}", file=sys.stderr)
+        return _BAD_INPUT if isinstance(error, InputError) else _FAILURE
+
+
+def _run(command: "Command", interrupts: Interrupts) -> int:
+    """Import what the command needs, and nothing else: torch alone takes a second."""
+    from neural3d.cli import options
+
+    match command:
+        case options.Train():
+            from neural3d.cli.training import train
+
+            return train(command, interrupts)
+        case options.Make():
+            from neural3d.cli.training import make
+
+            return make(command, interrupts)
+        case options.Demo():
+            from neural3d.cli.training import demo
+
+            return demo(command, interrupts)
+        case options.Bench():
+            from neural3d import bench
+
+            return bench.main(command.table, command.json)
+        case _:
+            from neural3d.cli import results
+
+            return results.run(command)
+
+
+def _explained(error: Exception) -> str:
+    """One line that says what to do, as far as that is known."""
+    from neural3d.errors import NumericError, StorageError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+        return "out of memory; take a larger --downscale or fewer --max-gaussians"
+    if isinstance(error, InputError | StorageError | NumericError | ImportError):
+        return text
+    return f"{type(error).__name__}: {text} (unexpected; {TRACEBACK_VARIABLE}=1 shows where)"
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"neural3d: warning: {message}", file=sys.stderr)

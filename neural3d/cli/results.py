@@ -1,0 +1,210 @@
+"""inspect, eval, render, view, export: commands that look at what is there."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.capture import inspect_capture
+from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
+from neural3d.cli.progress import clock, say
+from neural3d.cli.runs import Model, load_model, load_scene
+from neural3d.errors import InputError
+from neural3d.evaluation import evaluate, evaluation_background
+from neural3d.export.ply import read_ply, write_ply
+from neural3d.render.camera_files import FPS, load_camera_path
+from neural3d.render.images import write_png
+from neural3d.render.paths import orbit_cameras
+from neural3d.render.rendering import RenderFn, Rendering
+from neural3d.render.splats import render_function
+from neural3d.render.video import write_mp4
+from neural3d.run import Run, finite_json
+from neural3d.scene import Scene
+from neural3d.splats.gaussians import Gaussians
+from neural3d.train.config import SplatConfig
+
+Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+def run(command: Command) -> int:
+    """Run one of the commands of this file."""
+    match command:
+        case Inspect():
+            inspect(command)
+        case Eval():
+            judge_run(command)
+        case Render():
+            render(command)
+        case View():
+            view(command)
+        case Export():
+            export(command)
+    return 0
+
+
+def inspect(options: Inspect) -> None:
+    """Say what is in a capture, without decoding photos."""
+    found = inspect_capture(options.capture)
+    seconds = SplatConfig().max_seconds
+    if options.json:
+        answer({**found.to_json(), "estimated_training_seconds": seconds}, True)
+        return
+    sizes = ", ".join(f"{count} of {size}" for size, count in found.sizes.items())
+    splits = f"{found.num_train} to train, {found.num_test} held out"
+    lines = [
+        f"{found.path}: {found.format}; {found.summary}",
+        f"photos     {found.num_usable} usable of {found.num_frames} ({sizes}); {splits}",
+        f"cameras    {', '.join(f'{count} {model}' for model, count in found.camera_models.items())}",
+        f"points     {found.num_points:,}"
+        + (", masks" if found.has_masks else "")
+        + (", alpha" if found.has_alpha else ""),
+        f"training   at most {clock(seconds or 0)} by default, at --downscale {found.suggested_downscale:g}",
+        f"memory     about {found.estimated_training_bytes / 1e9:.1f} GB of {found.free_bytes / 1e9:.1f} GB free",
+        *(f"skipped    {entry.name}: {entry.reason}" for entry in found.skipped),
+        *(f"warning    {warning}" for warning in found.warnings),
+    ]
+    print("\n".join(lines))
+
+
+def judge_run(options: Eval) -> None:
+    """Compare a run with the photos that it has not seen."""
+    model = load_model(options.run)
+    scene = load_scene(model.run, options.capture)
+    facts = {"train_seconds": model.checkpoint.meta["train_seconds"], "step": model.checkpoint.step}
+    metrics = judge(model.run, model.gaussians, scene, model.run.config["background"], facts)
+    answer(
+        metrics if options.json else {name: value for name, value in metrics.items() if name != "views"}, options.json
+    )
+
+
+def judge(run: Run, gaussians: Gaussians, scene: Scene, background: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate on held-out views, keep the numbers and the pictures with the run, and return the numbers."""
+    color = evaluation_background(scene.has_alpha, background)
+    render_fn = _counting(render_function(gaussians, background=color), len(scene.test_indices))
+    found = evaluate(render_fn, scene, background=color, output=run.folder("renders") / "eval")
+    metrics = {**found.to_json(), "num_gaussians": len(gaussians), **facts}
+    run.write_metrics(metrics)
+    return metrics
+
+
+def render(options: Render) -> None:
+    """Render views of a run to pictures or a video."""
+    model = load_model(options.run)
+    if options.frames < 1:
+        raise InputError(f"--frames {options.frames}: expected 1 or more")
+    as_video = options.format == "mp4" or (options.format is None and options.output.suffix.lower() == ".mp4")
+    cameras, names, fps = _views(options, model)
+    render_fn = render_function(model.gaussians, background=_background(model))
+    frames = (render_fn(cameras[index]).colors[0] for index in counted(range(len(cameras)), len(cameras), "rendering"))
+    if as_video:
+        if len(cameras.size_px.unique(dim=0)) > 1:
+            raise InputError(f"--cameras {options.cameras}: the views differ in size; render them as png")
+        write_mp4(options.output, frames, fps=options.fps or fps)
+    else:
+        if options.output.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            raise InputError(
+                f"--output {options.output}: expected a folder for the pictures, or a file that ends in .mp4"
+            )
+        for name, frame in zip(names, frames, strict=True):
+            write_png(options.output / f"{name}.png", frame, bits=options.bits)
+    answer({"output": str(options.output), "num_frames": len(cameras)}, False)
+
+
+def view(options: View) -> None:
+    """Show a run or a file until a signal comes."""
+    from neural3d.cli.training import has_display
+    from neural3d.viewer import serve_forever, view_gaussians
+
+    where = {"host": options.host, "port": options.port, "title": options.source.name}
+    if options.source.is_dir():
+        model = load_model(options.source)
+        gaussians, background = model.gaussians, _background(model)
+        where |= _surroundings(model)
+    else:
+        gaussians, background = read_ply(options.source), None
+    viewer = view_gaussians(gaussians, render_fn_from=partial(render_function, background=background), **where)
+    serve_forever(viewer, open_browser=options.browser and has_display())
+
+
+def export(options: Export) -> None:
+    """Write the model of a run as a file."""
+    model = load_model(options.run)
+    written = write_ply(options.output, model.gaussians, capture_from_scene=model.views.capture_from_scene)
+    if written.num_dropped:
+        say(f"neural3d: warning: left out {written.num_dropped} Gaussians that are not finite")
+    answer({"output": str(options.output), "num_gaussians": written.num_gaussians}, False)
+
+
+def answer(content: dict[str, Any], as_json: bool) -> None:
+    """Print what was asked for on stdout: one JSON object, or a line a value."""
+    if as_json:
+        print(json.dumps(finite_json(content), allow_nan=False))
+        return
+    width = max(map(len, content))
+    for name, value in content.items():
+        if not isinstance(value, list) or value:
+            print(f"{name:{width}}  {f'{value:.4f}' if isinstance(value, float) else value}")
+
+
+def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, with a line now and then that says how many are done and how long the rest will take."""
+    start = spoken = time.monotonic()
+    for done, item in enumerate(items):
+        yield item
+        now = time.monotonic()
+        if now - spoken > _SECONDS_BETWEEN_LINES:
+            spoken = now
+            left = (now - start) / (done + 1) * (total - done - 1)
+            say(f"{what}: {done + 1} of {total}, {clock(left)} left")
+
+
+def _counting(render_fn: RenderFn, total: int) -> RenderFn:
+    """The same renderer, with progress."""
+    ticks = counted(range(total), total, "evaluating")
+
+    def render(cameras: Cameras) -> Rendering:
+        next(ticks, None)
+        return render_fn(cameras)
+
+    return render
+
+
+def _views(options: Render, model: Model) -> tuple[Cameras, list[str], float]:
+    """Cameras, the names of their pictures, and frames a second."""
+    views = model.views
+    if options.cameras == "orbit":
+        cameras = orbit_cameras(
+            views.cameras, views.up_world, points=model.gaussians.means_world, num_frames=options.frames
+        )
+        return cameras, [f"{i:05d}" for i in range(len(cameras))], FPS
+    if options.cameras == "test":
+        indices = views.test_indices.tolist()
+        if not indices:
+            raise InputError(f"{options.run}: the capture has no held-out views; take --cameras orbit")
+        return views.cameras[indices], [f"{i:05d}-{Path(views.names[i]).stem}" for i in indices], FPS
+    width, height = views.cameras.size_px[0].tolist()
+    path = load_camera_path(
+        Path(options.cameras), scene_from_capture=views.capture_from_scene.inverse(), size_px=(width, height)
+    )
+    return path.cameras, [f"{i:05d}" for i in range(len(path.cameras))], path.fps
+
+
+def _background(model: Model) -> Float[Tensor, "3"]:
+    return evaluation_background(model.views.has_alpha, model.run.config["background"])
+
+
+def _surroundings(model: Model) -> dict[str, Any]:
+    """The photos around a run's model, where its capture can still be read; else only what is up."""
+    try:
+        return {"scene": load_scene(model.run, None)}
+    except InputError as error:
+        say(f"neural3d: warning: shown without photos: {error}")
+        x, y, z = model.views.up_world.tolist()
+        return {"up_world": (x, y, z)}

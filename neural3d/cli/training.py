@@ -1,0 +1,241 @@
+"""train, make, demo: commands that make a run."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import neural3d
+from neural3d.capture import load_capture
+from neural3d.cli.interrupts import Interrupts
+from neural3d.cli.options import Demo, Make, Train, Training
+from neural3d.cli.progress import ProgressLine, say
+from neural3d.cli.results import answer, judge
+from neural3d.cli.runs import load_scene, save_views
+from neural3d.errors import InputError
+from neural3d.evaluation import evaluation_background
+from neural3d.export.ply import write_ply
+from neural3d.render.splats import render_function
+from neural3d.run import Run, check_target
+from neural3d.scene import Scene
+from neural3d.train.config import LearningRates, SplatConfig
+from neural3d.train.splats import TrainResult, train_splats
+
+_SCHEDULED = [field.name for field in fields(SplatConfig) if field.name in {f.name for f in fields(Training)}]
+"""Options that go into the training's configuration under their own names."""
+
+
+def train(options: Train, interrupts: Interrupts) -> int:
+    """Train, and nothing else."""
+    run, scene, config = _resumed(options) if options.resume else _created(options, options.capture)
+    with run, _viewer(options.viewer, scene, config) as viewer:
+        result = _train(run, scene, config, interrupts, viewer)
+        answer(_facts(run, result), options.json)
+        _stay(viewer, run)
+    return 0
+
+
+def make(options: Make, interrupts: Interrupts) -> int:
+    """From a capture to a model that is judged, exported and shown."""
+    if options.source.is_file():
+        raise InputError(f"{options.source}: a file has no camera poses; give the folder of a posed capture")
+    run, scene, config = _created(options, options.source)
+    with run, _viewer(options.viewer, scene, config) as viewer:
+        result = _train(run, scene, config, interrupts, viewer)
+        answer({**_facts(run, result), **_finished(run, scene, config, result)}, options.json)
+        _stay(viewer, run)
+    return 0
+
+
+def demo(options: Demo, interrupts: Interrupts) -> int:
+    """Make the bundled capture; its earlier run is replaced."""
+    source = _bundled_capture()
+    as_make = Make(
+        output=options.output,
+        source=source,
+        max_seconds=options.max_seconds,
+        overwrite=True,
+        viewer=options.viewer,
+        json=options.json,
+    )
+    return make(as_make, interrupts)
+
+
+def config_from(options: Training) -> SplatConfig:
+    """The training's configuration.
+
+    Raises: InputError for values that make no sense.
+    """
+    given = {name: getattr(options, name) for name in _SCHEDULED}
+    if options.steps is not None and options.max_seconds is None:
+        # Whoever counts steps wants all of them, and the same bytes again.
+        return replace(SplatConfig(), **{**given, "max_seconds": None})
+    defaults = {name: getattr(SplatConfig, name) for name in ("steps", "max_seconds") if given[name] is None}
+    return replace(SplatConfig(), **{**given, **defaults})
+
+
+def _created(options: Training, capture: Path | None) -> tuple[Run, Scene, SplatConfig]:
+    """Everything is read and checked before the folder of an earlier run is touched."""
+    if capture is None:
+        raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
+    config = config_from(options)
+    _require_engine(options)
+    check_target(options.output, overwrite=options.overwrite)
+    scene = load_capture(capture, downscale=options.downscale)
+    for warning in scene.warnings:
+        say(f"neural3d: warning: {warning}")
+    kept = {
+        "method": "splat",
+        "capture": str(capture.resolve()),
+        "downscale": scene.downscale,
+        "device": options.device,
+        "backend": options.backend,
+        "background": config.background,
+        "splat": asdict(config),
+    }
+    return Run.create(options.output, kept, overwrite=options.overwrite), scene, config
+
+
+def _resumed(options: Train) -> tuple[Run, Scene, SplatConfig]:
+    """Everything is read and checked before the run is taken."""
+    if options.overwrite:
+        raise InputError("--resume and --overwrite: choose one; the first goes on with the run, the second replaces it")
+    _require_engine(options)
+    earlier = Run.open(options.output)
+    kept = earlier.config
+    config = SplatConfig(**{**kept["splat"], "rates": LearningRates(**kept["splat"]["rates"])})
+    _require_same(options, config, kept)
+    if options.max_seconds is not None:
+        config = replace(config, max_seconds=options.max_seconds)
+    checkpoint = earlier.latest_checkpoint()
+    for skipped in checkpoint.skipped if checkpoint else ():
+        say(f"neural3d: warning: passed over {skipped}")
+    scene = load_scene(earlier, options.capture)
+    say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
+    return Run.resume(options.output), scene, config
+
+
+def _require_same(options: Train, config: SplatConfig, kept: dict[str, Any]) -> None:
+    """Refuse options that the run was not made with: they would change what its schedules mean."""
+    made_with = {**{name: getattr(config, name) for name in _SCHEDULED}, "downscale": kept["downscale"]}
+    defaults = {field.name: field.default for field in fields(Training)}
+    for name, before in made_with.items():
+        now = getattr(options, name)
+        if name != "max_seconds" and now != defaults[name] and now != before:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{flag} {now}: the run was made with {before}; leave it out, or start again with --overwrite"
+            )
+
+
+def _require_engine(options: Training) -> None:
+    if options.device != "cpu":
+        raise InputError(f"--device {options.device}: this version computes on the CPU; leave it out")
+    if options.backend != "native":
+        raise InputError(f"--backend {options.backend}: this version has its own engine only; leave it out")
+
+
+def _train(run: Run, scene: Scene, config: SplatConfig, interrupts: Interrupts, viewer: Any) -> TrainResult:
+    """Train with a line of progress; the run's status says how it ended.
+
+    Raises: Interrupted after a signal, once the state is saved.
+    """
+    save_views(run, scene)
+    line = ProgressLine()
+    watchers = [line, interrupts, *([viewer] if viewer is not None else [])]
+    try:
+        with interrupts.graceful():
+            result = train_splats(scene, config, run=run, observers=watchers)
+    finally:
+        line.close()
+    _note_end(run, result, interrupts)
+    interrupts.raise_if_requested()
+    return result
+
+
+def _note_end(run: Run, result: TrainResult, interrupts: Interrupts) -> None:
+    """Only a training that came to its end is "completed"."""
+    if result.completed:
+        run.set_status("completed", f"step {result.step}")
+        return
+    reason = "by a signal" if interrupts.signal_number is not None else "in the viewer"
+    run.set_status("stopped", f"stopped {reason} at step {result.step}")
+    say(f"stopped {reason} at step {result.step:,}; go on with: neural3d train splat --resume --output {run.path}")
+
+
+def _facts(run: Run, result: TrainResult) -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "status": run.status["state"],
+        "step": result.step,
+        "num_gaussians": len(result.gaussians),
+        "train_seconds": result.train_seconds,
+    }
+
+
+def _finished(run: Run, scene: Scene, config: SplatConfig, result: TrainResult) -> dict[str, Any]:
+    """Judge and export."""
+    path = run.folder("exports") / "splat.ply"
+    write_ply(path, result.gaussians, capture_from_scene=scene.capture_from_scene)
+    found: dict[str, Any] = {"ply": str(path)}
+    if len(scene.test_indices) == 0:
+        say("neural3d: warning: the capture has no held-out view, so nothing is judged")
+        return found
+    metrics = judge(run, result.gaussians, scene, config.background, {"train_seconds": result.train_seconds})
+    return {**metrics, **found, "renders": str(run.path / "renders" / "eval")}
+
+
+@contextmanager
+def _viewer(is_wanted: bool, scene: Scene, config: SplatConfig) -> Iterator[Any]:
+    """A viewer that watches the training, or None."""
+    if not is_wanted:
+        yield None
+        return
+    from neural3d.viewer import Viewer, announce
+
+    background = evaluation_background(scene.has_alpha, config.background)
+    with Viewer(scene, render_fn_from=partial(render_function, background=background)) as viewer:
+        with _stdout_to_stderr():
+            announce(viewer, open_browser=has_display())
+        yield viewer
+
+
+def _stay(viewer: Any, run: Run) -> None:
+    """Keep a finished model on show until a signal ends it."""
+    if viewer is None:
+        return
+    viewer.end(f"The training is over; the model lies in {run.path}.")
+    run.close()
+    say("the viewer stays open; Ctrl-C ends it")
+    threading.Event().wait()
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Answers have stdout for themselves."""
+    before, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def has_display() -> bool:
+    """Whether there is a screen to open a browser on."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _bundled_capture() -> Path:
+    """The capture of the source tree's scenes/."""
+    folder = Path(neural3d.__file__).parents[1] / "scenes"
+    found = sorted(path.parent for path in folder.glob("*/transforms*.json"))
+    if not found:
+        raise InputError(
+            f"{folder}: no bundled capture there; run the demo in a clone, or neural3d make with photos of yours"
+        )
+    return found[0]

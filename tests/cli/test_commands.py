@@ -1,0 +1,291 @@
+"""The commands from end to end on a small capture: what they print, write and refuse."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neural3d.cli import main
+from neural3d.export.ply import read_ply
+from neural3d.run import Run
+
+from .captures import NUM_VIEWS, SIZE, ring_cameras
+
+SMALL = ["--steps", "12", "--max-gaussians", "150"]
+
+
+@pytest.fixture(scope="session")
+def trained(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    path = tmp_path_factory.mktemp("runs") / "ünï run"
+    assert main(["train", "splat", "--capture", str(capture), "--output", str(path), *SMALL]) == 0
+    return path
+
+
+@pytest.fixture
+def run_copy(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
+    """Run a command that must fail with one line."""
+    capsys.readouterr()
+    assert main(list(arguments)) == status
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line and "going on" not in line]
+    assert len(lines) == 1 and lines[0].startswith("neural3d: error: "), lines
+    return lines[0]
+
+
+def test_a_run_says_what_it_was_and_how_it_ended(trained: Path, capture: Path):
+    run = Run.open(trained)
+    assert run.status["state"] == "completed"
+    config = run.config
+    assert config["capture"] == str(capture.resolve()) and config["downscale"] == 1
+    assert config["splat"]["steps"] == 12 and config["splat"]["seed"] == 0 and config["background"] == "auto"
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None and checkpoint.step == 12 and "gaussians.means_world" in checkpoint.tensors
+
+
+def test_inspect(capture: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(capture), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["num_usable"] == NUM_VIEWS and found["estimated_training_seconds"] == 300
+    assert main(["inspect", str(capture)]) == 0
+    text = capsys.readouterr().out
+    assert "10 usable of 10" in text and "memory" in text and "8 to train, 2 held out" in text
+
+
+def test_eval_prints_one_json_object(run_copy: Path, capsys: pytest.CaptureFixture[str]):
+    capsys.readouterr()
+    assert main(["eval", str(run_copy), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    scores = ("psnr", "psnr_color_corrected", "ssim", "flip", "lpips")
+    assert {*scores, "num_gaussians", "train_seconds", "render_fps", "num_views"} <= found.keys()
+    assert found["psnr"] > 5 and found["lpips"] is None and found["num_views"] == 2 and found["train_seconds"] > 0
+    assert Run.open(run_copy).read_metrics() == found
+    assert len(list((run_copy / "renders" / "eval").glob("*.png"))) == 2
+    assert main(["eval", str(run_copy)]) == 0
+    assert "psnr_color_corrected" in capsys.readouterr().out
+
+
+def test_eval_of_a_moved_capture(run_copy: Path, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = json.loads((run_copy / "config.json").read_text())
+    config["config"]["capture"] = str(tmp_path / "gone")
+    (run_copy / "config.json").write_text(json.dumps(config))
+    assert "name it with --capture" in refused(capsys, "eval", str(run_copy))
+    assert main(["eval", str(run_copy), "--capture", str(capture)]) == 0
+    assert main(["render", str(run_copy), "--cameras", "test", "--output", str(tmp_path / "out")]) == 0
+
+
+def test_render_to_pictures_and_video(trained: Path, tmp_path: Path):
+    assert main(["render", str(trained), "--cameras", "test", "--output", str(tmp_path / "test")]) == 0
+    assert sorted(p.name for p in (tmp_path / "test").iterdir()) == ["00000-000.png", "00008-008.png"]
+    with Image.open(tmp_path / "test" / "00000-000.png") as image:
+        assert image.size == SIZE and np.asarray(image).max() > 20
+    assert main(["render", str(trained), "--frames", "3", "--output", str(tmp_path / "turn.mp4")]) == 0
+    probe = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(tmp_path / "turn.mp4")]
+    assert f"{SIZE[0]}x{SIZE[1]}" in subprocess.run(probe, capture_output=True, text=True).stderr
+
+
+def test_render_of_a_camera_file(trained: Path, capture: Path, tmp_path: Path):
+    """The capture's own transforms.json gives the views that it was trained on."""
+    path = str(capture / "transforms.json")
+    assert main(["render", str(trained), "--cameras", path, "--output", str(tmp_path / "all")]) == 0
+    assert main(["render", str(trained), "--cameras", "test", "--output", str(tmp_path / "test")]) == 0
+    with Image.open(tmp_path / "all" / "00008.png") as a, Image.open(tmp_path / "test" / "00008-008.png") as b:
+        assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).max() <= 1
+
+
+def test_export_is_in_the_frame_of_the_capture(trained: Path, tmp_path: Path):
+    assert main(["export", str(trained), "--format", "ply", "--output", str(tmp_path / "a.ply")]) == 0
+    found = read_ply(tmp_path / "a.ply")
+    checkpoint = Run.open(trained).latest_checkpoint()
+    assert checkpoint is not None and len(found) == len(checkpoint.tensors["gaussians.means_world"])
+    views = json.loads((trained / "scene.json").read_text())
+    scale = views["capture_from_scene"]["scale"]
+    centers = ring_cameras().centers_world
+    poses = torch.tensor(views["cameras"]["camera_from_world"])
+    in_scene = -(poses[:, :3, :3].transpose(1, 2) @ poses[:, :3, 3:])[:, :, 0]
+    moved = scale * in_scene + torch.tensor(views["capture_from_scene"]["translation"])
+    assert torch.allclose(moved, centers, atol=1e-3)
+    ratio = (found.log_scales - checkpoint.tensors["gaussians.log_scales"]).mean()
+    assert float(ratio) == pytest.approx(np.log(scale), abs=1e-5)
+
+
+def test_make_does_everything(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    output = tmp_path / "run"
+    assert main(["make", str(capture), "--output", str(output), *SMALL, "--no-viewer", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] == "completed" and found["step"] == 12 and found["psnr"] > 5
+    assert len(read_ply(found["ply"])) == found["num_gaussians"]
+    assert len(list(Path(found["renders"]).glob("*.png"))) == 2
+
+
+def test_another_run_is_replaced_only_when_asked(run_copy: Path, capture: Path, capsys: pytest.CaptureFixture[str]):
+    before = contents(run_copy)
+    again = [
+        "train",
+        "splat",
+        "--capture",
+        str(capture),
+        "--output",
+        str(run_copy),
+        "--steps",
+        "2",
+        "--max-gaussians",
+        "50",
+    ]
+    assert "--resume" in refused(capsys, *again)
+    assert contents(run_copy) == before
+    assert main([*again, "--overwrite"]) == 0
+    assert Run.open(run_copy).config["splat"]["steps"] == 2
+
+
+def test_bad_input_touches_nothing(run_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    before = contents(run_copy)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "transforms.json").write_text("{")
+    assert "transforms.json" in refused(
+        capsys, "train", "splat", "--capture", str(broken), "--output", str(run_copy), "--overwrite"
+    )
+    assert contents(run_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "splat", "--output", "{tmp}/r"], "--capture"),
+        (["train", "splat", "--capture", "{tmp}/nothing", "--output", "{tmp}/r"], "nothing"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{tmp}/r", "--steps", "0"], "steps"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{tmp}/r", "--downscale", "0.1"], "downscale"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{tmp}/r", "--device", "cuda"], "--device cuda"),
+        (
+            ["train", "splat", "--capture", "{capture}", "--output", "{tmp}/r", "--backend", "gsplat"],
+            "--backend gsplat",
+        ),
+        (["train", "splat", "--output", "{tmp}/r", "--resume"], "no run"),
+        (["train", "splat", "--output", "{tmp}/r", "--resume", "--overwrite"], "choose one"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{capture}"], "holds no run"),
+        (["make", "{capture}/images", "--output", "{tmp}/r"], "poses"),
+        (["make", "{capture}/images/000.png", "--output", "{tmp}/r"], "poses"),
+        (["eval", "{tmp}/nothing"], "no run"),
+        (["eval", "{capture}"], "no run"),
+        (["inspect", "{tmp}/nothing"], "nothing"),
+        (["export", "{capture}", "--output", "{tmp}/a.ply"], "no run"),
+        (["view", "{tmp}/nothing.ply"], "no such file"),
+        (["view", "{capture}/transforms.json"], "not a PLY"),
+        (["render", "{run}", "--output", "{tmp}/d", "--cameras", "{tmp}/nothing.json"], "nothing.json"),
+        (["render", "{run}", "--output", "{tmp}/d", "--frames", "0"], "--frames"),
+        (["render", "{run}", "--output", "{tmp}/d.png"], "expected a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    trained: Path, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+):
+    filled = [part.format(tmp=tmp_path, capture=capture, run=trained) for part in arguments]
+    assert message in refused(capsys, *filled)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_is_never_called_completed(capture: Path, tmp_path: Path, monkeypatch, capsys):
+    def fail(scene, config, *, run, observers):
+        run.save_checkpoint(5, {"x": torch.zeros(1)}, {})
+        raise RuntimeError("the chip\nis on fire")
+
+    monkeypatch.setattr("neural3d.cli.training.train_splats", fail)
+    arguments = ["train", "splat", "--capture", str(capture), "--output", str(tmp_path / "r")]
+    assert "RuntimeError: the chip is on fire" in refused(capsys, *arguments, status=1)
+    run = Run.open(tmp_path / "r")
+    assert run.status["state"] == "failed" and "on fire" in run.status["reason"]
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None and checkpoint.step == 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_running_out_of_memory_says_what_to_do(capture: Path, tmp_path: Path, monkeypatch, capsys, error: Exception):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("neural3d.cli.training.train_splats", fail)
+    arguments = ["train", "splat", "--capture", str(capture), "--output", str(tmp_path / "r")]
+    assert "--downscale" in refused(capsys, *arguments, status=1)
+
+
+def test_resume_keeps_to_what_the_run_was_made_with(run_copy: Path, capsys: pytest.CaptureFixture[str]):
+    resume = ["train", "splat", "--output", str(run_copy), "--resume"]
+    assert "--steps 99: the run was made with 12" in refused(capsys, *resume, "--steps", "99")
+    assert "--downscale 2.0: the run was made with 1" in refused(capsys, *resume, "--downscale", "2")
+    assert main([*resume, "--steps", "12", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 12
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_leave_and_resume_ends_where_none_came(capture: Path, tmp_path: Path, number: signal.Signals):
+    """And the same bytes as a run that was never interrupted."""
+    options = ["--max-gaussians", "100", "--steps", "60"]
+    start = [sys.executable, "-m", "neural3d", "train", "splat", "--capture", str(capture), *options]
+    path = tmp_path / "run"
+    process = subprocess.Popen(
+        [*start, "--output", str(path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "Gaussians" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    run = Run.open(path)
+    stopped_at = run.latest_checkpoint()
+    assert stopped_at is not None
+    if stopped_at.step < 60:
+        assert process.returncode == 128 + number and run.status["state"] == "stopped"
+    assert main(["train", "splat", "--output", str(path), "--resume"]) == 0
+    if number == signal.SIGINT:
+        return
+    straight = ["train", "splat", "--capture", str(capture), "--output", str(tmp_path / "straight"), *options]
+    assert main(straight) == 0
+    a, b = (Run.open(folder).latest_checkpoint() for folder in (path, tmp_path / "straight"))
+    assert a is not None and b is not None and a.step == b.step == 60
+    for name, tensor in a.tensors.items():
+        assert torch.equal(tensor, b.tensors[name]), name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_view_prints_an_address_with_a_token_and_stays_until_a_signal(trained: Path):
+    view = [sys.executable, "-m", "neural3d", "view", str(trained), "--no-browser", "--port", "0"]
+    process = subprocess.Popen(view, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert "http://127.0.0.1:" in line and "token=" in line
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors
+
+
+def test_a_reader_that_goes_away_is_no_crash(capture: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neural3d", "inspect", str(capture)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait() == 1 and "Traceback" not in errors and "Exception" not in errors
+    process.stderr.close()

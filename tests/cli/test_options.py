@@ -1,0 +1,89 @@
+"""The names of the command line are a contract, and asking for help costs nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural3d.cli import main
+from neural3d.cli.options import Bench, Demo, Eval, Export, Inspect, Make, Render, Train, View, parse
+from neural3d.cli.training import config_from
+from neural3d.errors import InputError
+
+TRAIN = ["train", "splat", "--capture", "c", "--output", "r"]
+
+
+TYPED = [
+    ("demo --no-viewer", Demo, {"viewer": False, "output": Path("runs/demo")}),
+    ("make photos --output r", Make, {"source": Path("photos"), "viewer": True}),
+    ("inspect c --json", Inspect, {"capture": Path("c"), "json": True}),
+    ("train splat --capture c --output r --steps 9", Train, {"method": "splat", "capture": Path("c"), "steps": 9}),
+    ("train splat --output r --max-seconds 5 --downscale 2", Train, {"max_seconds": 5.0, "downscale": 2.0}),
+    ("train splat --output r --seed 3 --resume --viewer", Train, {"seed": 3, "resume": True, "viewer": True}),
+    ("train splat --output r --background white --overwrite", Train, {"background": "white", "overwrite": True}),
+    ("train splat --output r --device cpu --backend native", Train, {"device": "cpu", "backend": "native"}),
+    ("train splat --output r --max-gaussians 7 --densify adc", Train, {"max_gaussians": 7, "densify": "adc"}),
+    ("train splat --output r --antialiased --exposure none", Train, {"antialiased": True, "exposure": "none"}),
+    ("train splat --output r --sh-degree 1", Train, {"sh_degree": 1}),
+    ("eval r --json", Eval, {"run": Path("r"), "json": True}),
+    ("render r --cameras test --output d --format png", Render, {"cameras": "test", "format": "png"}),
+    ("render r --output turn.mp4", Render, {"cameras": "orbit", "format": None}),
+    ("view a.ply", View, {"source": Path("a.ply"), "host": "127.0.0.1"}),
+    ("export r --format ply --output a.ply", Export, {"format": "ply"}),
+    ("bench quality --json", Bench, {"table": "quality", "json": True}),
+]
+NOT_UNDERSTOOD = [
+    "",
+    "bogus",
+    "eval",
+    "train nerf --output r",
+    "train splat --output r --steps x",
+    "export r --format spz --output x",
+    "render r --output d --format exr",
+]
+SENSELESS = ["--steps 0", "--max-seconds -1", "--max-seconds nan", "--sh-degree 4", "--max-gaussians 0", "--seed -1"]
+
+
+@pytest.mark.parametrize(("line", "kind", "expected"), TYPED)
+def test_what_can_be_typed(line: str, kind: type, expected: dict):
+    command = parse(line.split())
+    assert isinstance(command, kind)
+    assert {name: getattr(command, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("line", NOT_UNDERSTOOD)
+def test_what_cannot_be_understood_is_status_2(line: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from neural3d.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit as stopped:
+    assert stopped.code == 0
+print(sorted({"torch", "numpy", "viser", "PIL"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--max-seconds" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_count_of_steps_lifts_the_limit_on_time():
+    assert config_from(parse(TRAIN)).max_seconds == 300 and config_from(parse(TRAIN)).steps == 30_000
+    assert config_from(parse([*TRAIN, "--steps", "9"])).max_seconds is None
+    both = config_from(parse([*TRAIN, "--steps", "9", "--max-seconds", "5"]))
+    assert (both.steps, both.max_seconds) == (9, 5.0)
+    assert config_from(parse([*TRAIN, "--max-seconds", "5"])).steps == 30_000
+
+
+@pytest.mark.parametrize("wrong", SENSELESS)
+def test_values_that_make_no_sense_are_input_errors(wrong: str):
+    flag, value = wrong.split()
+    with pytest.raises(InputError, match=flag.removeprefix("--").replace("-", "_")):
+        config_from(parse([*TRAIN, flag, value]))
