@@ -4,7 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.ops.library import native
-from neural3d.ops.validation import check_bytes, check_floats
+from neural3d.ops.validation import check_bytes, check_singles
 
 
 def add_penalties(
@@ -25,7 +25,7 @@ def add_penalties(
         ValueError: An argument does not fit.
     """
     n = len(log_scales)
-    check_floats(
+    check_singles(
         log_scales=(log_scales, (n, 3)),
         logit_opacities=(logit_opacities, (n,)),
         grad_log_scales=(grad_log_scales, (n, 3)),
@@ -64,7 +64,7 @@ def shake(
         ValueError: An argument does not fit.
     """
     n = len(means_world)
-    check_floats(
+    check_singles(
         means_world=(means_world, (n, 3)),
         quats_wxyz=(quats_wxyz, (n, 4)),
         log_scales=(log_scales, (n, 3)),

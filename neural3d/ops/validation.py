@@ -27,6 +27,18 @@ def check_floats(**tensors: tuple[Tensor, tuple[int | None, ...]]) -> None:
         _check_layout(name, tensor, sizes)
 
 
+def check_singles(**tensors: tuple[Tensor, tuple[int | None, ...]]) -> None:
+    """As `check_floats`, for operators that work in float32 only.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    first_name, (first, _) = next(iter(tensors.items()))
+    if first.dtype != torch.float32:
+        raise ValueError(f"{first_name}: expected float32, got {first.dtype}")
+    check_floats(**tensors)
+
+
 def check_bytes(
     name: str, tensor: Tensor, sizes: tuple[int | None, ...], like: Tensor, *, boolean: bool = False
 ) -> None:

@@ -6,6 +6,8 @@ from torch import Tensor
 import neural3d.ops.adam
 import neural3d.ops.bin
 import neural3d.ops.color_affine
+import neural3d.ops.explore
+import neural3d.ops.neighbors
 import neural3d.ops.photometric
 import neural3d.ops.project
 import neural3d.ops.rasterize

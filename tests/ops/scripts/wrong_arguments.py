@@ -8,6 +8,8 @@ from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
 from neural3d.ops.adam import adam_step
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.color_affine import color_affine
+from neural3d.ops.explore import add_penalties, shake
+from neural3d.ops.neighbors import neighbor_distances
 from neural3d.ops.photometric import photometric_loss
 from neural3d.ops.project import project
 from neural3d.ops.rasterize import rasterize
@@ -28,7 +30,14 @@ def right_arguments() -> dict[Callable, dict]:
     target = torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8)
     image = torch.rand(3, HEIGHT, WIDTH)
     state = {name: torch.rand(COUNT, 5) for name in ("param", "grad", "first_moment", "second_moment")}
+    visible = torch.ones(COUNT, dtype=torch.bool)
+    faded = {name: leaves[name] for name in ("log_scales", "logit_opacities")} | {"visible": visible}
+    weights = {"scale_weight": 0.1, "opacity_weight": 0.1}
+    grads = {"grad_log_scales": torch.zeros(COUNT, 3), "grad_logit_opacities": torch.zeros(COUNT)}
     return {
+        add_penalties: faded | weights | grads,
+        shake: {name: leaves[name] for name in names} | {"visible": visible, "strength": 1.0, "seed": 0, "step": 0},
+        neighbor_distances: {"points": torch.rand(COUNT, 3), "k": 3},
         project: {name: leaves[name] for name in names} | cameras | SIZE,
         sh_colors: harmonics | {"degree": 3, "extents_px": seen.extents_px},
         rasterize: ellipses | blended,
@@ -79,6 +88,17 @@ WRONG = [
     (adam_step, "second_moment", torch.rand(COUNT)),
     (adam_step, "learning_rates", torch.rand(4)),
     (adam_step, "step", 0),
+    (add_penalties, "log_scales", torch.rand(COUNT, 3, dtype=torch.float64)),
+    (add_penalties, "visible", torch.ones(COUNT)),
+    (add_penalties, "grad_logit_opacities", torch.zeros(COUNT, 1)),
+    (shake, "means_world", torch.rand(COUNT, 3, dtype=torch.float64)),
+    (shake, "visible", torch.ones(COUNT - 1, dtype=torch.bool)),
+    (neighbor_distances, "points", torch.rand(COUNT, 2)),
+    (neighbor_distances, "points", torch.rand(1, 3)),
+    (neighbor_distances, "points", torch.full((COUNT, 3), torch.nan)),
+    (neighbor_distances, "points", torch.rand(COUNT, 3, dtype=torch.float64)),
+    (neighbor_distances, "k", 0),
+    (neighbor_distances, "k", 17),
     (color_affine, "image", torch.rand(4, HEIGHT, WIDTH)),
     (color_affine, "matrix", torch.rand(3, 3)),
 ]
