@@ -18,6 +18,8 @@ from neural3d.scene import Scene
 
 FRUSTUM_PARTS = (0.01, 0.06)
 """Smallest and largest size of a photo's frustum, as parts of the scene's extent."""
+MAX_COVERED = 0.15
+"""The part of the first picture that photos may cover."""
 MAX_STARTS = 64
 MAX_COMPARED = 512
 
@@ -82,11 +84,13 @@ def frustum_scale(scene: Scene) -> float:
 def initial_view(scene: Scene) -> InitialView:
     """From a training camera, turning round the point of its axis nearest to what all cameras see.
 
-    A step ahead of it, so that its own photo does not stand in the way, and from the camera whose view the photos of
-    the others obstruct least; of equal ones the first.
+    A step ahead of it, so that its own photo does not stand in the way: the first whose picture the photos of the
+    others leave free enough, else the one whose picture they leave freest.
     """
     candidates = _spread(scene.cameras[scene.train_indices] if len(scene.train_indices) else scene.cameras, MAX_STARTS)
-    camera = candidates[int(_obstruction(candidates, scene).argmin())]
+    covered = _covered(candidates, scene)
+    is_free = covered <= max(MAX_COVERED, float(covered.min()))
+    camera = candidates[int(is_free.int().argmax())]
     position, forward = camera.centers_world[0].double(), camera.forward_world[0].double()
     step = float(_steps(camera, scene)[0])
     distance = float(torch.dot(_focus_point(scene.cameras) - position, forward))
@@ -107,17 +111,16 @@ def _steps(cameras: Cameras, scene: Scene) -> Float[torch.Tensor, "V"]:
     return 1.1 * frustum_scale(scene) / (half.prod(dim=1) / 3.0) ** (1.0 / 3.0)
 
 
-def _obstruction(candidates: Cameras, scene: Scene) -> Float[torch.Tensor, "C"]:
-    """How much of each candidate's picture the photos of others cover, roughly: their solid angles inside its cone."""
-    photos = _spread(scene.cameras, MAX_COMPARED)
-    forward = candidates.forward_world.double()
-    starts = candidates.centers_world.double() + forward * _steps(candidates, scene)[:, None]
-    apart = photos.centers_world.double()[None] - starts[:, None]
-    distances = apart.norm(dim=2).clamp(min=1e-3 * frustum_scale(scene))
-    ahead = (apart * forward[:, None]).sum(dim=2) / distances
-    half_diagonal = (candidates.size_px / (2.0 * candidates.focal_px)).double().norm(dim=1)
-    is_in_cone = ahead > torch.rsqrt(1.0 + half_diagonal**2)[:, None]
-    return (is_in_cone * (frustum_scale(scene) / distances) ** 2).sum(dim=1)
+def _covered(candidates: Cameras, scene: Scene) -> Float[torch.Tensor, "C"]:
+    """About the part of each candidate's picture that the photos ahead cover; a photo one step ahead fills it."""
+    photos, steps = _spread(scene.cameras, MAX_COMPARED), _steps(candidates, scene)[:, None]
+    forward = candidates.forward_world.double()[:, None]
+    apart = photos.centers_world.double() - (candidates.centers_world.double()[:, None] + forward * steps[..., None])
+    distances = apart.norm(dim=2).clamp(min=1e-3 * float(steps.min()))
+    cosines = (apart * forward).sum(dim=2) / distances
+    half_diagonals = (candidates.size_px / (2.0 * candidates.focal_px)).double().norm(dim=1)
+    is_in_picture = cosines > torch.rsqrt(1.0 + half_diagonals**2)[:, None]
+    return (is_in_picture * (steps / distances) ** 2).sum(dim=1)
 
 
 def _focus_point(cameras: Cameras) -> Float[torch.Tensor, "3"]:

@@ -70,7 +70,7 @@ def test_visitors_start_ahead_of_a_training_camera_turning_round_what_all_see(sc
 def test_nobody_starts_behind_the_photos_of_others(scene: Scene) -> None:
     """The first camera stands right behind four others; the last has a free view."""
     behind = torch.eye(4).repeat(6, 1, 1)
-    behind[1:5, 2, 3] = torch.tensor([-2.0, -2.5, -3.0, -3.5])
+    behind[1:5, 2, 3] = torch.tensor([-0.6, -1.1, -1.6, -2.1])
     behind[5, 0, 3] = -20.0
     crowded = replace(
         scene, cameras=replace(scene.cameras, camera_from_world=behind), train_indices=torch.tensor([0, 5])
