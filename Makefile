@@ -2,7 +2,8 @@
 #
 #   make demo [VIEWER=0] [TORCH=…]  train, judge and show the bundled capture; VIEWER=0 ends by itself
 #   make test                       the test suite             make test-long   the tests that train on real photos
-#   make check                      formatting and lint        make wheel       one wheel in dist/
+#   make check                      formatting and lint        make format      what of it can be mended by itself
+#   make wheel                      one wheel in dist/
 #
 # TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
 #   make demo TORCH='torch --index-url https://download.pytorch.org/whl/cpu'
@@ -29,6 +30,12 @@ define need_package
   else echo "neural3d needs $(2). Install it with: sudo apt-get install -y $(1)" >&2; exit 1; fi; }
 endef
 
+# Runs clang-format with the options $(1) over the C++ sources.
+define clang_format
+if command -v clang-format >/dev/null; then find cuda_ext -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs clang-format $(1); \
+else echo "clang-format is not installed: the C++ sources are left out"; fi
+endef
+
 .PHONY: demo install test test-long check format wheel clean
 
 demo: install
@@ -45,13 +52,12 @@ test-long: $(VENV)/stamp-tests
 check: $(VENV)/stamp-ruff
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@if command -v clang-format >/dev/null; then \
-	  find cuda_ext tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs -r clang-format --dry-run --Werror; \
-	else echo "clang-format is not installed: the C++ sources were not checked"; fi
+	@$(call clang_format,--dry-run --Werror)
 
 format: $(VENV)/stamp-ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	@$(call clang_format,-i)
 
 wheel: $(VENV)/stamp-torch
 	rm -rf build/lib*
