@@ -24,6 +24,7 @@ SPACE_MARGIN = 1.2
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _TEMPORARY = re.compile(r"^\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+-")
 _SERIAL = itertools.count()
+_FOREIGN_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _WINDOWS_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
@@ -159,9 +160,11 @@ def _temporary_path(path: Path) -> Path:
 
 def _system_error(error: BaseException, folder: Path) -> OSError | None:
     """The system's complaint about this folder behind an exception, or None when it is about something else."""
-    if "No space left on device" in str(error):
-        # Libraries that write by themselves (safetensors, ffmpeg) say so in their own exception types.
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    # Libraries that write by themselves (safetensors, ffmpeg) say so in their own exception types.
+    number = _FOREIGN_ERROR.search(str(error))
+    if number is not None or "No space left on device" in str(error):
+        code = int(number[1]) if number else errno.ENOSPC
+        return OSError(code, os.strerror(code))
     if not isinstance(error, OSError) or isinstance(error, StorageError):
         return None
     is_elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
