@@ -10,6 +10,7 @@ namespace n3d {
   namespace isa {                              \
   const Kernels<float>* float_table();         \
   const Kernels<double>* double_table();       \
+  double peak(int64_t rounds, float* sink);    \
   }
 N3D_TABLES(baseline)
 #if defined(N3D_X86)
@@ -23,6 +24,7 @@ struct Choice {
   const char* name;
   const Kernels<float>* single;
   const Kernels<double>* precise;
+  PeakLoop peak;
 };
 
 #if defined(N3D_X86)
@@ -59,12 +61,12 @@ bool has_avx512() { return false; }
 
 Choice named(const std::string& name) {
 #if defined(N3D_X86)
-  if (name == "avx512" && has_avx512()) return {"avx512", avx512::float_table(), avx512::double_table()};
-  if (name == "avx2" && has_avx2()) return {"avx2", avx2::float_table(), avx2::double_table()};
+  if (name == "avx512" && has_avx512()) return {"avx512", avx512::float_table(), avx512::double_table(), avx512::peak};
+  if (name == "avx2" && has_avx2()) return {"avx2", avx2::float_table(), avx2::double_table(), avx2::peak};
 #endif
   STD_TORCH_CHECK(name == "baseline", "NEURAL3D_SIMD: expected avx512, avx2 or baseline as far as this processor has it, got ",
                   name);
-  return {"baseline", baseline::float_table(), baseline::double_table()};
+  return {"baseline", baseline::float_table(), baseline::double_table(), baseline::peak};
 }
 
 Choice& choice() {
@@ -86,6 +88,8 @@ template <>
 const Kernels<double>& kernels<double>() {
   return *choice().precise;
 }
+
+PeakLoop peak_loop() { return choice().peak; }
 
 static std::string simd() { return choice().name; }
 static void set_simd(std::string name) { choice() = named(name); }

@@ -73,6 +73,15 @@ void share(int64_t count, int64_t grain, const F& f) {
   run_pieces((count + grain - 1) / grain, torch::stable::get_num_threads(), run, &loop);
 }
 
+// Grows and stays: a training step asks the system for no memory, and its pages are mapped once.
+template <class T>
+inline T* aligned_space(std::vector<char>& space, int64_t count) {
+  const size_t bytes = size_t(count) * sizeof(T) + 64;
+  if (space.size() < bytes) space.resize(bytes + bytes / 4);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(space.data());
+  return reinterpret_cast<T*>((address + 63) / 64 * 64);
+}
+
 // Runs f.template operator()<S>() for the tensor's scalar type.
 #define N3D_FOR_SCALAR(tensor, S, ...)                                                        \
   [&] {                                                                                       \

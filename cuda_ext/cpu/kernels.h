@@ -113,6 +113,9 @@ struct Kernels {
 template <class S>
 const Kernels<S>& kernels();
 
+using PeakLoop = double (*)(int64_t rounds, float* sink);
+PeakLoop peak_loop();  // of the same instruction set
+
 #if defined(N3D_ISA)
 namespace N3D_ISA {
 #define N3D_DECLARE_KERNELS(S)                                   \
@@ -125,6 +128,7 @@ namespace N3D_ISA {
   void photometric(const PhotometricArgs<S>&, int, int);         \
   void photometric_vjp(const PhotometricArgs<S>&, int, int);     \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
+double peak(int64_t rounds, float* sink);
 N3D_DECLARE_KERNELS(float)
 N3D_DECLARE_KERNELS(double)
 #undef N3D_DECLARE_KERNELS

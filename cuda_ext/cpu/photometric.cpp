@@ -12,8 +12,6 @@ void fill_row(const PhotometricArgs<S>& a, int row) {
   const int64_t pixels = int64_t(row) * a.width, plane = int64_t(a.width) * a.height;
   for (int c = 0; c < 3; ++c) {
     S *x = a.x + a.plane(c, row), *y = a.y + a.plane(c, row);
-    std::memset(x - kPlaneMargin, 0, size_t(a.stride) * sizeof(S));
-    std::memset(y - kPlaneMargin, 0, size_t(a.stride) * sizeof(S));
     const uint8_t* target = a.target + 3 * pixels + c;
     for (int i = 0; i < a.width; ++i) y[i] = S(target[3 * i]) * S(1.0 / 255);
     if (a.alpha)
@@ -28,21 +26,25 @@ void fill_row(const PhotometricArgs<S>& a, int row) {
   }
 }
 
+// Work space that lives on. The rows above and below the image and the margins of the others must read as zero; the loops
+// never write there, so they are cleared only when the size changes.
 template <class S>
 struct PhotometricSpace {
-  std::vector<S> planes[5];
+  std::vector<char> bytes;
   std::vector<double> row_loss;
+  int width = 0, height = 0;
 };
 
-// Rows above and below the image, and the margins of the others, must read as zero in every plane.
 template <class S>
 void lay_out(PhotometricSpace<S>& space, PhotometricArgs<S>& a) {
-  const size_t size = size_t(3 * (a.height + 2 * kWindowRadius) * a.stride + 2 * kPlaneMargin);
-  S** planes[5] = {&a.x, &a.y, &a.u, &a.v, &a.w};
-  for (int p = 0; p < 5; ++p) {
-    space.planes[p].assign(size, S(0));
-    *planes[p] = space.planes[p].data();
+  const int64_t size = 3 * (int64_t(a.height) + 2 * kWindowRadius) * a.stride + 2 * kPlaneMargin;
+  S* first = aligned_space<S>(space.bytes, 5 * size);
+  if (space.width != a.width || space.height != a.height) {
+    std::memset(first, 0, size_t(5 * size) * sizeof(S));
+    space.width = a.width, space.height = a.height;
   }
+  S** planes[5] = {&a.x, &a.y, &a.u, &a.v, &a.w};
+  for (int p = 0; p < 5; ++p) *planes[p] = first + p * size;
   space.row_loss.resize(size_t(3 * a.height));
   a.row_loss = space.row_loss.data();
 }
@@ -64,7 +66,7 @@ static std::tuple<Tensor, Tensor> photometric(Tensor image, Tensor target, std::
     a.height = int(image.size(1)), a.width = int(image.size(2));
     a.image = pointer<S>(image), a.target = pointer<uint8_t>(target), a.alpha = pointer<uint8_t>(target_alpha);
     a.valid = pointer<uint8_t>(valid), a.background = pointer<S>(background);
-    a.stride = (a.width + 2 * kPlaneMargin + 15) / 16 * 16;
+    a.stride = (a.width + 4 * kPlaneMargin + 15) / 16 * 16;
     const int64_t pixels = int64_t(a.width) * a.height, count = count_valid(a.valid, pixels);
     const double share_of_one = count > 0 ? 1.0 / (3.0 * double(count)) : 0.0;
     a.weight_l1 = S((1 - ssim_weight) * share_of_one), a.weight_ssim = S(ssim_weight * share_of_one);

@@ -9,15 +9,6 @@ namespace {
 
 constexpr int64_t kRowGrain = 2048;
 
-// Grows and stays: a training step asks the system for no memory, and its pages are mapped once.
-template <class T>
-T* aligned_space(std::vector<char>& space, int64_t count) {
-  const size_t bytes = size_t(count) * sizeof(T) + 64;
-  if (space.size() < bytes) space.resize(bytes + bytes / 4);
-  const uintptr_t address = reinterpret_cast<uintptr_t>(space.data());
-  return reinterpret_cast<T*>((address + 63) / 64 * 64);
-}
-
 struct Inputs {
   const Tensor &means_px, &conics, &opacities, &colors, &background, &tile_offsets, &gaussians, &slots, &slot_offsets;
 };

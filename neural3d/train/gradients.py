@@ -1,7 +1,7 @@
 """One photo's gradient, operator by operator: what autograd would do, without its copies and zeros.
 
 The operators and their vector-Jacobian products are the ones that `torch.autograd` uses for `render_splats`; a test
-holds the two to the same bytes. Anything experimental can be written with `render_splats` and `loss.backward()` instead.
+holds the two to the same bytes. Another loss can be written with `render_splats` and `loss.backward()`.
 """
 
 from dataclasses import dataclass, replace

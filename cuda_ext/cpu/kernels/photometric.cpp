@@ -14,13 +14,31 @@ constexpr double kProfile[kWindow] = {0.0010283800844791092, 0.00759875813523918
     0.2130055377112537, 0.26601172486179436, 0.2130055377112537, 0.10936068950970002,
     0.03600077212843083, 0.007598758135239185, 0.0010283800844791092};
 
-// `buffer` holds columns -R .. block + R; the window of column 0 starts at its first element.
-template <class V>
-static N3D_INLINE V row_window(const typename V::scalar* buffer) {
+constexpr int kFirst = kPlaneMargin - kWindowRadius;  // where the window of column 0 starts in a buffer row
+
+template <int K, class V>
+static N3D_INLINE V row_taps(const V* r, const typename V::scalar* p) {
   using S = typename V::scalar;
-  V sum(S(0));
-  for (int k = 0; k < kWindow; ++k) sum = fma(V(S(kProfile[k])), V::load(buffer + k), sum);
-  return sum;
+  const V pair = sliding<kFirst + K>(r, p) + sliding<kFirst + kWindow - 1 - K>(r, p);
+  if constexpr (K == 0) return V{S(kProfile[0])} * pair;
+  else return fma(V{S(kProfile[K])}, pair, row_taps<K - 1>(r, p));
+}
+
+// Columns that a buffer must hold so that every lane of the last register, used or not, reads defined
+// numbers: its lanes beyond the image weigh nothing, but 0 times garbage may be NaN.
+template <class V>
+static N3D_INLINE int padded_columns(int n) {
+  return (n + V::lanes - 1) / V::lanes * V::lanes + kPlaneMargin + kWindowRadius;
+}
+
+// `p` lies kPlaneMargin columns before the pixel, on a register's boundary.
+template <class V>
+static N3D_INLINE V row_window(const typename V::scalar* p) {
+  using S = typename V::scalar;
+  constexpr int count = V::lanes == 16 ? 3 : 1;  // narrower registers load each tap
+  V r[count];
+  for (int i = 0; i < count; ++i) r[i] = V::load(p + i * V::lanes);
+  return fma(V{S(kProfile[kWindowRadius])}, sliding<kPlaneMargin>(r, p), row_taps<kWindowRadius - 1>(r, p));
 }
 
 template <class V>
@@ -83,16 +101,14 @@ static N3D_INLINE V valid_lanes(const PhotometricArgs<typename V::scalar>& a, in
 template <class V>
 static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int channel, int row) {
   using S = typename V::scalar;
-  N3D_ALIGN64 S buffer[5][kBlock + 2 * kPlaneMargin];
+  N3D_ALIGN64 S buffer[5][kBlock + 4 * kPlaneMargin];
   const int64_t base = a.plane(channel, row);
   const V weight_l1(a.weight_l1), weight_ssim(a.weight_ssim), zero(S(0)), one(S(1));
   V loss = zero;
   for (int x0 = 0; x0 < a.width; x0 += kBlock) {
-    const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock;
-    // The last register's window too: its lanes beyond the image weigh nothing, but 0 times garbage may be NaN.
-    const int filled = (n + V::lanes - 1) / V::lanes * V::lanes + 2 * kWindowRadius;
-    for (int i = 0; i < filled; i += V::lanes) {
-      const Moments<V> m = column_window<V>(a, base + x0 - kWindowRadius + i);
+    const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock, padded = padded_columns<V>(n);
+    for (int i = 0; i < padded; i += V::lanes) {
+      const Moments<V> m = column_window<V>(a, base + x0 - kPlaneMargin + i);
       m.x.store(buffer[0] + i);
       m.y.store(buffer[1] + i);
       m.xx.store(buffer[2] + i);
@@ -119,18 +135,18 @@ static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int ch
 template <class V>
 static void photometric_row_vjp(const PhotometricArgs<typename V::scalar>& a, int channel, int row) {
   using S = typename V::scalar;
-  N3D_ALIGN64 S buffer[3][kBlock + 2 * kPlaneMargin];
+  N3D_ALIGN64 S buffer[3][kBlock + 4 * kPlaneMargin];
   const S* planes[3] = {a.u, a.v, a.w};
   const int64_t base = a.plane(channel, row), out = (int64_t(channel) * a.height + row) * a.width;
   const V weight_l1(a.weight_l1), zero(S(0)), two(S(2));
   for (int x0 = 0; x0 < a.width; x0 += kBlock) {
-    const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock;
+    const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock, padded = padded_columns<V>(n);
     for (int p = 0; p < 3; ++p)
-      for (int i = 0; i < n + 2 * kWindowRadius; i += V::lanes) {
+      for (int i = 0; i < padded; i += V::lanes) {
         V column = zero;
         for (int k = 0; k < kWindow; ++k)
           column = fma(V(S(kProfile[k])),
-                       V::load(planes[p] + base + x0 - kWindowRadius + i + (k - kWindowRadius) * a.stride), column);
+                       V::load(planes[p] + base + x0 - kPlaneMargin + i + (k - kWindowRadius) * a.stride), column);
         column.store(buffer[p] + i);
       }
     for (int i = 0; i < n; i += V::lanes) {
