@@ -106,7 +106,7 @@ class Gate:
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
         if name not in self.hosts and not (self.any_address and _is_ip_address(name)):
-            message = "This viewer does not answer to that host name. Allow it with --allow-host, or use 127.0.0.1."
+            message = "This viewer does not answer to that host name; use 127.0.0.1 or localhost."
             raise Refused(HTTPStatus.MISDIRECTED_REQUEST, message)
 
     def _check_token(self, query: str, headers: RequestHeaders) -> bool:

@@ -1,7 +1,7 @@
 """Look at a finished model: what `neural3d view` does."""
 
 import sys
-import threading
+import time
 import webbrowser
 from collections.abc import Callable
 
@@ -85,6 +85,7 @@ def serve_forever(viewer: Viewer, *, open_browser: bool = False) -> None:
     """Print the address and stay until Ctrl-C, which closes the viewer and is passed on."""
     announce(viewer, open_browser=open_browser)
     try:
-        threading.Event().wait()
+        while True:
+            time.sleep(3600.0)
     finally:
         viewer.close()
