@@ -1,9 +1,10 @@
 """Progress on stderr: one line that changes on a terminal, a line now and then elsewhere."""
 
+import io
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal, TextIO
+from typing import Literal
 
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
@@ -15,7 +16,7 @@ PLAIN_SECONDS = 5.0
 class ProgressLine:
     """A `TrainingObserver` that prints."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: io.TextIOBase | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._is_terminal = self._stream.isatty()
         self._next = 0.0
