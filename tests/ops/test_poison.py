@@ -99,12 +99,12 @@ def test_everyone_culled_is_background(backend):
 
 
 def test_a_wall_of_opaque_gaussians(backend):
-    """Hundreds of Gaussians of alpha 0.99 behind one another: 1 / (1 - alpha) a hundred times over."""
-    gaussians = as_dtype(make_gaussians(300, size=3.0), torch.float32)
+    """A hundred Gaussians of alpha 0.99 behind one another: 1 / (1 - alpha) a hundred times over."""
+    gaussians = as_dtype(make_gaussians(100, size=3.0), torch.float32)
     gaussians["logit_opacities"][:] = 20.0
     view = make_view().to(torch.float32)
     for cutoffs in (Cutoffs(), Cutoffs(0.0, 0.0)):
         image, alphas = render(backend, gaussians, view, BACKGROUND, cutoffs=cutoffs)
-        assert image.isfinite().all() and (alphas <= 1).all() and alphas.min() > 0.9999
+        assert image.isfinite().all() and (alphas <= 1).all() and alphas.min() > 0.999
         grads = gradients(lambda g, cutoffs=cutoffs: render(backend, g, view, BACKGROUND, cutoffs=cutoffs), gaussians)
         assert all(grad.isfinite().all() for grad in grads.values())
