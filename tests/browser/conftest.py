@@ -71,7 +71,11 @@ class Page:
 
     def click(self, label: str) -> None:
         """Click the button that bears this text."""
-        self._click_on(f"[...document.querySelectorAll('button')].find(e => e.innerText.trim() === {label!r})")
+        self._click_on(_button(label))
+
+    def wait_for_button(self, label: str) -> None:
+        """Until there is a button that bears this text."""
+        self.wait_for(f"!!{_button(label)}")
 
     def click_input(self, value: str) -> None:
         """Click the field that holds this value."""
@@ -96,6 +100,10 @@ class Page:
         """What is on the screen, H W 3 of uint8."""
         png = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _button(label: str) -> str:
+    return f"[...document.querySelectorAll('button')].find(e => e.innerText.trim() === {label!r})"
 
 
 @pytest.fixture

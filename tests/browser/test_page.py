@@ -141,10 +141,10 @@ def test_the_scene_is_seen_while_it_trains_and_the_buttons_reach_the_training(tr
     text = page.text()
     assert "PSNR" in text and "Time left" in text and "600" in text
     page.click("Pause")
-    page.wait_for("document.body.innerText.includes('Resume')")
+    page.wait_for_button("Resume")
     assert training.requested() == "pause"
     page.click("Resume")
-    page.wait_for("document.body.innerText.includes('Pause')")
+    page.wait_for_button("Pause")
     assert training.requested() == "run"
     page.click("Stop and save")
     page.wait_for("document.body.innerText.includes('Stopping')")
