@@ -61,8 +61,9 @@ def test_pause_resume_and_stop_reach_the_training(clients, viewer: Viewer, until
 
 
 def test_snapshots_are_taken_only_when_somebody_looks_and_then_seldom(
-    clients, viewer: Viewer, gaussians: Gaussians, until: Callable
+    clients, viewer: Viewer, gaussians: Gaussians, until: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("neural3d.viewer.app.SNAPSHOT_SECONDS", 1000.0)
     taken = []
 
     def snapshot() -> Gaussians:
