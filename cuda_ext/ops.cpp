@@ -11,7 +11,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "project_vjp(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, "
       "Tensor camera_from_world, Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, "
       "float alpha_min, bool antialiased, Tensor extents_px, Tensor grad_means_px, Tensor grad_conics, "
-      "Tensor grad_opacities, Tensor? grad_depths) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor grad_opacities, Tensor? grad_depths, Tensor? grad_means_world) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("sh_colors(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px) -> Tensor");
   m.def(
       "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor colors, "
@@ -30,7 +30,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "Tensor? grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "photometric(Tensor image, Tensor target, Tensor? target_alpha, Tensor? valid, Tensor background, "
-      "float ssim_weight) -> (Tensor loss, Tensor grad_image)");
+      "float ssim_weight) -> (Tensor loss, Tensor squared_error, Tensor grad_image)");
   m.def(
       "adam(Tensor(a!) param, Tensor grad, Tensor(b!) first_moment, Tensor(c!) second_moment, Tensor learning_rates, "
       "Tensor? visible, int step, float beta1, float beta2, float eps) -> int");

@@ -23,6 +23,7 @@ struct ProjectArgs {
   S *means_px, *conics, *opacities, *depths, *extents;     // [N,2] [N,3] [N] [N] [N,2]
   // backward: gradients of the outputs, then of the parameters
   const S *d_means_px, *d_conics, *d_opacities, *d_depths;
+  const S* d_means_more;  // [N,3] what else pulls on the means, or null
   S *d_means, *d_quats, *d_log_scales, *d_logit_opacities;
 };
 
@@ -79,7 +80,7 @@ struct PhotometricArgs {
   S *x, *y;                    // padded planes: the image with holes filled, and the target
   S *u, *v, *w;                // padded planes: d loss / d (mean of x, of x^2, of x y)
   S* d_image;                  // [3,H,W]
-  double* row_loss;            // [3 H]
+  double *row_loss, *row_error;  // [3 H] of the loss, and of the squared error with the image clamped to [0, 1]
 
   int64_t plane(int channel, int row) const {
     return (int64_t(channel) * (height + 2 * kWindowRadius) + row + kWindowRadius) * stride + kPlaneMargin;

@@ -31,7 +31,7 @@ void fill_row(const PhotometricArgs<S>& a, int row) {
 template <class S>
 struct PhotometricSpace {
   std::vector<char> bytes;
-  std::vector<double> row_loss;
+  std::vector<double> row_loss, row_error;
   int width = 0, height = 0;
 };
 
@@ -46,7 +46,8 @@ void lay_out(PhotometricSpace<S>& space, PhotometricArgs<S>& a) {
   S** planes[5] = {&a.x, &a.y, &a.u, &a.v, &a.w};
   for (int p = 0; p < 5; ++p) *planes[p] = first + p * size;
   space.row_loss.resize(size_t(3 * a.height));
-  a.row_loss = space.row_loss.data();
+  space.row_error.resize(size_t(3 * a.height));
+  a.row_loss = space.row_loss.data(), a.row_error = space.row_error.data();
 }
 
 int64_t count_valid(const uint8_t* valid, int64_t pixels) {
@@ -58,7 +59,7 @@ int64_t count_valid(const uint8_t* valid, int64_t pixels) {
 
 }  // namespace
 
-static std::tuple<Tensor, Tensor> photometric(Tensor image, Tensor target, std::optional<Tensor> target_alpha,
+static std::tuple<Tensor, Tensor, Tensor> photometric(Tensor image, Tensor target, std::optional<Tensor> target_alpha,
                                               std::optional<Tensor> valid, Tensor background, double ssim_weight) {
   return N3D_FOR_SCALAR(image, S, [&] {
     static thread_local PhotometricSpace<S> space;
@@ -70,7 +71,7 @@ static std::tuple<Tensor, Tensor> photometric(Tensor image, Tensor target, std::
     const int64_t pixels = int64_t(a.width) * a.height, count = count_valid(a.valid, pixels);
     const double share_of_one = count > 0 ? 1.0 / (3.0 * double(count)) : 0.0;
     a.weight_l1 = S((1 - ssim_weight) * share_of_one), a.weight_ssim = S(ssim_weight * share_of_one);
-    Tensor loss = fresh({}, scalar_type<S>()), gradient = fresh({3, a.height, a.width}, scalar_type<S>());
+    Tensor loss = fresh({}, scalar_type<S>()), error = fresh({}, scalar_type<S>()), gradient = fresh({3, a.height, a.width}, scalar_type<S>());
     a.d_image = pointer<S>(gradient);
     lay_out(space, a);
     share(a.height, 8, [&](int64_t begin, int64_t end) {
@@ -83,10 +84,11 @@ static std::tuple<Tensor, Tensor> photometric(Tensor image, Tensor target, std::
     };
     each_row(kernels<S>().photometric);
     each_row(kernels<S>().photometric_vjp);
-    double total = 0;
+    double total = 0, squared = 0;
     for (double row : space.row_loss) total += row;
-    *pointer<S>(loss) = S(total);
-    return std::make_tuple(loss, gradient);
+    for (double row : space.row_error) squared += row;
+    *pointer<S>(loss) = S(total), *pointer<S>(error) = S(squared * share_of_one);
+    return std::make_tuple(loss, error, gradient);
   });
 }
 

@@ -40,7 +40,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(Tensor means, 
 static std::tuple<Tensor, Tensor, Tensor, Tensor> project_vjp(
     Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor camera, Tensor focal, Tensor principal, int64_t width,
     int64_t height, double near, double blur, double alpha_min, bool antialiased, Tensor extents, Tensor d_means_px,
-    Tensor d_conics, Tensor d_opacities, std::optional<Tensor> d_depths) {
+    Tensor d_conics, Tensor d_opacities, std::optional<Tensor> d_depths,
+    std::optional<Tensor> d_means_more) {
   return N3D_FOR_SCALAR(means, S, [&] {
     const int64_t n = means.size(0);
     constexpr ScalarType type = scalar_type<S>();
@@ -50,6 +51,7 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> project_vjp(
                                        alpha_min, antialiased);
     a.extents = pointer<S>(extents), a.d_means_px = pointer<S>(d_means_px), a.d_conics = pointer<S>(d_conics);
     a.d_opacities = pointer<S>(d_opacities), a.d_depths = pointer<S>(d_depths);
+    a.d_means_more = pointer<S>(d_means_more);
     a.d_means = pointer<S>(d_means), a.d_quats = pointer<S>(d_quats), a.d_log_scales = pointer<S>(d_scales);
     a.d_logit_opacities = pointer<S>(d_logits);
     share(n, kProjectGrain, [&](int64_t begin, int64_t end) { kernels<S>().project_vjp(a, begin, end); });

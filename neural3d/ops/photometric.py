@@ -43,15 +43,15 @@ native()
 
 @torch.library.register_fake("neural3d::photometric")
 def _(image, *_rest):
-    return image.new_empty(()), torch.empty_like(image)
+    return image.new_empty(()), image.new_empty(()), torch.empty_like(image)
 
 
 def _setup(ctx, inputs, output):
-    ctx.save_for_backward(output[1])
-    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[2])
+    ctx.mark_non_differentiable(output[1], output[2])
 
 
-def _backward(ctx, grad_loss, _grad_gradient):
+def _backward(ctx, grad_loss, _grad_error, _grad_gradient):
     (gradient,) = ctx.saved_tensors
     return gradient * grad_loss, None, None, None, None, None
 

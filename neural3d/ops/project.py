@@ -89,7 +89,7 @@ def _backward(ctx, *grads):
         for grad, size in zip(grads[:3], ((n, 2), (n, 3), (n,)), strict=True)
     ]
     grad_depths = None if grads[3] is None else grads[3].contiguous()
-    parameters = native().project_vjp(*tensors, *ctx.options, extents_px, *filled, grad_depths)
+    parameters = native().project_vjp(*tensors, *ctx.options, extents_px, *filled, grad_depths, None)
     return *parameters, *(None,) * 9
 
 

@@ -25,14 +25,14 @@ class PhotoGradient:
     """The loss of one photo and what it pulls on; densifiers may change the gradients in place."""
 
     loss: Float[Tensor, ""]
+    squared_error: Float[Tensor, ""]
+    """Mean over the valid pixels, the render (with the photo's exposure) clamped to [0, 1]."""
     gaussians: Gaussians
     """Gradients, named like the parameters they belong to."""
     means_px: Float[Tensor, "N 2"]
     """Gradients of the projected means, what adaptive density control looks at."""
     exposure: Float[Tensor, "3 4"] | None
     projected: Projected
-    shown: Float[Tensor, "3 H W"]
-    """The render with the photo's exposure."""
 
 
 def photo_gradient(
@@ -51,35 +51,33 @@ def photo_gradient(
     options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
     image, alphas = engine.rasterize(*seen, *options)
     shown = image if exposure is None else engine.color_affine(image, exposure)
-    loss, d_image = engine.photometric(shown, photo.pixels, photo.alpha, photo.valid, background, ssim_weight)
+    target = (photo.pixels, photo.alpha, photo.valid, background)
+    loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:
         d_image, d_exposure = engine.color_affine_vjp(image, exposure, d_image)
     d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(*seen, *options, image, alphas, d_image, None)
-    d_means, d_quats, d_scales, d_logits = engine.project_vjp(
-        *_project_arguments(gaussians, view), projected.extents_px, d_means_px, d_conics, d_opacities, None
-    )
     d_means_by_color, d_sh = engine.sh_colors_vjp(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
     )
+    pulls = (projected.extents_px, d_means_px, d_conics, d_opacities, None, d_means_by_color)
+    d_means, d_quats, d_scales, d_logits = engine.project_vjp(*_project_arguments(gaussians, view), *pulls)
     gradient = replace(
         gaussians,
-        means_world=d_means.add_(d_means_by_color),
+        means_world=d_means,
         log_scales=d_scales,
         quats_wxyz=d_quats,
         logit_opacities=d_logits,
         sh=d_sh,
     )
-    return PhotoGradient(loss, gradient, d_means_px, d_exposure, projected, shown)
+    return PhotoGradient(loss, squared_error, gradient, d_means_px, d_exposure, projected)
 
 
 def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:
     """Ellipses, their colours, and the tiles' lists."""
     engine = native()
     projected = Projected(*engine.project(*_project_arguments(gaussians, view)))
-    colors = engine.sh_colors(
-        gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px
-    )
+    colors = engine.sh_colors(gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px)
     bins = engine.bin_gaussians(
         projected.means_px, projected.conics, projected.depths, projected.extents_px, view.width, view.height
     )

@@ -18,7 +18,7 @@ from neural3d.train.gradients import PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.observer import Progress, Request, TrainingObserver
-from neural3d.train.photos import PhotoPyramid, TrainingPhoto, background_color, build_pyramid, photo_index
+from neural3d.train.photos import PhotoPyramid, background_color, build_pyramid, photo_index
 from neural3d.train.schedule import active_sh_degree, means_rate, parameter_rates, resolution_level
 from neural3d.train.state import adam_update, fresh_state, state_from_tensors, state_tensors
 
@@ -115,7 +115,8 @@ class _Training:
             if not stopped:
                 self._take_step()
                 self._tell_and_save()
-        self._tell()
+        if self.told_step != self.step:
+            self._tell()
         if self.run is not None:
             self._save()
         return TrainResult(self.state.gaussians.clone(), self.step, self.train_seconds, not stopped)
@@ -148,7 +149,7 @@ class _Training:
             ssim_weight=config.ssim_weight,
         )
         if self.step % PSNR_INTERVAL == 0:
-            self._note(gradient, photo, background)
+            self._note(gradient)
         self.step += 1
         self._update(gradient, fraction, degree)
         if self.exposure is not None:
@@ -180,10 +181,10 @@ class _Training:
                 "ten steps in a row; the last checkpoint stands. Check the poses, or lower the learning rates"
             )
 
-    def _note(self, gradient: PhotoGradient, photo: TrainingPhoto, background: Tensor) -> None:
+    def _note(self, gradient: PhotoGradient) -> None:
         """For people: nothing that is trained depends on these two numbers."""
         self.loss = float(gradient.loss)
-        seen = photo_psnr(gradient.shown, photo, background)
+        seen = -10 * math.log10(max(float(gradient.squared_error), 1e-10))
         self.psnr = seen if self.psnr is None else 0.9 * self.psnr + 0.1 * seen
 
     def _requested(self) -> Request:
@@ -254,14 +255,3 @@ class _Training:
         own = {n.removeprefix("densifier."): t for n, t in tensors.items() if n.startswith("densifier.")}
         self.densifier.load(own)
         self.step, self.earlier_seconds = step, meta["train_seconds"]
-
-
-def photo_psnr(image: Tensor, photo: TrainingPhoto, background: Tensor) -> float:
-    """PSNR of a planar image against a photo over its background, valid pixels only, in dB."""
-    target = photo.pixels.permute(2, 0, 1).float() / 255
-    if photo.alpha is not None:
-        alpha = photo.alpha.float() / 255
-        target = alpha * target + (1 - alpha) * background[:, None, None]
-    squared = (image.clamp(0, 1) - target).square()
-    mean = squared.mean() if photo.valid is None else squared[:, photo.valid].mean()
-    return -10 * math.log10(max(float(mean), 1e-10))

@@ -85,4 +85,3 @@ def state_from_tensors(tensors: Mapping[str, Tensor], *, antialiased: bool) -> S
         return Gaussians(**{name: tensors[f"{part}.{name}"] for name in names}, antialiased=antialiased)
 
     return SplatState(record("gaussians"), record("first_moments"), record("second_moments"))
-

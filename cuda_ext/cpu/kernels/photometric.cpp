@@ -104,7 +104,7 @@ static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int ch
   N3D_ALIGN64 S buffer[5][kBlock + 4 * kPlaneMargin];
   const int64_t base = a.plane(channel, row);
   const V weight_l1(a.weight_l1), weight_ssim(a.weight_ssim), zero(S(0)), one(S(1));
-  V loss = zero;
+  V loss = zero, error = zero;
   for (int x0 = 0; x0 < a.width; x0 += kBlock) {
     const int n = a.width - x0 < kBlock ? a.width - x0 : kBlock, padded = padded_columns<V>(n);
     for (int i = 0; i < padded; i += V::lanes) {
@@ -123,6 +123,8 @@ static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int ch
       const int64_t at = base + x0 + i;
       const V difference = V::load(a.x + at) - V::load(a.y + at);
       loss = fma(valid, fma(weight_l1, max(difference, -difference), weight_ssim * (one - s.value)), loss);
+      const V shown = min(max(V::load(a.x + at), zero), one) - V::load(a.y + at);
+      error = fma(valid, shown * shown, error);
       const V weight = zero - weight_ssim * valid;
       (weight * s.d_x).store(a.u + at);
       (weight * s.d_xx).store(a.v + at);
@@ -130,6 +132,7 @@ static void photometric_row(const PhotometricArgs<typename V::scalar>& a, int ch
     }
   }
   a.row_loss[channel * a.height + row] = double(sum(loss));
+  a.row_error[channel * a.height + row] = double(sum(error));
 }
 
 template <class V>

@@ -76,7 +76,8 @@ static void project_rows_vjp(const ProjectArgs<typename V::scalar>& a, int64_t b
       d_params.logit_opacity = zero;
     }
     for (int k = 0; k < 3; ++k) {
-      store_rows(zero_unless(visible, d_params.mean[k]), a.d_means + 3 * i + k, 3, n);
+      const V more = a.d_means_more ? load_rows<V>(a.d_means_more + 3 * i + k, 3, n) : zero;
+      store_rows(zero_unless(visible, d_params.mean[k]) + more, a.d_means + 3 * i + k, 3, n);
       store_rows(zero_unless(visible, d_params.log_scale[k]), a.d_log_scales + 3 * i + k, 3, n);
     }
     for (int k = 0; k < 4; ++k) store_rows(zero_unless(visible, d_params.quat[k]), a.d_quats + 4 * i + k, 4, n);
