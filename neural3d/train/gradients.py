@@ -24,6 +24,8 @@ NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
 class PhotoGradient:
     """The loss of one photo and what it pulls on; densifiers may change the gradients in place."""
 
+    view: View
+    """The photo's camera, at the resolution of this step."""
     loss: Float[Tensor, ""]
     squared_error: Float[Tensor, ""]
     """Mean over the valid pixels, the render (with the photo's exposure) clamped to [0, 1]."""
@@ -70,7 +72,7 @@ def photo_gradient(
         logit_opacities=d_logits,
         sh=d_sh,
     )
-    return PhotoGradient(loss, squared_error, gradient, d_means_px, d_exposure, projected)
+    return PhotoGradient(view, loss, squared_error, gradient, d_means_px, d_exposure, projected)
 
 
 def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural3d.cameras import Cameras
 from neural3d.errors import InputError
 from neural3d.ops.neighbors import neighbor_distances
 from neural3d.scene import Scene
@@ -16,8 +15,10 @@ from neural3d.train.random_numbers import Purpose, generator
 
 SH_DC = 0.28209479177387814
 INITIAL_OPACITY = 0.3
-CANDIDATES = 200_000
-"""Random points tried in the cameras' common view."""
+CANDIDATES, ROUNDS = 100_000, 8
+"""Random points tried in the cameras' common view, and how often more are tried."""
+EMPTY_SHARE = 0.02
+"""Of the photos that may show nothing at a point of the visual hull: poses and edges are never exact."""
 
 
 def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antialiased: bool, seed: int) -> Gaussians:
@@ -31,7 +32,7 @@ def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antia
         keep = _spread_choice(len(means), max_gaussians, generator(seed, Purpose.INITIAL))
         means, colors = means[keep].contiguous(), colors[keep]
     else:
-        means, colors = random_points(scene, min(max_gaussians, 30_000), seed)
+        means, colors = random_points(scene, min(max_gaussians, 10_000 if scene.has_alpha else 30_000), seed)
     n = len(means)
     gaps = neighbor_distances(means, 3).clamp(min=1e-6 * scene.extent, max=0.2 * scene.extent)
     sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
@@ -56,15 +57,41 @@ def random_points(scene: Scene, count: int, seed: int) -> tuple[Float[Tensor, "P
     """
     random = generator(seed, Purpose.INITIAL)
     center, radius = _look_at(scene)
-    points = center + radius * (2 * torch.from_numpy(random.random((CANDIDATES, 3), dtype=np.float32)) - 1)
-    seen, empty, colors = _look_up(scene, points)
-    views = len(scene.train_indices)
-    shared = seen >= max(1.0, min(0.5 * views, float(seen.max()) * 0.5))
-    kept = (shared & (empty <= 0.02 * seen)).nonzero()[:, 0] if scene.has_alpha else shared.nonzero()[:, 0]
-    if len(kept) < 2:
+    low, high = center - radius, center + radius
+    points, colors = _shared_points(scene, low, high, random)
+    if len(points) < 2:
         raise InputError("the cameras have no view in common and there are no points; check the poses or add points")
-    kept = kept[_spread_choice(len(kept), count, random)]
+    # A thin object fills little of the cube: look again where something was found.
+    margin = 0.02 * radius
+    low, high = points.amin(dim=0) - margin, points.amax(dim=0) + margin
+    for _ in range(ROUNDS):
+        if len(points) >= count:
+            break
+        more_points, more_colors = _shared_points(scene, low, high, random)
+        points, colors = torch.cat([points, more_points]), torch.cat([colors, more_colors])
+    kept = _spread_choice(len(points), count, random)
     return points[kept].contiguous(), colors[kept]
+
+
+def _shared_points(
+    scene: Scene, low: Float[Tensor, "3"], high: Float[Tensor, "3"], random: np.random.Generator
+) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+    """Those of CANDIDATES random points in a box that half of the photos see, none of them as empty."""
+    points = low + (high - low) * torch.from_numpy(random.random((CANDIDATES, 3), dtype=np.float32))
+    views = len(scene.train_indices)
+    seen, empty, colors = torch.zeros(len(points)), torch.zeros(len(points)), torch.zeros(len(points), 3)
+    for i in scene.train_indices.tolist():
+        rows, pixels = _pixels_of(points, scene, i)
+        photo, (x, y) = scene.photos[i], pixels.unbind(1)
+        seen[rows] += 1
+        colors[rows] += photo.pixels[y, x].float() / 255
+        if photo.alpha is not None:
+            empty[rows] += (photo.alpha[y, x] < 8).float()
+            # Most of the box is empty, and the first few photos say so.
+            kept = empty <= EMPTY_SHARE * views
+            points, seen, empty, colors = points[kept], seen[kept], empty[kept], colors[kept]
+    shared = seen >= max(1.0, 0.5 * min(views, float(seen.max()) if len(seen) else 1.0))
+    return points[shared], colors[shared] / seen[shared][:, None]
 
 
 def _spread_choice(count: int, wanted: int, random: np.random.Generator) -> Tensor:
@@ -88,29 +115,13 @@ def _look_at(scene: Scene) -> tuple[Float[Tensor, "3"], float]:
     return center.float(), float(distance * min(1.0, 1.2 * half_view))
 
 
-def _look_up(
-    scene: Scene, points: Float[Tensor, "P 3"]
-) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P 3"]]:
-    """How many photos see each point, how many of those show nothing there, and the mean colour."""
-    seen, empty, colors = torch.zeros(len(points)), torch.zeros(len(points)), torch.zeros(len(points), 3)
-    for i in scene.train_indices.tolist():
-        photo, camera = scene.photos[i], scene.cameras[i]
-        pixel, inside = _pixels_of(points, camera.camera_from_world[0].float(), camera, photo.pixels.shape)
-        rows = inside.nonzero()[:, 0]
-        x, y = pixel[rows].unbind(1)
-        seen[rows] += 1
-        colors[rows] += photo.pixels[y, x].float() / 255
-        if photo.alpha is not None:
-            empty[rows] += (photo.alpha[y, x] < 8).float()
-    return seen, empty, colors / seen.clamp(min=1)[:, None]
-
-
-def _pixels_of(
-    points: Float[Tensor, "P 3"], camera_from_world: Float[Tensor, "4 4"], camera: Cameras, shape: torch.Size
-) -> tuple[Int[Tensor, "P 2"], Bool[Tensor, "P"]]:
+def _pixels_of(points: Float[Tensor, "P 3"], scene: Scene, index: int) -> tuple[Int[Tensor, "M"], Int[Tensor, "M 2"]]:
+    """Which points a photo sees, and at which pixels (x, y)."""
+    camera, (height, width) = scene.cameras[index], scene.photos[index].pixels.shape[:2]
+    camera_from_world = camera.camera_from_world[0].float()
     in_camera = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    ahead = in_camera[:, 2] > 1e-3
     image = camera.focal_px[0] * in_camera[:, :2] / in_camera[:, 2:].clamp(min=1e-3) + camera.principal_px[0]
-    limit = torch.tensor([shape[1], shape[0]])
-    inside = ahead & (image >= 0).all(dim=1) & (image < limit).all(dim=1)
-    return torch.where(inside[:, None], image, 0).long(), inside
+    limit = torch.tensor([width, height])
+    inside = (in_camera[:, 2] > 1e-3) & (image >= 0).all(dim=1) & (image < limit).all(dim=1)
+    rows = inside.nonzero()[:, 0]
+    return rows, image[rows].long()

@@ -11,6 +11,7 @@ from neural3d.errors import InputError, NumericError
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
+from neural3d.train.adc import Adc
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
 from neural3d.train.exposure import AffineExposure
@@ -73,6 +74,10 @@ def gaussian_cap(scene: Scene, config: SplatConfig) -> int:
     return int(min(300_000, max(20_000, GAUSSIANS_PER_PIXEL * float(pixels))))
 
 
+def _densifier(config: SplatConfig, cap: int) -> Densifier:
+    return Adc(cap) if config.densify == "adc" else Mcmc(cap)
+
+
 class _Training:
     """One run of the loop; everything that a checkpoint must hold is in `state`, `exposure`, `densifier` and `step`."""
 
@@ -82,7 +87,7 @@ class _Training:
         self.run: Run | None = run
         self.observers: Sequence[TrainingObserver] = observers
         cap = gaussian_cap(scene, config)
-        self.densifier: Densifier = densifier or Mcmc(cap)
+        self.densifier: Densifier = _densifier(config, cap) if densifier is None else densifier
         self.photos: PhotoPyramid = build_pyramid(scene, config.coarse_levels)
         self.background = config.background if config.background != "auto" else "random" if scene.has_alpha else "black"
         self.exposure = AffineExposure.identity(self.photos.num_photos) if config.exposure == "affine" else None
