@@ -10,7 +10,7 @@ from math import log
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from neural3d.splats.gaussians import Gaussians
@@ -94,8 +94,8 @@ class Adc:
             self.reset_step = int(step)
 
     def _forget(self, count: int) -> None:
-        self.pulls: Float[Tensor, "N"] = torch.zeros(count)
-        self.views: Float[Tensor, "N"] = torch.zeros(count)
+        self.pulls: Tensor = torch.zeros(count)
+        self.views: Tensor = torch.zeros(count)
 
     def _reset_is_due(self, context: StepContext) -> bool:
         steps, fraction = context.step - self.reset_step, context.fraction - self.reset_fraction

@@ -1,6 +1,7 @@
 """Where the first Gaussians stand: on the capture's points, or spread over what the cameras see in common."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ from neural3d.train.random_numbers import Purpose, generator
 
 SH_DC = 0.28209479177387814
 INITIAL_OPACITY = 0.3
+LARGEST_GAP = 0.2
+"""Of the scene's extent; also what a Gaussian without neighbours gets."""
+FEWEST_POINTS = 10
+"""That a capture must have: fewer do not say where its scene lies."""
 CANDIDATES, ROUNDS = 100_000, 8
 """Random points tried in the cameras' common view, and how often more are tried."""
 EMPTY_SHARE = 0.02
@@ -24,17 +29,15 @@ EMPTY_SHARE = 0.02
 def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antialiased: bool, seed: int) -> Gaussians:
     """Round Gaussians as large as the gaps between them, in the colours of the points or of the photos.
 
+    Warns where the capture has points, but too few to start from.
+
     Raises:
-        InputError: The cameras have no view in common and the capture has no points.
+        InputError: The cameras have no view in common and the capture has (nearly) no points.
     """
-    if scene.points is not None and len(scene.points.means_world) >= 2:
-        means, colors = scene.points.means_world.float(), scene.points.colors.float() / 255
-        keep = _spread_choice(len(means), max_gaussians, generator(seed, Purpose.INITIAL))
-        means, colors = means[keep].contiguous(), colors[keep]
-    else:
-        means, colors = random_points(scene, min(max_gaussians, 10_000 if scene.has_alpha else 30_000), seed)
+    means, colors = _first_points(scene, max_gaussians, seed)
     n = len(means)
-    gaps = neighbor_distances(means, 3).clamp(min=1e-6 * scene.extent, max=0.2 * scene.extent)
+    gaps = neighbor_distances(means, 3) if n > 1 else torch.full((n,), math.inf)
+    gaps = gaps.clamp(min=1e-6 * scene.extent, max=LARGEST_GAP * scene.extent)
     sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = (colors - 0.5) / SH_DC
     return Gaussians(
@@ -45,6 +48,17 @@ def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antia
         sh=sh,
         antialiased=antialiased,
     )
+
+
+def _first_points(scene: Scene, max_gaussians: int, seed: int) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+    """Places and colours: of the capture's points, or random."""
+    given = 0 if scene.points is None else len(scene.points.means_world)
+    if given >= FEWEST_POINTS:
+        keep = _spread_choice(given, max_gaussians, generator(seed, Purpose.INITIAL))
+        return scene.points.means_world.float()[keep].contiguous(), scene.points.colors[keep].float() / 255
+    if given > 0:
+        warnings.warn(f"the capture has only {given} points; training starts from random ones instead", stacklevel=2)
+    return random_points(scene, min(max_gaussians, 10_000 if scene.has_alpha else 30_000), seed)
 
 
 def random_points(scene: Scene, count: int, seed: int) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
@@ -59,7 +73,7 @@ def random_points(scene: Scene, count: int, seed: int) -> tuple[Float[Tensor, "P
     center, radius = _look_at(scene)
     low, high = center - radius, center + radius
     points, colors = _shared_points(scene, low, high, random)
-    if len(points) < 2:
+    if len(points) == 0:
         raise InputError("the cameras have no view in common and there are no points; check the poses or add points")
     # A thin object fills little of the cube: look again where something was found.
     margin = 0.02 * radius

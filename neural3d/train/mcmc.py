@@ -6,7 +6,7 @@ Source: Kheradmand et al. 2024, 3D Gaussian Splatting as Markov Chain Monte Carl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import comb
+from math import ceil, comb
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Mcmc:
         if not due or context.fraction > config.until:
             return state
         relocate(state, config.dead_opacity, generator(context.seed, Purpose.RELOCATE, context.step))
-        wanted = min(self.max_gaussians, int(config.growth * len(state)))
+        wanted = min(self.max_gaussians, ceil(config.growth * len(state)))
         return grow(state, wanted - len(state), generator(context.seed, Purpose.GROW, context.step))
 
     def tensors(self) -> dict[str, Tensor]:
