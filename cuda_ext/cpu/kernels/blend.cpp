@@ -65,6 +65,34 @@ struct Rows {
   }
 };
 
+static N3D_INLINE void prefetch(const void* p) {
+#if !defined(_MSC_VER) || defined(__clang__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
+// Prepares the next Gaussian's rows while this one's are blended. How many rows there are cannot be predicted, so a branch goes
+// wrong for nearly every Gaussian; with the mask at hand early that costs only the branch.
+template <class V>
+struct RowPipeline {
+  using S = typename V::scalar;
+  Rows<V> rows[2];
+
+  N3D_INLINE RowPipeline(const BlendArgs<S>& a, int begin, int end, const TileGeometry<V>& geometry) {
+    if (begin < end) prepare(a, begin, geometry);
+  }
+  N3D_INLINE void prepare(const BlendArgs<S>& a, int i, const TileGeometry<V>& geometry) {
+    rows[i & 1].set(a.records[a.gaussian_from_intersection[i]], geometry, a.log2_alpha_min - S(kRowSlack));
+  }
+  N3D_INLINE const Rows<V>& advance(const BlendArgs<S>& a, int i, int end, const TileGeometry<V>& geometry) {
+    if (i + 8 < end) prefetch(a.records + a.gaussian_from_intersection[i + 8]);
+    if (i + 1 < end) prepare(a, i + 1, geometry);
+    return rows[i & 1];
+  }
+};
+
 template <class V>
 static N3D_INLINE uint32_t rows_alive(const typename V::scalar* transmittance, int chunk, typename V::scalar least) {
   uint32_t alive = 0;
@@ -85,14 +113,6 @@ static N3D_INLINE int lowest(uint32_t mask) {
 #endif
 }
 
-static N3D_INLINE void prefetch(const void* p) {
-#if !defined(_MSC_VER) || defined(__clang__)
-  __builtin_prefetch(p);
-#else
-  (void)p;
-#endif
-}
-
 template <class V, int D>
 static void blend_tile(const BlendArgs<typename V::scalar>& a, int tile) {
   using S = typename V::scalar;
@@ -108,16 +128,15 @@ static void blend_tile(const BlendArgs<typename V::scalar>& a, int tile) {
   const uint32_t inside = rows >= kTile ? 0xffffu : (1u << rows) - 1;
   uint32_t alive[chunks];
   for (int j = 0; j < chunks; ++j) alive[j] = inside;
-  Rows<V> row;
+  RowPipeline<V> pipeline(a, begin, end, geometry);
   for (int i = begin; i < end; ++i) {
     if ((i - begin) % kRefresh == kRefresh - 1) {
       uint32_t any = 0;
       for (int j = 0; j < chunks; ++j) any |= alive[j] = inside & rows_alive<V>(transmittance, j, a.transmittance_min);
       if (!any) break;
     }
-    if (i + 4 < end) prefetch(a.records + a.gaussian_from_intersection[i + 4]);
     const BlendRecord<S>& g = a.records[a.gaussian_from_intersection[i]];
-    row.set(g, geometry, a.log2_alpha_min - S(kRowSlack));
+    const Rows<V>& row = pipeline.advance(a, i, end, geometry);
     const V square(row.square);
     V channel[D];
     for (int c = 0; c < D; ++c) channel[c] = V(g.color[c]);
@@ -186,11 +205,14 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
   load_tile_gradient<S, D>(a, tile, state);
   const TileGeometry<V> geometry(tile, a.tiles_x);
   const V least(a.transmittance_min), alpha_max{S(kAlphaMax)}, cut(a.log2_alpha_min), one(S(1));
-  N3D_ALIGN64 S row_y[kTile];
-  for (int i = 0; i < chunks; ++i) geometry.y[i].store(row_y + i * V::lanes);
+  N3D_ALIGN64 S row_y[kTile], row_y2[kTile];
+  for (int i = 0; i < chunks; ++i) {
+    geometry.y[i].store(row_y + i * V::lanes);
+    (geometry.y[i] * geometry.y[i]).store(row_y2 + i * V::lanes);
+  }
   uint32_t alive[chunks];
   for (int j = 0; j < chunks; ++j) alive[j] = 0xffffu;
-  Rows<V> row;
+  RowPipeline<V> pipeline(a, begin, end, geometry);
   int i = begin;
   for (; i < end; ++i) {
     if ((i - begin) % kRefresh == 0) {
@@ -198,9 +220,8 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
       for (int j = 0; j < chunks; ++j) any |= alive[j] = rows_alive<V>(state.transmittance, j, a.transmittance_min);
       if (!any) break;
     }
-    if (i + 4 < end) prefetch(a.records + a.gaussian_from_intersection[i + 4]);
     const BlendRecord<S>& g = a.records[a.gaussian_from_intersection[i]];
-    row.set(g, geometry, a.log2_alpha_min - S(kRowSlack));
+    const Rows<V>& row = pipeline.advance(a, i, end, geometry);
     const V square(row.square);
     V channel[D], acc[count];
     for (int c = 0; c < D; ++c) channel[c] = V(g.color[c]);
@@ -227,13 +248,13 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
         // d alpha = T lit - pending / (1 - alpha); times alpha it is the gradient of log alpha.
         const V d_alpha = t * lit - pending * reciprocal(one - alpha);
         const V d_log = zero_unless(blended & (e <= alpha_max), d_alpha * alpha);
-        const V y(row_y[r]), d_log_x = d_log * x, d_log_y = d_log * y;
+        const V y(row_y[r]), d_log_x = d_log * x;
         acc[0] = acc[0] + d_log;
         acc[1] = acc[1] + d_log_x;
-        acc[2] = acc[2] + d_log_y;
+        acc[2] = fma(d_log, y, acc[2]);
         acc[3] = fma(d_log_x, x, acc[3]);
         acc[4] = fma(d_log_x, y, acc[4]);
-        acc[5] = fma(d_log_y, y, acc[5]);
+        acc[5] = fma(d_log, V(row_y2[r]), acc[5]);
       }
     }
     // Moments about the tile's centre become moments about the Gaussian's mean.
