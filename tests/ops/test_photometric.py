@@ -141,6 +141,17 @@ def masked_loss(height: int, width: int, masked: bool) -> Callable[[Backend, Ten
 
 
 @pytest.mark.parametrize("masked", [False, True])
+def test_the_raw_operator_tells_the_squared_error_as_well(each_native, masked):
+    """Of the image clamped to [0, 1], a mean over valid pixels: what PSNR is made of."""
+    image, target, valid = random_image(20, 300), random_target(20, 300), torch.rand(20, 300) < 0.8
+    shown, photo = image.clamp(0, 1), target.permute(2, 0, 1) / 255
+    expected = (shown - photo).square()[:, valid if masked else slice(None)].mean()
+    options = (None, valid if masked else None, BACKGROUND.float(), 0.2)
+    _, squared_error, _ = torch.ops.neural3d.photometric(image.float(), target, *options)
+    assert_close(squared_error, expected, "float32 twin")
+
+
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("size", [(9, 7), (1, 1), (1, 19)])
 def test_derivative(backend, size, masked):
     image, loss = random_image(*size).requires_grad_(), masked_loss(*size, masked)

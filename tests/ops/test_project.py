@@ -212,6 +212,24 @@ def test_derivative(backend, antialiased):
     assert torch.autograd.gradcheck(function, leaves, **GRADCHECK)
 
 
+def test_the_raw_gradient_takes_what_else_pulls_on_the_means(each_native):
+    """The gradient by colour is added on the way, to every row."""
+    gaussians, view = as_dtype(make_gaussians(203), torch.float32), make_view().to(torch.float32)
+    parameters = [gaussians[name] for name in PARAMETERS]
+    camera = (view.camera_from_world, view.focal_px, view.principal_px)
+    inputs = (*parameters, *camera, view.width, view.height, 0.01, 0.3, 1 / 255, False)
+    *_, extents_px = torch.ops.neural3d.project(*inputs)
+    pulls = (torch.rand(203, 2), torch.rand(203, 3), torch.rand(203), torch.rand(203))
+    more = torch.rand(203, 3)
+    alone = torch.ops.neural3d.project_vjp(*inputs, extents_px, *pulls, None)
+    together = torch.ops.neural3d.project_vjp(*inputs, extents_px, *pulls, more)
+    assert torch.equal(together[0], alone[0] + more)
+    assert all(map(torch.equal, together[1:], alone[1:]))
+    no_depths = torch.ops.neural3d.project_vjp(*inputs, extents_px, *pulls[:3], None, None)
+    zero_depths = torch.ops.neural3d.project_vjp(*inputs, extents_px, *pulls[:3], torch.zeros(203), None)
+    assert all(map(torch.equal, no_depths, zero_depths))
+
+
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_twins_agree(precision, reference, antialiased):
     gaussians, view = make_gaussians(500, seed=1), make_view()

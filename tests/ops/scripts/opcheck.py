@@ -29,9 +29,10 @@ def arguments() -> dict[str, tuple]:
     matrix = torch.rand(3, 4)
     geometry = detached(*parameters)
     gradients = (torch.zeros(COUNT, 3), torch.zeros(COUNT))
+    grads = (means_px, conics, opacities, depths, leaves["means_world"])
     return {
         "project": (*parameters, *camera(), *options),
-        "project_vjp": detached(*parameters, *camera(), *options, extents_px, means_px, conics, opacities, depths),
+        "project_vjp": detached(*parameters, *camera(), *options, extents_px, *grads),
         "sh_colors": sh_inputs,
         "sh_colors_vjp": detached(*sh_inputs, colors, colors),
         "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
