@@ -18,6 +18,8 @@ SH_DC = 0.28209479177387814
 INITIAL_OPACITY = 0.3
 LARGEST_GAP = 0.2
 """Of the scene's extent; also what a Gaussian without neighbours gets."""
+FARTHEST = 10.0
+"""Extents that a camera may lie off the middle one."""
 FEWEST_POINTS = 10
 """That a capture must have: fewer do not say where its scene lies."""
 CANDIDATES, ROUNDS = 100_000, 8
@@ -32,7 +34,7 @@ def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antia
     Warns where the capture has points, but too few to start from.
 
     Raises:
-        InputError: The cameras have no view in common and the capture has (nearly) no points.
+        InputError: No camera sees anything near the cameras, and the capture has (nearly) no points.
     """
     means, colors = _first_points(scene, max_gaussians, seed)
     n = len(means)
@@ -67,30 +69,42 @@ def random_points(scene: Scene, count: int, seed: int) -> tuple[Float[Tensor, "P
     For captures with alpha only points that no photo shows as empty stay: the visual hull.
 
     Raises:
-        InputError: No camera sees what another one sees.
+        InputError: No camera sees anything near the cameras.
     """
     random = generator(seed, Purpose.INITIAL)
-    center, radius = _look_at(scene)
-    low, high = center - radius, center + radius
-    points, colors = _shared_points(scene, low, high, random)
-    if len(points) == 0:
-        raise InputError("the cameras have no view in common and there are no points; check the poses or add points")
+    points, colors = _first_found(scene, random)
     # A thin object fills little of the cube: look again where something was found.
-    margin = 0.02 * radius
+    margin = 0.02 * scene.extent
     low, high = points.amin(dim=0) - margin, points.amax(dim=0) + margin
     for _ in range(ROUNDS):
         if len(points) >= count:
             break
-        more_points, more_colors = _shared_points(scene, low, high, random)
+        more_points, more_colors = _shared_points(scene, low, high, random, carve=scene.has_alpha)
         points, colors = torch.cat([points, more_points]), torch.cat([colors, more_colors])
     kept = _spread_choice(len(points), count, random)
     return points[kept].contiguous(), colors[kept]
 
 
+def _first_found(scene: Scene, random: np.random.Generator) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+    """Points where the cameras look; where that is nowhere (they look outwards), points around them.
+
+    Raises:
+        InputError: No camera sees any.
+    """
+    middle = scene.cameras[scene.train_indices].centers_world.median(dim=0).values.float()
+    # An object can be too thin for the first candidates to hit its hull.
+    carved, whole, around = (*_look_at(scene), True), (*_look_at(scene), False), (middle, 4 * scene.extent, False)
+    for center, radius, carve in (carved, whole, around) if scene.has_alpha else (whole, around):
+        points, colors = _shared_points(scene, center - radius, center + radius, random, carve=carve)
+        if len(points) > 0:
+            return points, colors
+    raise InputError("no camera sees anything near the cameras and there are no points; check the poses or add points")
+
+
 def _shared_points(
-    scene: Scene, low: Float[Tensor, "3"], high: Float[Tensor, "3"], random: np.random.Generator
+    scene: Scene, low: Float[Tensor, "3"], high: Float[Tensor, "3"], random: np.random.Generator, *, carve: bool
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
-    """Those of CANDIDATES random points in a box that half of the photos see, none of them as empty."""
+    """Those of CANDIDATES random points in a box that half of the photos see; to carve leaves out what is empty."""
     points = low + (high - low) * torch.from_numpy(random.random((CANDIDATES, 3), dtype=np.float32))
     views = len(scene.train_indices)
     seen, empty, colors = torch.zeros(len(points)), torch.zeros(len(points)), torch.zeros(len(points), 3)
@@ -99,7 +113,7 @@ def _shared_points(
         photo, (x, y) = scene.photos[i], pixels.unbind(1)
         seen[rows] += 1
         colors[rows] += photo.pixels[y, x].float() / 255
-        if photo.alpha is not None:
+        if carve and photo.alpha is not None:
             empty[rows] += (photo.alpha[y, x] < 8).float()
             # Most of the box is empty, and the first few photos say so.
             kept = empty <= EMPTY_SHARE * views
@@ -117,6 +131,9 @@ def _spread_choice(count: int, wanted: int, random: np.random.Generator) -> Tens
 def _look_at(scene: Scene) -> tuple[Float[Tensor, "3"], float]:
     """The point nearest to all optical axes, and the half side of the cube around it to fill."""
     cameras = scene.cameras[scene.train_indices]
+    # A pose gone wrong, far away, would pull the point along.
+    off_middle = (cameras.centers_world - cameras.centers_world.median(dim=0).values).norm(dim=1)
+    cameras = cameras[(off_middle <= FARTHEST * scene.extent).nonzero()[:, 0]]
     centers, axes = cameras.centers_world.double(), cameras.forward_world.double()
     project_out = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
     # Parallel axes have no nearest point; a small pull towards one extent ahead of the cameras decides then.
