@@ -42,6 +42,8 @@ class TrainResult:
     train_seconds: float
     completed: bool
     """False when somebody asked to stop before the end."""
+    poisoned_steps: int
+    """Steps in which some Gaussians' gradients were not finite; those Gaussians were left alone."""
 
 
 def train_splats(
@@ -91,7 +93,7 @@ class _Training:
         self.photos: PhotoPyramid = build_pyramid(scene, config.coarse_levels)
         self.background = config.background if config.background != "auto" else "random" if scene.has_alpha else "black"
         self.exposure = AffineExposure.identity(self.photos.num_photos) if config.exposure == "affine" else None
-        self.step, self.earlier_seconds, self.poisoned_steps = 0, 0.0, 0
+        self.step, self.earlier_seconds, self.poisoned_steps, self.bad_in_a_row = 0, 0.0, 0, 0
         self.psnr: float | None = None
         checkpoint = run.latest_checkpoint() if run is not None else None
         if checkpoint is None:
@@ -124,7 +126,9 @@ class _Training:
             self._tell()
         if self.run is not None:
             self._save()
-        return TrainResult(self.state.gaussians.clone(), self.step, self.train_seconds, not stopped)
+        return TrainResult(
+            self.state.gaussians.clone(), self.step, self.train_seconds, not stopped, self.poisoned_steps
+        )
 
     @property
     def train_seconds(self) -> float:
@@ -178,9 +182,10 @@ class _Training:
 
         Raises: NumericError.
         """
+        self.poisoned_steps += poisoned > 0
         bad = poisoned > POISONED_SHARE * len(self.state)
-        self.poisoned_steps = self.poisoned_steps + 1 if bad else 0
-        if self.poisoned_steps >= 10:
+        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
+        if self.bad_in_a_row >= 10:
             raise NumericError(
                 f"step {self.step}: {poisoned} of {len(self.state)} Gaussians got gradients that are not finite, "
                 "ten steps in a row; the last checkpoint stands. Check the poses, or lower the learning rates"
@@ -198,8 +203,9 @@ class _Training:
 
     def _wait(self) -> None:
         """Paused time is not training time."""
+        before = time.perf_counter()
         time.sleep(0.05)
-        self.started += 0.05
+        self.started += time.perf_counter() - before
 
     def _tell_and_save(self) -> None:
         now = time.perf_counter()
@@ -242,6 +248,7 @@ class _Training:
             "antialiased": self.state.gaussians.antialiased,
             "train_seconds": self.train_seconds,
             "fraction": self.fraction,
+            "poisoned_steps": self.poisoned_steps,
             "capture_from_scene": {
                 "scale": to_capture.scale,
                 "rotation": to_capture.rotation.tolist(),
@@ -260,3 +267,4 @@ class _Training:
         own = {n.removeprefix("densifier."): t for n, t in tensors.items() if n.startswith("densifier.")}
         self.densifier.load(own)
         self.step, self.earlier_seconds = step, meta["train_seconds"]
+        self.poisoned_steps = meta["poisoned_steps"]
