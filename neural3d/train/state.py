@@ -1,5 +1,6 @@
 """The model while it trains: Gaussians and, row for row, what Adam remembers of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,7 +67,8 @@ def adam_update(
     first, second, grads = state.first_moments.tensors(), state.second_moments.tensors(), gradient.tensors()
     poisoned = 0
     for name, parameter in state.gaussians.tensors().items():
-        rows = [tensor.view(len(tensor), -1) for tensor in (parameter, grads[name], first[name], second[name])]
+        size = (len(parameter), math.prod(parameter.shape[1:]))
+        rows = [tensor.view(size) for tensor in (parameter, grads[name], first[name], second[name])]
         poisoned = max(poisoned, adam_step(*rows, rates[name], step=step, visible=visible))
     return poisoned
 

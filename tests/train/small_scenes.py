@@ -110,9 +110,9 @@ def train(scene: Scene, *, densifier=None, run=None, observers=(), **options) ->
 
 
 def psnr_of(gaussians: Gaussians, scene: Scene, background: Tensor | None = None) -> float:
-    """Over all photos of a scene without alpha."""
-    rendered = render_splats(gaussians, scene.cameras, background=background).colors.clamp(0, 1)
-    photos = torch.stack([photo.pixels for photo in scene.photos]) / 255
+    """Over the training photos of a scene without alpha."""
+    rendered = render_splats(gaussians, scene.cameras[scene.train_indices], background=background).colors.clamp(0, 1)
+    photos = torch.stack([scene.photos[i].pixels for i in scene.train_indices.tolist()]) / 255
     return -10 * math.log10((rendered.detach() - photos).square().mean().item())
 
 
