@@ -36,6 +36,8 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "Tensor? visible, int step, float beta1, float beta2, float eps) -> int");
   m.def("color_affine(Tensor image, Tensor matrix) -> Tensor");
   m.def("color_affine_vjp(Tensor image, Tensor matrix, Tensor grad) -> (Tensor, Tensor)");
+  m.def("bilateral_slice(Tensor image, Tensor grid) -> Tensor");
+  m.def("bilateral_slice_vjp(Tensor image, Tensor grid, Tensor grad) -> (Tensor, Tensor)");
   m.def("neighbor_distances(Tensor points, int k) -> Tensor");
   m.def(
       "add_penalties(Tensor log_scales, Tensor logit_opacities, Tensor visible, float scale_weight, float opacity_weight, "

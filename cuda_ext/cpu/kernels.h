@@ -97,6 +97,26 @@ struct AdamArgs {
   S bias1, bias2;                   // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 
+constexpr int kBilateralMatrix = 12;  // numbers of a node: a 3x4 matrix by rows
+constexpr int kBilateralStrip = 64;   // columns of the image that go through a band together
+
+// Work is done in bands: the rows between two rows of nodes.
+template <class S>
+struct BilateralArgs {
+  const S* image;                   // [3,H,W]
+  const S* nodes;                   // [Y,X,Z,12]
+  int width, height, nodes_x, nodes_y, nodes_z;
+  S* out;                           // [3,H,W], forward
+  const S* d_out;                   // [3,H,W], backward
+  S* d_image;                       // [3,H,W]
+  S* d_nodes;                       // [bands,2,X,Z,12]: what a band pulls on the nodes over and under it
+
+  int64_t space() const {           // numbers that a thread needs to work with
+    const int64_t column = int64_t(nodes_z) * kBilateralMatrix;
+    return column * 2 * kBilateralStrip + int64_t(nodes_x) * (kBilateralStrip + column);
+  }
+};
+
 template <class S>
 struct Kernels {
   void (*project)(const ProjectArgs<S>&, int64_t begin, int64_t end);
@@ -107,6 +127,8 @@ struct Kernels {
   void (*blend_vjp)(const BlendArgs<S>&, int tile);
   void (*photometric)(const PhotometricArgs<S>&, int channel, int row);
   void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row);
+  void (*bilateral)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
+  void (*bilateral_vjp)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
 };
 
@@ -128,6 +150,8 @@ namespace N3D_ISA {
   void blend_vjp(const BlendArgs<S>&, int);                      \
   void photometric(const PhotometricArgs<S>&, int, int);         \
   void photometric_vjp(const PhotometricArgs<S>&, int, int);     \
+  void bilateral(const BilateralArgs<S>&, int, int, int, S*);     \
+  void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*); \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
 double peak(int64_t rounds, float* sink);
 N3D_DECLARE_KERNELS(float)

@@ -18,12 +18,13 @@ FUNCTIONS = {
     "photometric_loss": "photometric",
     "adam_step": "adam",
     "color_affine": "color_affine",
+    "bilateral_slice": "bilateral_slice",
 }
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Seven functions of one package."""
+    """Eight functions of one package."""
 
     name: str
     project: Callable[..., Projected]
@@ -33,6 +34,7 @@ class Backend:
     photometric_loss: Callable[..., Tensor]
     adam_step: Callable[..., int]
     color_affine: Callable[..., Tensor]
+    bilateral_slice: Callable[..., Tensor]
 
 
 def load_backend(name: str) -> Backend:

@@ -18,12 +18,14 @@ def everything(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
     target = torch.randint(0, 256, (SIZE[1], SIZE[0], 3), generator=generator, dtype=torch.uint8)
     background = torch.tensor([0.2, 0.5, 0.8], dtype=dtype)
     exposure = torch.eye(3, 4, dtype=dtype) + 0.1 * torch.randn(3, 4, generator=generator, dtype=dtype)
-    inputs = gaussians | {"exposure": exposure}
+    grid = torch.randn(12, 8, 16, 16, generator=generator, dtype=dtype)
+    inputs = gaussians | {"exposure": exposure, "grid": grid}
 
     def image_and_loss(leaves: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         image, alphas = render(native, leaves, view, background)
         exposed = native.color_affine(image, leaves["exposure"])
-        return image, alphas, native.photometric_loss(exposed, target, background=background)
+        gridded = native.bilateral_slice(image, leaves["grid"])
+        return image, alphas, gridded, native.photometric_loss(exposed, target, background=background)
 
     yield from image_and_loss(inputs)
     grads = gradients(image_and_loss, inputs)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 import neural3d.ops.adam
+import neural3d.ops.bilateral_slice
 import neural3d.ops.bin
 import neural3d.ops.color_affine
 import neural3d.ops.explore

@@ -26,7 +26,7 @@ def arguments() -> dict[str, tuple]:
     target = torch.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=torch.uint8)
     mask = torch.rand(HEIGHT, WIDTH) < 0.5
     state = tuple(torch.rand(COUNT, 5) for _ in range(4))
-    matrix = torch.rand(3, 4)
+    matrix, grid = torch.rand(3, 4), torch.rand(12, 4, 3, 5)
     geometry = detached(*parameters)
     gradients = (torch.zeros(COUNT, 3), torch.zeros(COUNT))
     grads = (means_px, conics, opacities, depths, leaves["means_world"])
@@ -45,6 +45,8 @@ def arguments() -> dict[str, tuple]:
         "neighbor_distances": (torch.rand(COUNT, 3), 3),
         "color_affine": (image.clone().requires_grad_(), matrix.clone().requires_grad_()),
         "color_affine_vjp": (image, matrix, image),
+        "bilateral_slice": (image.clone().requires_grad_(), grid.clone().requires_grad_()),
+        "bilateral_slice_vjp": (image, grid, image),
     }
 
 

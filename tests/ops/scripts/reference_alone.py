@@ -7,6 +7,6 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-for name in ("project", "sh", "bin", "rasterize", "photometric", "adam", "color_affine"):
+for name in ("project", "sh", "bin", "rasterize", "photometric", "adam", "color_affine", "bilateral_slice"):
     import_module(f"neural3d.reference.{name}")
 assert not torch.ops.loaded_libraries, torch.ops.loaded_libraries

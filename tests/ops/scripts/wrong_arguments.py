@@ -6,6 +6,7 @@ import torch
 from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
 
 from neural3d.ops.adam import adam_step
+from neural3d.ops.bilateral_slice import bilateral_slice
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.color_affine import color_affine
 from neural3d.ops.explore import add_penalties, shake
@@ -44,6 +45,7 @@ def right_arguments() -> dict[Callable, dict]:
         photometric_loss: {"image": image, "target": target, "background": torch.zeros(3)},
         adam_step: state | {"learning_rates": torch.rand(5), "step": 1},
         color_affine: {"image": image, "matrix": torch.rand(3, 4)},
+        bilateral_slice: {"image": image, "grid": torch.rand(12, 4, 3, 5)},
     }
 
 
@@ -101,6 +103,11 @@ WRONG = [
     (neighbor_distances, "k", 17),
     (color_affine, "image", torch.rand(4, HEIGHT, WIDTH)),
     (color_affine, "matrix", torch.rand(3, 3)),
+    (bilateral_slice, "image", torch.rand(4, HEIGHT, WIDTH)),
+    (bilateral_slice, "grid", torch.rand(3, 4)),
+    (bilateral_slice, "grid", torch.rand(9, 4, 3, 5)),
+    (bilateral_slice, "grid", torch.rand(12, 4, 0, 5)),
+    (bilateral_slice, "grid", torch.rand(12, 4, 3, 5, dtype=torch.float64)),
 ]
 
 failures = []
