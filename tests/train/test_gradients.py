@@ -8,6 +8,7 @@ import torch
 from neural3d.ops.color_affine import color_affine
 from neural3d.ops.photometric import photometric_loss
 from neural3d.splats.view import splat_view
+from neural3d.train.exposure import AffineMap
 from neural3d.train.gradients import photo_gradient, photo_gradient_by_autograd
 from neural3d.train.photos import build_pyramid
 
@@ -35,7 +36,7 @@ def test_the_chain_is_autograds(degree, has_alpha, antialiased):
 def test_exposure_is_part_of_the_chain():
     gaussians, exposure = truth(), torch.eye(3, 4) + 0.1 * torch.randn(3, 4)
     photo = build_pyramid(make_scene(), 0).levels[0][0]
-    ours = photo_gradient(gaussians, photo, BACKGROUND, sh_degree=0, exposure=exposure, ssim_weight=0.2)
+    ours = photo_gradient(gaussians, photo, BACKGROUND, sh_degree=0, exposure=AffineMap(exposure), ssim_weight=0.2)
     leaves, matrix = gaussians.map(lambda t: t.clone().requires_grad_()), exposure.clone().requires_grad_()
     shown = color_affine(splat_view(leaves, photo.view, BACKGROUND).image, matrix)
     loss = photometric_loss(shown, photo.pixels, background=BACKGROUND, ssim_weight=0.2)
