@@ -1,4 +1,4 @@
-"""Builds the one native library; everything else is in pyproject.toml.
+"""Builds the one native library and finds the packages; everything else is in pyproject.toml.
 
 The library uses PyTorch's stable ABI, so one file serves every Python >= 3.11 and torch >= 2.10. The files in
 cuda_ext/cpu/kernels are compiled once per instruction set into namespaces of their own; the drivers choose at run time.
@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
@@ -113,7 +113,11 @@ class OneWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+# viewer/ and the bundled capture lie beside the package that they are installed into (package-dir in pyproject.toml).
+BESIDE = ["neural3d.viewer", "neural3d.scenes.teatime"]
+
 setup(
+    packages=find_packages(include=["neural3d", "neural3d.*"]) + BESIDE,
     ext_modules=[Extension("neural3d._native", sources=[])],
     cmdclass={"build_ext": BuildNative, "bdist_wheel": OneWheel},
 )

@@ -10,6 +10,9 @@ import torch
 REPOSITORY = Path(__file__).parents[1]
 DATA_VARIABLE = "NEURAL3D_DATA"
 
+# Users' pipes are buffered; programs that the tests start must cope with that even where this shell asks for none.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 
 def _data_dir() -> Path:
     return Path(os.environ.get(DATA_VARIABLE, REPOSITORY.parent / "shared" / "data"))

@@ -24,13 +24,8 @@ def pins(repository: Path) -> dict[str, str]:
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_every_folder_of_modules_is_installed(package, pyproject):
-    folders = {source.name.rpartition(".")[0] for source in package if source.path.name != "__init__.py"}
-    folders |= {source.name for source in package if source.path.name == "__init__.py"}
-    assert folders == set(pyproject["tool"]["setuptools"]["packages"]), "keep `packages` of pyproject.toml complete"
-
-
 def test_every_package_has_an_init(package):
+    """Without one a folder is not installed."""
     folders = {source.path.parent for source in package}
     assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
 

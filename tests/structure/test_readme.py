@@ -70,10 +70,10 @@ def _is_part(path: Path) -> bool:
     return path.suffix == ".py" if path.is_file() else path.name != "__pycache__"
 
 
-def test_the_example_uses_names_that_exist(readme):
-    (example,) = _blocks(readme, "python")
+def test_the_examples_use_names_that_exist(readme):
     used = {
         node.attr
+        for example in _blocks(readme, "python")
         for node in ast.walk(ast.parse(example))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "neural3d"
     }
