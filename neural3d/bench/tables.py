@@ -1,0 +1,107 @@
+"""What was measured, as a person reads it: a small table, then command, machine and date."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Report = dict[str, Any]
+Row = tuple[str, ...]
+
+
+def text_of(report: Report) -> str:
+    """The table of a report."""
+    rows = {"step": _step_rows, "render": _render_rows, "quality": _quality_rows, "memory": _memory_rows}
+    commit, load = report["commit"] or "no commit", report["load_average"]
+    return "\n".join(
+        [
+            *_aligned(rows[report["table"]](report)),
+            "",
+            f"command  {report['command']}",
+            f"machine  {report['machine']}; {report['threads']} threads, {report['simd']}, torch {report['torch']}",
+            f"date     {report['date']}, neural3d {report['neural3d']} ({commit})",
+            *([f"load     {load:.1f} programs at the end: compare nothing else while it is high"] if load else []),
+        ]
+    )
+
+
+def _step_rows(report: Report) -> list[Row]:
+    large = {key.removesuffix("_50k"): value for key, value in report.items() if key.endswith("_50k")}
+    sides = (report, large)
+    rows = [("training step", *(side["scene"] for side in sides))]
+    for line in report["operators"]:
+        rows.append((f"  {line}", *(f"{side['operators'][line]:.2f} ms" for side in sides)))
+    rows += [
+        ("whole step", *(f"{side['step_ms']:.2f} ms" for side in sides)),
+        ("relocation, every 100 steps", *(f"{side['relocation_ms']:.2f} ms" for side in sides)),
+        ("rest / blend loops", *(f"{side['rest_over_blend']:.2f}" for side in sides)),
+        *_pace_rows(sides, "forward"),
+        *_pace_rows(sides, "backward"),
+        ("pairs", *(_work(side) for side in sides)),
+        ("FMA peak, before and after", _peaks(report)),
+    ]
+    if report["avx2_ratio"] is not None:
+        rows.append(("AVX2 / AVX-512", f"{report['avx2_ratio']:.2f}"))
+    return [*rows, (f"plain torch / native ({report['torch_twin_scene']})", f"{report['torch_twin_ratio']:.0f}")]
+
+
+def _render_rows(report: Report) -> list[Row]:
+    rows = [("render", report["scene"])]
+    rows += [(f"  {line}", f"{taken:.2f} ms") for line, taken in report["operators"].items()]
+    return [
+        *rows,
+        ("whole frame", f"{report['frame_ms']:.2f} ms"),
+        ("frames a second", f"{report['fps']:.1f}"),
+        *_pace_rows((report,), "forward"),
+        ("pairs", _work(report)),
+        ("FMA peak, before and after", _peaks(report)),
+    ]
+
+
+def _quality_rows(report: Report) -> list[Row]:
+    rows = [("capture", "seconds", "steps", "Gaussians", "PSNR", "color-corrected")]
+    for name, capture in report["captures"].items():
+        width, height = capture["photo_size_px"]
+        rows.append((f"{name} at {width}x{height}, {capture['num_views']} held-out views", *("",) * 5))
+        rows += [_point_row(point) for point in capture["curve"]]
+        others = [f"SSIM {capture['ssim']:.4f}", f"FLIP {capture['flip']:.4f}"]
+        others += [] if capture["lpips"] is None else [f"LPIPS {capture['lpips']:.4f}"]
+        others += [] if capture["peak_rss_gib"] is None else [f"peak {capture['peak_rss_gib']:.2f} GiB"]
+        rows.append(("  " + ", ".join(others), *("",) * 5))
+    return rows
+
+
+def _point_row(point: Report) -> Row:
+    seconds, steps, count = f"{point['seconds']:.1f}", f"{point['step']:,}", f"{point['num_gaussians']:,}"
+    return ("", seconds, steps, count, f"{point['psnr']:.2f} dB", f"{point['psnr_color_corrected']:.2f} dB")
+
+
+def _memory_rows(report: Report) -> list[Row]:
+    return [
+        ("training", f"{report['capture']} at 1/{report['downscale']:g}, {report['seconds']:.0f} s"),
+        ("Gaussians", f"{report['num_gaussians']:,}"),
+        ("peak resident memory", f"{report['peak_rss_gib']:.2f} GiB"),
+    ]
+
+
+def _pace_rows(sides: Sequence[Report], direction: str) -> list[Row]:
+    paces = [f"{side[f'{direction}_gpairs']:.2f} G/s" for side in sides]
+    costs = [f"{1 / side[f'{direction}_pairs_per_flop']:.0f}" for side in sides]
+    return [(f"{direction} pairs", *paces), ("  operations of the peak per pair", *costs)]
+
+
+def _work(report: Report) -> str:
+    return f"{report['pairs'] / 1e6:.1f} M, {100 * report['blended_share']:.0f} % blended"
+
+
+def _peaks(report: Report) -> str:
+    return f"{report['fma_peak_gflops_before']:.0f}, {report['fma_peak_gflops_after']:.0f} GFLOP/s"
+
+
+def _aligned(rows: Sequence[Row]) -> list[str]:
+    """The first column to the left, the others to the right; long first cells of otherwise empty rows stand alone."""
+    columns = max(map(len, rows))
+    widths = [max((len(row[i]) for row in rows if i < len(row) and any(row[1:])), default=0) for i in range(columns)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(widths[i]) for i, cell in enumerate(row[1:], start=1))]
+        lines.append("  ".join(cells).rstrip())
+    return lines
