@@ -59,6 +59,7 @@ def demo(options: Demo, interrupts: Interrupts) -> int:
         output=options.output,
         source=source,
         max_seconds=options.max_seconds,
+        exposure="none",  # rendered by one camera: there is nothing to correct
         overwrite=True,
         viewer=options.viewer,
         json=options.json,

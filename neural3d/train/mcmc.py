@@ -6,7 +6,7 @@ Source: Kheradmand et al. 2024, 3D Gaussian Splatting as Markov Chain Monte Carl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, comb
+from math import comb
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ class McmcConfig:
     start_step: int = 200
     until: float = 0.85
     """Fraction of the run after which the number and the places stay."""
-    growth: float = 1.05
-    """Of the number of Gaussians at each relocation, up to the cap."""
+    grown_by: float = 0.4
+    """Fraction of the run by which the number has grown, evenly in its logarithm, to the cap."""
     dead_opacity: float = 0.005
     opacity_weight: float = 0.01
     scale_weight: float = 0.01
@@ -43,11 +43,12 @@ class McmcConfig:
 
 
 class Mcmc:
-    """A `Densifier` without memory: every decision follows from the state, the seed and the step."""
+    """A `Densifier` that remembers only how many Gaussians it began with; all else follows from state, seed and step."""
 
     def __init__(self, max_gaussians: int, config: McmcConfig = McmcConfig()) -> None:
         self.max_gaussians = max_gaussians
         self.config = config
+        self.first_count = 0
 
     def before_update(self, state: SplatState, gradient: PhotoGradient, context: StepContext) -> None:
         """Pull opacities and sizes down a little, so that what is not needed dies."""
@@ -70,15 +71,25 @@ class Mcmc:
         if not due or context.fraction > config.until:
             return state
         relocate(state, config.dead_opacity, generator(context.seed, Purpose.RELOCATE, context.step))
-        wanted = min(self.max_gaussians, ceil(config.growth * len(state)))
+        wanted = self._wanted(len(state), context.fraction)
         return grow(state, wanted - len(state), generator(context.seed, Purpose.GROW, context.step))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Nothing to remember."""
-        return {}
+        """The number of Gaussians that growth began with."""
+        return {"first_count": torch.tensor(self.first_count)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing to remember."""
+        """Go on growing from the number that it began with."""
+        self.first_count = int(tensors["first_count"])
+
+    def _wanted(self, count: int, fraction: float) -> int:
+        """How many Gaussians there should be now: never fewer than there are, never more than the cap."""
+        self.first_count = self.first_count or count
+        if self.first_count == 0:
+            return 0
+        done = min(1.0, fraction / self.config.grown_by)
+        wanted = self.first_count * (self.max_gaussians / self.first_count) ** done
+        return max(count, min(self.max_gaussians, round(wanted)))
 
     def _shake(self, state: SplatState, context: StepContext) -> None:
         gaussians = state.gaussians

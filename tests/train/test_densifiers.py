@@ -103,12 +103,21 @@ def test_growth_of_nothing_and_by_nothing(random):
 
 
 def test_mcmc_grows_to_the_cap_and_not_beyond():
-    densifier = Mcmc(40, McmcConfig(interval=1, start_step=0, growth=1.1))
+    densifier = Mcmc(48, McmcConfig(interval=1, start_step=0, grown_by=0.4))
     state, counts = state_with_moments(truth(3)), []
-    for step in range(1, 40):
-        state = densifier.after_update(state, context(len(state), step=step))
+    for step in range(11):
+        state = densifier.after_update(state, context(len(state), step=step, fraction=step * 0.05))
         counts.append(len(state))
-    assert counts[:3] == [4, 5, 6] and counts[-1] == max(counts) == 40
+    # Evenly in the logarithm: four doublings in eight steps, then no more.
+    assert counts == [3, 4, 6, 8, 12, 17, 24, 34, 48, 48, 48]
+
+
+def test_a_resumed_chain_grows_as_if_it_had_never_stopped():
+    begun, resumed = Mcmc(48, McmcConfig(interval=1, start_step=0)), Mcmc(48, McmcConfig(interval=1, start_step=0))
+    state = begun.after_update(state_with_moments(truth(3)), context(3, step=1, fraction=0.0))
+    resumed.load(begun.tensors())
+    ends = [d.after_update(state, context(len(state), step=2, fraction=0.2)) for d in (begun, resumed)]
+    assert len(ends[0]) == len(ends[1]) == 12
 
 
 def test_mcmc_rests_before_between_and_behind():
@@ -117,7 +126,7 @@ def test_mcmc_rests_before_between_and_behind():
     for step, fraction in quiet:
         state = state_with_moments(gaussians)
         assert densifier.after_update(state, context(30, step=step, fraction=fraction)) is state
-    assert len(densifier.after_update(state, context(30, step=30, fraction=0.5))) == 32
+    assert len(densifier.after_update(state, context(30, step=30, fraction=0.5))) == 100
 
 
 def test_mcmc_pulls_opacity_and_size_of_the_seen_down():

@@ -26,7 +26,7 @@ STEPS = 40
 # Every ten steps something happens: three densifications, and with adc two resets.
 ADC = AdcConfig(interval=10, start_step=10, until=0.8, reset_interval=0.2, reset_steps=9, gradient_threshold=1e-5)
 DENSIFIERS = {
-    "mcmc": lambda: Mcmc(120, McmcConfig(interval=10, start_step=10, growth=1.2, opacity_weight=0.5)),
+    "mcmc": lambda: Mcmc(120, McmcConfig(interval=10, start_step=10, grown_by=0.9, opacity_weight=0.5)),
     "adc": lambda: Adc(120, ADC),
 }
 
@@ -175,7 +175,8 @@ def test_a_run_that_was_trained_without_exposure_says_so(tmp_path):
 def test_time_spent_before_counts(tmp_path):
     """A run whose time is used up takes no further step."""
     with Run.create(tmp_path, {}) as run:
-        spent = train(make_scene(), run=run, steps=5).train_seconds
+        train(make_scene(), run=run, steps=5)
+        spent = run.latest_checkpoint().meta["train_seconds"]
     watcher = Watcher()
     with Run.resume(tmp_path) as run:
         result = train(make_scene(), run=run, observers=[watcher], steps=1000, max_seconds=spent / 2)
