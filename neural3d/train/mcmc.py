@@ -43,7 +43,7 @@ class McmcConfig:
 
 
 class Mcmc:
-    """A `Densifier` that remembers only how many Gaussians it began with; all else follows from state, seed and step."""
+    """A `Densifier` that remembers only how many Gaussians it began with."""
 
     def __init__(self, max_gaussians: int, config: McmcConfig = McmcConfig()) -> None:
         self.max_gaussians = max_gaussians
