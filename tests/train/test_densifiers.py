@@ -169,11 +169,11 @@ def test_adc_splits_what_is_large_and_pulled_hard():
     assert torch.equal(parts.sh, before.sh[[1, 1]])
 
 
-def test_adc_drops_the_transparent():
+def test_adc_drops_the_transparent_however_hard_it_is_pulled():
     gaussians = truth(4)
     gaussians.logit_opacities[2] = math.log(0.004)
     densifier = Adc(100, AdcConfig(interval=1, start_step=0))
-    densifier._forget(4)
+    densifier.pulls, densifier.views = torch.tensor([0.0, 0.0, 1.0, 0.0]), torch.ones(4)
     state = densifier.after_update(state_with_moments(gaussians), context(4))
     assert moments_by_row(state) == [1, 2, 4]
 

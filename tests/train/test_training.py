@@ -14,7 +14,6 @@ from neural3d.render.splats import render_function, render_splats
 from neural3d.run import Run
 from neural3d.train import initial, splats
 from neural3d.train.config import LearningRates, SplatConfig
-from neural3d.train.exposure import AffineExposure
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import build_pyramid
 from neural3d.train.schedule import active_sh_degree, means_rate, parameter_rates, resolution_level
@@ -83,7 +82,7 @@ def test_gains_of_photos_are_recovered_and_left_out_of_renders(tmp_path):
     dark = truth()
     dark.sh.mul_(0.25)  # no photo is cut off at white
     clean, scene = make_scene(gaussians=dark), make_scene(gaussians=dark, gains=gains)
-    options = {"steps": 600, "rates": LearningRates(exposure=0.02)}
+    options = {"steps": 500, "max_gaussians": 50, "rates": LearningRates(exposure=0.02)}
     with Run.create(tmp_path, {}) as run:
         result = train(scene, run=run, exposure="affine", **options)
     matrices = Run.open(tmp_path).latest_checkpoint().tensors["exposure.matrices"].view(8, 3, 4)
@@ -92,15 +91,6 @@ def test_gains_of_photos_are_recovered_and_left_out_of_renders(tmp_path):
     assert matrices[:, :, 3].abs().max() < 0.05
     plain = train(scene, exposure="none", **options).gaussians
     assert psnr_of(result.gaussians, clean) > max(30, psnr_of(plain, clean) + 10)
-
-
-def test_exposures_mean_is_drawn_to_the_identity():
-    exposure = AffineExposure.identity(4)
-    exposure.matrices.mul_(2)
-    for step in range(400):
-        exposure.update(step % 4, torch.zeros(3, 4), rate=0.01, times_seen=1 + step // 4)
-    mean = exposure.matrices.mean(dim=0).view(3, 4)
-    assert torch.allclose(mean, torch.eye(3, 4), atol=1e-3)
 
 
 class Clock:
