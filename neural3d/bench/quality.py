@@ -111,14 +111,15 @@ def measure_quality(
 
 
 def known_captures() -> dict[str, CaptureSpec]:
-    """Those of NEURAL3D_DATA where it is set, and the bundled one where there is a source tree."""
+    """Those of NEURAL3D_DATA where it is set, and the bundled one, as installed or in the source tree."""
     specs = []
     if DATA_VARIABLE in os.environ:
         data = Path(os.environ[DATA_VARIABLE])
         specs.append(CaptureSpec("nerf_synthetic_mic", str(data / "nerf_synthetic_mic"), 2.0, "white", 300.0))
         specs.append(CaptureSpec("snowmiku", str(data / "snowmiku"), 2.0, "auto", 120.0))
-    scenes = Path(neural3d.__file__).parents[1] / "scenes"
-    for path in sorted(path.parent for path in scenes.glob("*/transforms*.json"))[:1]:
+    package = Path(neural3d.__file__).parent
+    found = sorted(path for root in (package, package.parent) for path in root.glob("scenes/*/transforms*.json"))
+    for path in (path.parent for path in found[:1]):
         specs.append(CaptureSpec("bundled", str(path), 1.0, "auto", 60.0))
     return {spec.name: spec for spec in specs}
 
