@@ -1,5 +1,6 @@
 """What pip is told agrees with what is there."""
 
+import sys
 import tomllib
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,6 +11,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import neural3d
+
+ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap"}
+"""Of the extras."""
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +66,12 @@ def test_everything_tested_is_pinned_within_range(pyproject, pins):
         assert requirement.specifier.contains(pin), (
             f"constraints.txt pins {requirement.name} {pin}, outside {requirement}"
         )
+
+
+def test_the_core_declares_what_it_imports(package, pyproject):
+    module_from_name = {"pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg"}
+    names = {canonicalize_name(Requirement(line).name) for line in pyproject["project"]["dependencies"]}
+    declared = {module_from_name.get(name, name) for name in names}
+    imported = {name.split(".")[0] for source in package for name in source.imports()}
+    others = imported - declared - set(sys.stdlib_module_names) - {"neural3d", *ON_REQUEST}
+    assert not others, f"declare these in pyproject.toml, or do without: {sorted(others)}"
