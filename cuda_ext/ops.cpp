@@ -46,6 +46,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "shake(Tensor(a!) means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor visible, "
       "float strength, int seed, int step) -> ()");
   m.def("fma_peak_gflops(int rounds) -> float");
+  m.def("keep_memory() -> ()");
   m.def("simd() -> str");
   m.def("set_simd(str name) -> ()");
 }

@@ -18,6 +18,11 @@ struct Grid {
   int tiles_x, tiles_y;
 };
 
+// Tiles first to last - 1 of one row of tiles.
+struct Span {
+  int32_t row, first, last;
+};
+
 struct Item {
   uint64_t key;  // the depth's bits: positive floats and doubles sort like integers
   int32_t gaussian;
@@ -95,6 +100,7 @@ void nearest_first(const S* depths, const S* extents, int64_t n, std::vector<Ite
 struct BinSpace {
   std::vector<Item> items, spare;
   std::vector<int32_t> counts;  // [part, tile]: where each part of the sorted list writes next
+  std::vector<std::vector<Span>> spans;  // of each part, in the order of its Gaussians
 };
 
 static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents,
@@ -118,8 +124,12 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
     int32_t* slots = pointer<int32_t>(slot_offsets);
     std::memset(slots, 0, size_t(n + 1) * sizeof(int32_t));
     std::atomic<int64_t> total{0};
+    if (int64_t(space.spans.size()) < parts) space.spans.resize(size_t(parts));
+    std::vector<Span>* spans_of = space.spans.data();  // the work space is this thread's: others must not name it
     share(parts, 1, [&](int64_t part, int64_t) {
       int32_t* count = counts.data() + part * tiles;
+      std::vector<Span>& spans = spans_of[part];
+      spans.clear();
       int64_t part_total = 0;
       const int64_t end = std::min(total_items, (part + 1) * per_part);
       for (int64_t i = part * per_part; i < end; ++i) {
@@ -127,6 +137,7 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
         int32_t met = 0;
         tile_rows(mean + 2 * g, conic + 3 * g, extent + 2 * g, grid, [&](int ty, int first, int last) {
           met += last - first;
+          spans.push_back({ty, first, last});
           for (int tx = first; tx < last; ++tx) ++count[int64_t(ty) * grid.tiles_x + tx];
         });
         slots[g + 1] = met;
@@ -154,17 +165,16 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
     int32_t *gaussian_out = pointer<int32_t>(gaussians), *slot_out = pointer<int32_t>(slot_of);
     share(parts, 1, [&](int64_t part, int64_t) {
       int32_t* next = counts.data() + part * tiles;
+      const Span* span = spans_of[part].data();
       const int64_t end = std::min(total_items, (part + 1) * per_part);
       for (int64_t i = part * per_part; i < end; ++i) {
         const int32_t g = items[size_t(i)].gaussian;
-        int32_t slot = slots[g];
-        tile_rows(mean + 2 * g, conic + 3 * g, extent + 2 * g, grid, [&](int ty, int first, int last) {
-          for (int tx = first; tx < last; ++tx) {
-            const int32_t at = next[int64_t(ty) * grid.tiles_x + tx]++;
+        for (int32_t slot = slots[g]; slot < slots[g + 1]; ++span)
+          for (int tx = span->first; tx < span->last; ++tx) {
+            const int32_t at = next[int64_t(span->row) * grid.tiles_x + tx]++;
             gaussian_out[at] = g;
             slot_out[at] = slot++;
           }
-        });
       }
     });
     return std::make_tuple(tile_offsets, gaussians, slot_of, slot_offsets);

@@ -36,8 +36,12 @@ static std::tuple<Tensor, Tensor> color_affine_vjp(Tensor image, Tensor matrix, 
       double* sum = sums.data() + begin / kColorBlock * 12;
       for (int c = 0; c < 3; ++c)
         for (int k = 0; k < 4; ++k) {
+          const S *gc = g + c * plane, *xk = x + k * plane;  // k = 3: the offset, whose factor is 1
           S partial[lanes] = {};
-          for (int64_t i = begin; i < end; ++i) partial[(i - begin) % lanes] += g[c * plane + i] * (k < 3 ? x[k * plane + i] : S(1));
+          int64_t i = begin;
+          for (; i + lanes <= end; i += lanes)
+            for (int j = 0; j < lanes; ++j) partial[j] += gc[i + j] * (k < 3 ? xk[i + j] : S(1));
+          for (int j = 0; i < end; ++i, ++j) partial[j] += gc[i] * (k < 3 ? xk[i] : S(1));
           for (S p : partial) sum[4 * c + k] += double(p);
         }
     });

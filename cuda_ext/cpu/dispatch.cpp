@@ -1,4 +1,8 @@
 // Chooses the instruction set once, when the first loop is needed: NEURAL3D_SIMD=avx512|avx2|baseline, or the best one.
+#if defined(__linux__)
+#include <malloc.h>
+#endif
+
 #include <cstdlib>
 #include <string>
 
@@ -91,6 +95,15 @@ const Kernels<double>& kernels<double>() {
 
 PeakLoop peak_loop() { return choice().peak; }
 
+// Freed blocks stay with the process: a training step frees and takes the same sizes again, and pages that went back to the system
+// are cleared anew each time. For the whole process, so only programs that train call it.
+static void keep_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+}
+
 static std::string simd() { return choice().name; }
 static void set_simd(std::string name) { choice() = named(name); }
 
@@ -98,5 +111,6 @@ static void set_simd(std::string name) { choice() = named(name); }
 
 STABLE_TORCH_LIBRARY_IMPL(neural3d, CompositeExplicitAutograd, m) {
   m.impl("simd", TORCH_BOX(&n3d::simd));
+  m.impl("keep_memory", TORCH_BOX(&n3d::keep_memory));
   m.impl("set_simd", TORCH_BOX(&n3d::set_simd));
 }

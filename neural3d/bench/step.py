@@ -72,6 +72,7 @@ class Workload:
 
 def workload(spec: SceneSpec) -> Workload:
     """The generated scene, and a photo of it in other colours to be fitted."""
+    native().keep_memory()  # as training does
     scene = generate(spec)
     view, black = view_of(scene.cameras, 0), torch.zeros(3)
     seen = splat_view(scene.gaussians, view, black).projected

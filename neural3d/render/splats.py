@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.cameras import Cameras
+from neural3d.ops.library import native
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import splat_view, view_of
@@ -42,6 +43,7 @@ def render_splats(
 
 def render_function(gaussians: Gaussians, *, background: Float[Tensor, "3"] | None = None) -> RenderFn:
     """The seam that viewers and evaluation see: cameras in, pictures out, no gradients."""
+    native().keep_memory()
 
     @torch.no_grad()
     def render(cameras: Cameras) -> Rendering:
