@@ -6,7 +6,7 @@
 //   d A_n = hat hat hat P,   d x = A[:, :3]^T g + (Z - 1) grad guide * sum over n of hat hat hat'(l - n_z) <A_n, P>.
 //
 // Source: Chen et al. 2007, Real-time Edge-Aware Image Processing with the Bilateral Grid; Wang et al. 2024, Bilateral
-// Guided Radiance Field Processing, eq. 5.
+// Guided Radiance Field Processing.
 #pragma once
 
 #include "scalar.h"

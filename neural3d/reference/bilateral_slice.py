@@ -13,7 +13,7 @@ def bilateral_slice(image: Float[Tensor, "3 H W"], grid: Float[Tensor, "12 Z Y X
     the interval above it, and from luma 1 up there are none.
 
     Source: Chen et al. 2007, Real-time Edge-Aware Image Processing with the Bilateral Grid; Wang et al. 2024, Bilateral
-    Guided Radiance Field Processing, eq. 5.
+    Guided Radiance Field Processing.
     """
     size_z, size_y, size_x = grid.shape[1:]
     luma = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=0)

@@ -15,6 +15,7 @@ from neural3d.ops.photometric import photometric_loss
 from neural3d.ops.records import Projected
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View, splat_view
+from neural3d.train.exposure import ColorMap
 from neural3d.train.photos import TrainingPhoto
 
 NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
@@ -33,7 +34,8 @@ class PhotoGradient:
     """Gradients, named like the parameters they belong to."""
     means_px: Float[Tensor, "N 2"]
     """Gradients of the projected means, what adaptive density control looks at."""
-    exposure: Float[Tensor, "3 4"] | None
+    exposure: Float[Tensor, "..."] | None
+    """Of the photo's own colour map."""
     projected: Projected
 
 
@@ -43,7 +45,7 @@ def photo_gradient(
     background: Float[Tensor, "3"],
     *,
     sh_degree: int,
-    exposure: Float[Tensor, "3 4"] | None,
+    exposure: ColorMap | None,
     ssim_weight: float,
 ) -> PhotoGradient:
     """Render a photo's view, compare, and pull the difference back to every parameter."""
@@ -52,12 +54,12 @@ def photo_gradient(
     seen = (projected.means_px, projected.conics, projected.opacities, colors, background, *bins)
     options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
     image, alphas = engine.rasterize(*seen, *options)
-    shown = image if exposure is None else engine.color_affine(image, exposure)
+    shown = image if exposure is None else exposure.apply(image)
     target = (photo.pixels, photo.alpha, photo.valid, background)
     loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:
-        d_image, d_exposure = engine.color_affine_vjp(image, exposure, d_image)
+        d_image, d_exposure = exposure.vjp(image, d_image)
     d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(*seen, *options, image, alphas, d_image, None)
     d_means_by_color, d_sh = engine.sh_colors_vjp(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors

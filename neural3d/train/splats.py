@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from neural3d.errors import InputError, NumericError
+from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.adc import Adc
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
-from neural3d.train.exposure import AffineExposure
+from neural3d.train.exposure import exposure_from_tensors, fresh_exposure
 from neural3d.train.gradients import PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.mcmc import Mcmc
@@ -84,6 +85,7 @@ class _Training:
     """One run of the loop; everything that a checkpoint must hold is in `state`, `exposure`, `densifier` and `step`."""
 
     def __init__(self, scene, config, run, observers, densifier) -> None:
+        native().keep_memory()
         self.scene: Scene = scene
         self.config: SplatConfig = config
         self.run: Run | None = run
@@ -92,7 +94,7 @@ class _Training:
         self.densifier: Densifier = _densifier(config, cap) if densifier is None else densifier
         self.photos: PhotoPyramid = build_pyramid(scene, config.coarse_levels)
         self.background = config.background if config.background != "auto" else "random" if scene.has_alpha else "black"
-        self.exposure = AffineExposure.identity(self.photos.num_photos) if config.exposure == "affine" else None
+        self.exposure = fresh_exposure(config.exposure, self.photos.num_photos)
         self.step, self.earlier_seconds, self.poisoned_steps, self.bad_in_a_row = 0, 0.0, 0, 0
         self.psnr: float | None = None
         checkpoint = run.latest_checkpoint() if run is not None else None
@@ -148,7 +150,7 @@ class _Training:
         photo = self.photos.levels[resolution_level(config, fraction, len(self.photos.levels))][index]
         background = background_color(self.background, seed, self.step)
         degree = active_sh_degree(config, fraction)
-        exposure = None if self.exposure is None else self.exposure.matrix(index)
+        exposure = None if self.exposure is None else self.exposure.color_map(index)
         gradient = photo_gradient(
             self.state.gaussians,
             photo,
@@ -162,9 +164,8 @@ class _Training:
         self.step += 1
         self._update(gradient, fraction, degree)
         if self.exposure is not None:
-            epoch = (self.step - 1) // self.photos.num_photos
             rate = max(config.rates.exposure * (1 - fraction), 1e-5)
-            self.exposure.update(index, gradient.exposure, rate=rate, times_seen=1 + epoch)
+            self.exposure.update(index, gradient.exposure, rate=rate, step=self.step)
 
     def _update(self, gradient: PhotoGradient, fraction: float, degree: int) -> None:
         visible = gradient.projected.extents_px[:, 0] > 0
@@ -260,10 +261,7 @@ class _Training:
 
     def _load(self, step: int, tensors: dict[str, Tensor], meta: dict) -> None:
         self.state = state_from_tensors(tensors, antialiased=meta["antialiased"])
-        if self.exposure is not None:
-            if "exposure.matrices" not in tensors:
-                raise InputError("--exposure affine: the run to resume was trained without it; use --exposure none")
-            self.exposure = AffineExposure(*(tensors[name] for name in self.exposure.tensors()))
+        self.exposure = exposure_from_tensors(self.config.exposure, tensors)
         own = {n.removeprefix("densifier."): t for n, t in tensors.items() if n.startswith("densifier.")}
         self.densifier.load(own)
         self.step, self.earlier_seconds = step, meta["train_seconds"]
