@@ -6,7 +6,7 @@
 #   make wheel                      one wheel in dist/
 #
 # TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
-#   make demo TORCH='torch --index-url https://download.pytorch.org/whl/cpu'
+#   make demo TORCH='torch --index-url URL', with the URL that pytorch.org shows for Linux, Pip and CPU
 
 PYTHON ?= python3
 VENV ?= .venv

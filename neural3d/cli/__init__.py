@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         with Interrupts() as interrupts:
             from neural3d.cli.options import parse
 
-            return _run(parse(arguments), interrupts)
+            status = _run(parse(arguments), interrupts)
+            sys.stdout.flush()  # a reader that went away is told of here, and not when Python ends
+            return status
     except Interrupted as error:
         return 128 + error.signal_number
     except BrokenPipeError:

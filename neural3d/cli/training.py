@@ -232,11 +232,11 @@ def has_display() -> bool:
 
 
 def _bundled_capture() -> Path:
-    """The capture of the source tree's scenes/."""
-    folder = Path(neural3d.__file__).parents[1] / "scenes"
-    found = sorted(path.parent for path in folder.glob("*/transforms*.json"))
+    """The capture that comes with the package, or the one of the source tree's scenes/."""
+    package = Path(neural3d.__file__).parent
+    found = [path.parent for root in (package, package.parent) for path in sorted(root.glob("scenes/*/transforms*.json"))]
     if not found:
         raise InputError(
-            f"{folder}: no bundled capture there; run the demo in a clone, or neural3d make with photos of yours"
+            f"{package}: no bundled capture there; run the demo in a clone, or neural3d make with photos of yours"
         )
     return found[0]

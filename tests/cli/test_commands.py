@@ -278,14 +278,9 @@ def test_view_prints_an_address_with_a_token_and_stays_until_a_signal(trained: P
 
 
 def test_a_reader_that_goes_away_is_no_crash(capture: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "neural3d", "inspect", str(capture)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    errors = process.stderr.read()
-    assert process.wait() == 1 and "Traceback" not in errors and "Exception" not in errors
-    process.stderr.close()
+    command = [sys.executable, "-m", "neural3d", "inspect", str(capture)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == 1 and "Traceback" not in errors and "Exception" not in errors
