@@ -35,7 +35,9 @@ class Cameras:
         """Select views; a single integer keeps the V axis (of length one)."""
         if isinstance(index, int):
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
-        return Cameras(self.camera_from_world[index], self.focal_px[index], self.principal_px[index], self.size_px[index])
+        return Cameras(
+            self.camera_from_world[index], self.focal_px[index], self.principal_px[index], self.size_px[index]
+        )
 
     @property
     def world_from_camera(self) -> Float[Tensor, "V 4 4"]:

@@ -234,7 +234,9 @@ def has_display() -> bool:
 def _bundled_capture() -> Path:
     """The capture that comes with the package, or the one of the source tree's scenes/."""
     package = Path(neural3d.__file__).parent
-    found = [path.parent for root in (package, package.parent) for path in sorted(root.glob("scenes/*/transforms*.json"))]
+    found = [
+        path.parent for root in (package, package.parent) for path in sorted(root.glob("scenes/*/transforms*.json"))
+    ]
     if not found:
         raise InputError(
             f"{package}: no bundled capture there; run the demo in a clone, or neural3d make with photos of yours"

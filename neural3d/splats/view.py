@@ -81,7 +81,5 @@ def splat_view(
         channels = torch.cat([channels, projected.depths[:, None]], dim=1)
         background = torch.cat([background, background.new_zeros(1)])
     bins = bin_gaussians(projected, width=view.width, height=view.height)
-    image, alphas = rasterize(
-        projected.means_px, projected.conics, projected.opacities, channels, bins, background
-    )
+    image, alphas = rasterize(projected.means_px, projected.conics, projected.opacities, channels, bins, background)
     return SplatImage(image, alphas, projected)
