@@ -4,29 +4,35 @@
 
 STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def(
-      "project(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor camera_from_world, "
+      "project(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor "
+      "camera_from_world, "
       "Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, float alpha_min, "
       "bool antialiased) -> (Tensor means_px, Tensor conics, Tensor opacities, Tensor depths, Tensor extents_px)");
   m.def(
       "project_vjp(Tensor means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, "
-      "Tensor camera_from_world, Tensor focal_px, Tensor principal_px, int width, int height, float near, float blur_px2, "
+      "Tensor camera_from_world, Tensor focal_px, Tensor principal_px, int width, int height, float near, float "
+      "blur_px2, "
       "float alpha_min, bool antialiased, Tensor extents_px, Tensor grad_means_px, Tensor grad_conics, "
       "Tensor grad_opacities, Tensor? grad_depths, Tensor? grad_means_world) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("sh_colors(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px) -> Tensor");
   m.def(
-      "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor colors, "
+      "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor "
+      "colors, "
       "Tensor grad_colors) -> (Tensor, Tensor)");
   m.def(
       "bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents_px, int width, int height) "
-      "-> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets)");
+      "-> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor "
+      "slot_offsets)");
   m.def(
-      "rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, Tensor tile_offsets, "
+      "rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, Tensor "
+      "tile_offsets, "
       "Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, int width, int height, "
       "float alpha_min, float transmittance_min) -> (Tensor image, Tensor alphas)");
   m.def(
       "rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, "
       "Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, "
-      "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor grad_image, "
+      "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor "
+      "grad_image, "
       "Tensor? grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "photometric(Tensor image, Tensor target, Tensor? target_alpha, Tensor? valid, Tensor background, "
@@ -40,7 +46,8 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def("bilateral_slice_vjp(Tensor image, Tensor grid, Tensor grad) -> (Tensor, Tensor)");
   m.def("neighbor_distances(Tensor points, int k) -> Tensor");
   m.def(
-      "add_penalties(Tensor log_scales, Tensor logit_opacities, Tensor visible, float scale_weight, float opacity_weight, "
+      "add_penalties(Tensor log_scales, Tensor logit_opacities, Tensor visible, float scale_weight, float "
+      "opacity_weight, "
       "Tensor(a!) grad_log_scales, Tensor(b!) grad_logit_opacities) -> ()");
   m.def(
       "shake(Tensor(a!) means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor visible, "

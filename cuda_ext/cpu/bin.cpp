@@ -1,8 +1,8 @@
 // Which Gaussians meet which tile, front to back.
 //
-// The visible Gaussians are sorted by depth once (N keys, not I); dealing them out in that order leaves every tile's list
-// sorted. Tiles are found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian does not
-// pay for its bounding box.
+// The visible Gaussians are sorted by depth once (N keys, not I); dealing them out in that order leaves every tile's
+// list sorted. Tiles are found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian
+// does not pay for its bounding box.
 //
 // Source: the row extents follow Hanson et al. 2024, Speedy-Splat (SnugBox and AccuTile).
 #include <algorithm>
@@ -45,7 +45,8 @@ void tile_rows(const S* mean, const S* conic, const S* extent, Grid grid, const 
     for (int ty = y0; ty < y1; ++ty) f(ty, x0, x1);
     return;
   }
-  // The ellipse is a dx^2 + 2 b dx dy + c dy^2 <= reach; its rightmost point lies at dy = -b ex / c, its leftmost opposite.
+  // The ellipse is a dx^2 + 2 b dx dy + c dy^2 <= reach; its rightmost point lies at dy = -b ex / c, its leftmost
+  // opposite.
   const double reach = ex * ex * (a * c - b * b) / c, turn = -b * ex / c;
   for (int ty = y0; ty < y1; ++ty) {
     const double low = std::max(double(ty * kTile) - y, -ey), high = std::min(double((ty + 1) * kTile) - y, ey);
@@ -99,12 +100,12 @@ void nearest_first(const S* depths, const S* extents, int64_t n, std::vector<Ite
 // Work space that lives on, so that a training step asks the system for no memory.
 struct BinSpace {
   std::vector<Item> items, spare;
-  std::vector<int32_t> counts;  // [part, tile]: where each part of the sorted list writes next
+  std::vector<int32_t> counts;           // [part, tile]: where each part of the sorted list writes next
   std::vector<std::vector<Span>> spans;  // of each part, in the order of its Gaussians
 };
 
-static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents,
-                                                                int64_t width, int64_t height) {
+static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px, Tensor conics, Tensor depths,
+                                                                Tensor extents, int64_t width, int64_t height) {
   return N3D_FOR_SCALAR(means_px, S, [&] {
     static thread_local BinSpace space;
     const int64_t n = means_px.size(0);
@@ -145,7 +146,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
       }
       total += part_total;
     });
-    STD_TORCH_CHECK(total <= INT32_MAX, "neural3d: ", int64_t(total), " (tile, Gaussian) pairs in one image; at most 2147483647. ",
+    STD_TORCH_CHECK(total <= INT32_MAX, "neural3d: ", int64_t(total),
+                    " (tile, Gaussian) pairs in one image; at most 2147483647. ",
                     "Render a smaller image or fewer Gaussians.");
     for (int64_t i = 0; i < n; ++i) slots[i + 1] += slots[i];
     int32_t* offsets = pointer<int32_t>(tile_offsets);

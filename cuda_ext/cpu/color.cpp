@@ -1,5 +1,5 @@
-// Affine colour of one image. Its gradient is a sum over all pixels, taken in fixed blocks so that the number of threads does
-// not change a bit of it.
+// Affine colour of one image. Its gradient is a sum over all pixels, taken in fixed blocks so that the number of
+// threads does not change a bit of it.
 #include "driver.h"
 
 namespace n3d {
@@ -15,7 +15,8 @@ static Tensor color_affine(Tensor image, Tensor matrix) {
     share(plane, kColorBlock, [&](int64_t begin, int64_t end) {
       for (int c = 0; c < 3; ++c)
         for (int64_t i = begin; i < end; ++i)
-          y[c * plane + i] = m[4 * c] * x[i] + m[4 * c + 1] * x[plane + i] + m[4 * c + 2] * x[2 * plane + i] + m[4 * c + 3];
+          y[c * plane + i] =
+              m[4 * c] * x[i] + m[4 * c + 1] * x[plane + i] + m[4 * c + 2] * x[2 * plane + i] + m[4 * c + 3];
     });
     return out;
   });
@@ -25,7 +26,8 @@ static std::tuple<Tensor, Tensor> color_affine_vjp(Tensor image, Tensor matrix, 
   return N3D_FOR_SCALAR(image, S, [&] {
     constexpr int lanes = 16;  // partial sums: a fixed order that the compiler can keep in registers
     const int64_t plane = image.size(1) * image.size(2), blocks = (plane + kColorBlock - 1) / kColorBlock;
-    Tensor d_image = fresh({3, image.size(1), image.size(2)}, scalar_type<S>()), d_matrix = fresh({3, 4}, scalar_type<S>());
+    Tensor d_image = fresh({3, image.size(1), image.size(2)}, scalar_type<S>()),
+           d_matrix = fresh({3, 4}, scalar_type<S>());
     const S *x = pointer<S>(image), *m = pointer<S>(matrix), *g = pointer<S>(grad);
     S* dx = pointer<S>(d_image);
     std::vector<double> sums(size_t(blocks * 12), 0.0);

@@ -10,11 +10,11 @@
 
 namespace n3d {
 
-#define N3D_TABLES(isa)                        \
-  namespace isa {                              \
-  const Kernels<float>* float_table();         \
-  const Kernels<double>* double_table();       \
-  double peak(int64_t rounds, float* sink);    \
+#define N3D_TABLES(isa)                     \
+  namespace isa {                           \
+  const Kernels<float>* float_table();      \
+  const Kernels<double>* double_table();    \
+  double peak(int64_t rounds, float* sink); \
   }
 N3D_TABLES(baseline)
 #if defined(N3D_X86)
@@ -68,8 +68,8 @@ Choice named(const std::string& name) {
   if (name == "avx512" && has_avx512()) return {"avx512", avx512::float_table(), avx512::double_table(), avx512::peak};
   if (name == "avx2" && has_avx2()) return {"avx2", avx2::float_table(), avx2::double_table(), avx2::peak};
 #endif
-  STD_TORCH_CHECK(name == "baseline", "NEURAL3D_SIMD: expected avx512, avx2 or baseline as far as this processor has it, got ",
-                  name);
+  STD_TORCH_CHECK(name == "baseline",
+                  "NEURAL3D_SIMD: expected avx512, avx2 or baseline as far as this processor has it, got ", name);
   return {"baseline", baseline::float_table(), baseline::double_table(), baseline::peak};
 }
 
@@ -95,8 +95,8 @@ const Kernels<double>& kernels<double>() {
 
 PeakLoop peak_loop() { return choice().peak; }
 
-// Freed blocks stay with the process: a training step frees and takes the same sizes again, and pages that went back to the system
-// are cleared anew each time. For the whole process, so only programs that train call it.
+// Freed blocks stay with the process: a training step frees and takes the same sizes again, and pages that went back to
+// the system are cleared anew each time. For the whole process, so only programs that train call it.
 static void keep_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 1 << 30);

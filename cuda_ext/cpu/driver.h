@@ -38,8 +38,8 @@ constexpr ScalarType scalar_type<uint8_t>() {
   return ScalarType::Byte;
 }
 
-// The tensor's numbers. The Python wrappers have already refused bad arguments with a ValueError that names them; this is for
-// whoever calls an operator past them.
+// The tensor's numbers. The Python wrappers have already refused bad arguments with a ValueError that names them; this
+// is for whoever calls an operator past them.
 template <class S>
 S* pointer(const Tensor& t) {
   STD_TORCH_CHECK(t.is_cpu() && t.is_contiguous(), "neural3d: a tensor is not contiguous on the CPU");
@@ -57,8 +57,8 @@ inline Tensor fresh(std::initializer_list<int64_t> size, ScalarType type) {
   return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type);
 }
 
-// f(begin, end) over [0, count) in pieces of `grain`, as many threads at a time as torch.set_num_threads allows. Every piece
-// writes its own part of the result, so neither their order nor the number of threads changes anything.
+// f(begin, end) over [0, count) in pieces of `grain`, as many threads at a time as torch.set_num_threads allows. Every
+// piece writes its own part of the result, so neither their order nor the number of threads changes anything.
 template <class F>
 void share(int64_t count, int64_t grain, const F& f) {
   struct Loop {
@@ -83,15 +83,15 @@ inline T* aligned_space(std::vector<char>& space, int64_t count) {
 }
 
 // Runs f.template operator()<S>() for the tensor's scalar type.
-#define N3D_FOR_SCALAR(tensor, S, ...)                                                        \
-  [&] {                                                                                       \
-    if ((tensor).scalar_type() == n3d::ScalarType::Double) {                                  \
-      using S = double;                                                                       \
-      return __VA_ARGS__();                                                                   \
-    }                                                                                         \
+#define N3D_FOR_SCALAR(tensor, S, ...)                                                                          \
+  [&] {                                                                                                         \
+    if ((tensor).scalar_type() == n3d::ScalarType::Double) {                                                    \
+      using S = double;                                                                                         \
+      return __VA_ARGS__();                                                                                     \
+    }                                                                                                           \
     STD_TORCH_CHECK((tensor).scalar_type() == n3d::ScalarType::Float, "neural3d: float32 or float64 expected"); \
-    using S = float;                                                                          \
-    return __VA_ARGS__();                                                                     \
+    using S = float;                                                                                            \
+    return __VA_ARGS__();                                                                                       \
   }()
 
 }  // namespace n3d

@@ -22,7 +22,8 @@ uint64_t hash(uint64_t x) {
 
 // Nearly normal, of unit variance: four 16-bit uniform numbers (Irwin-Hall), so it never leaves +-3.5.
 float normal(uint64_t bits) {
-  const int64_t sum = int64_t(bits & 0xffff) + int64_t((bits >> 16) & 0xffff) + int64_t((bits >> 32) & 0xffff) + int64_t(bits >> 48);
+  const int64_t sum =
+      int64_t(bits & 0xffff) + int64_t((bits >> 16) & 0xffff) + int64_t((bits >> 32) & 0xffff) + int64_t(bits >> 48);
   return (float(sum) * (1.0f / 65536) - 2.0f) * 1.7320508f;
 }
 
@@ -45,8 +46,8 @@ static void add_penalties(Tensor log_scales, Tensor logits, Tensor visible, doub
   });
 }
 
-static void shake(Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor visible, double strength, int64_t seed,
-                  int64_t step) {
+static void shake(Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor visible, double strength,
+                  int64_t seed, int64_t step) {
   const int64_t n = logits.size(0);
   float* mean = pointer<float>(means);
   const float *quat = pointer<float>(quats), *scale = pointer<float>(log_scales), *logit = pointer<float>(logits);
@@ -60,9 +61,9 @@ static void shake(Tensor means, Tensor quats, Tensor log_scales, Tensor logits, 
       const float factor = float(strength) / (1.0f + std::exp(100.0f * (o - 0.005f)));
       const float *q = quat + 4 * i, inv = 1.0f / std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
       const float w = q[0] * inv, x = q[1] * inv, y = q[2] * inv, z = q[3] * inv;
-      const float r[9] = {1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-                          2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-                          2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)};
+      const float r[9] = {1 - 2 * (y * y + z * z), 2 * (x * y - w * z),     2 * (x * z + w * y),
+                          2 * (x * y + w * z),     1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+                          2 * (x * z - w * y),     2 * (y * z + w * x),     1 - 2 * (x * x + y * y)};
       float along[3];  // variances times R^T noise
       float noise[3];
       for (int k = 0; k < 3; ++k) noise[k] = normal(hash(key + uint64_t(3 * i + k)));

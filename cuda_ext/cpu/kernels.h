@@ -6,21 +6,21 @@
 
 namespace n3d {
 
-constexpr int kTile = 16;               // px; also the rows and the pixels of a row that a tile has
-constexpr int kSlot = 16;               // numbers a (tile, Gaussian) pair leaves for the reduction
-constexpr double kAlphaMax = 0.99;      // no Gaussian is wholly opaque, so what lies behind keeps a gradient
-constexpr int kMaxChannels = 4;         // per pass; more channels take more passes
-constexpr int kMomentCount = 6;         // sums a slot starts with; the channels' colour gradients follow
+constexpr int kTile = 16;           // px; also the rows and the pixels of a row that a tile has
+constexpr int kSlot = 16;           // numbers a (tile, Gaussian) pair leaves for the reduction
+constexpr double kAlphaMax = 0.99;  // no Gaussian is wholly opaque, so what lies behind keeps a gradient
+constexpr int kMaxChannels = 4;     // per pass; more channels take more passes
+constexpr int kMomentCount = 6;     // sums a slot starts with; the channels' colour gradients follow
 
 template <class S>
 struct ProjectArgs {
   const S *means, *quats, *log_scales, *logit_opacities;  // [N,3] [N,4] [N,3] [N]
-  const S *camera_from_world;                              // [4,4] row-major
+  const S* camera_from_world;                             // [4,4] row-major
   S fx, fy, cx, cy, near, blur, alpha_min;
   int width, height;
   bool antialiased;
   // forward: written; backward: extents are read (visible where > 0)
-  S *means_px, *conics, *opacities, *depths, *extents;     // [N,2] [N,3] [N] [N] [N,2]
+  S *means_px, *conics, *opacities, *depths, *extents;  // [N,2] [N,3] [N] [N] [N,2]
   // backward: gradients of the outputs, then of the parameters
   const S *d_means_px, *d_conics, *d_opacities, *d_depths;
   const S* d_means_more;  // [N,3] what else pulls on the means, or null
@@ -32,20 +32,20 @@ struct ShArgs {
   const S *means, *sh, *center, *extents;  // [N,3] [N,K,3] [3] [N,2] or null (all visible)
   int coefficients;                        // K as stored
   int degree;                              // as used
-  S *colors;                               // [N,3]
-  const S *d_colors;                       // [N,3]
+  S* colors;                               // [N,3]
+  const S* d_colors;                       // [N,3]
   S *d_means, *d_sh;                       // [N,3] [N,K,3]
 };
 
 // A Gaussian made ready for the blend loops: one cache line for floats.
 template <class S>
 struct BlendRecord {
-  S x, y;         // px
-  S a, b, c;      // the exponent in base 2: log2 alpha = top + a dx^2 + b dx dy + c dy^2
-  S top;          // log2 of the opacity
-  S peak_scale;   // -1 / (2 a): where a row's parabola peaks
+  S x, y;        // px
+  S a, b, c;     // the exponent in base 2: log2 alpha = top + a dx^2 + b dx dy + c dy^2
+  S top;         // log2 of the opacity
+  S peak_scale;  // -1 / (2 a): where a row's parabola peaks
   S unused;
-  S color[8];     // channels of this pass
+  S color[8];  // channels of this pass
 };
 
 template <class S>
@@ -53,13 +53,13 @@ struct BlendArgs {
   const BlendRecord<S>* records;  // [N]
   const int32_t *tile_offsets, *gaussian_from_intersection, *slot_from_intersection;
   int width, height, tiles_x;
-  int channels;                   // of this pass, 1 to kMaxChannels
-  const S* background;            // [channels]
-  S log2_alpha_min;               // at least -126
+  int channels;         // of this pass, 1 to kMaxChannels
+  const S* background;  // [channels]
+  S log2_alpha_min;     // at least -126
   S transmittance_min;
-  S *image, *alphas;              // [channels,H,W] [H,W]; alphas may be null in later passes
-  const S *d_image, *d_alphas;    // backward; d_alphas null in later passes
-  S* slots;                       // [I,kSlot]
+  S *image, *alphas;            // [channels,H,W] [H,W]; alphas may be null in later passes
+  const S *d_image, *d_alphas;  // backward; d_alphas null in later passes
+  S* slots;                     // [I,kSlot]
 };
 
 constexpr int kWindow = 11, kWindowRadius = 5;  // px, of SSIM's Gaussian window
@@ -69,17 +69,17 @@ constexpr int kPlaneMargin = 16;                // columns of zeros before a row
 // element (channel, row, column) lies at plane(channel, row) + column.
 template <class S>
 struct PhotometricArgs {
-  const S* image;              // [3,H,W]
-  const uint8_t* target;       // [H,W,3]
-  const uint8_t* alpha;        // [H,W] or null
-  const uint8_t* valid;        // [H,W] or null
-  const S* background;         // [3]
+  const S* image;         // [3,H,W]
+  const uint8_t* target;  // [H,W,3]
+  const uint8_t* alpha;   // [H,W] or null
+  const uint8_t* valid;   // [H,W] or null
+  const S* background;    // [3]
   int width, height;
-  int64_t stride;              // of a padded row
-  S weight_l1, weight_ssim;    // divided by 3 * number of valid pixels
-  S *x, *y;                    // padded planes: the image with holes filled, and the target
-  S *u, *v, *w;                // padded planes: d loss / d (mean of x, of x^2, of x y)
-  S* d_image;                  // [3,H,W]
+  int64_t stride;                // of a padded row
+  S weight_l1, weight_ssim;      // divided by 3 * number of valid pixels
+  S *x, *y;                      // padded planes: the image with holes filled, and the target
+  S *u, *v, *w;                  // padded planes: d loss / d (mean of x, of x^2, of x y)
+  S* d_image;                    // [3,H,W]
   double *row_loss, *row_error;  // [3 H] of the loss, and of the squared error with the image clamped to [0, 1]
 
   int64_t plane(int channel, int row) const {
@@ -89,12 +89,12 @@ struct PhotometricArgs {
 
 template <class S>
 struct AdamArgs {
-  S *param, *first, *second;        // [N,C]
-  const S *grad, *rates;            // [N,C] [C]
-  const uint8_t* visible;           // [N], or null for all rows
+  S *param, *first, *second;  // [N,C]
+  const S *grad, *rates;      // [N,C] [C]
+  const uint8_t* visible;     // [N], or null for all rows
   int64_t columns;
   S beta1, beta2, eps;
-  S bias1, bias2;                   // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
+  S bias1, bias2;  // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 
 constexpr int kBilateralMatrix = 12;  // numbers of a node: a 3x4 matrix by rows
@@ -103,15 +103,15 @@ constexpr int kBilateralStrip = 64;   // columns of the image that go through a 
 // Work is done in bands: the rows between two rows of nodes.
 template <class S>
 struct BilateralArgs {
-  const S* image;                   // [3,H,W]
-  const S* nodes;                   // [Y,X,Z,12]
+  const S* image;  // [3,H,W]
+  const S* nodes;  // [Y,X,Z,12]
   int width, height, nodes_x, nodes_y, nodes_z;
-  S* out;                           // [3,H,W], forward
-  const S* d_out;                   // [3,H,W], backward
-  S* d_image;                       // [3,H,W]
-  S* d_nodes;                       // [bands,2,X,Z,12]: what a band pulls on the nodes over and under it
+  S* out;          // [3,H,W], forward
+  const S* d_out;  // [3,H,W], backward
+  S* d_image;      // [3,H,W]
+  S* d_nodes;      // [bands,2,X,Z,12]: what a band pulls on the nodes over and under it
 
-  int64_t space() const {           // numbers that a thread needs to work with
+  int64_t space() const {  // numbers that a thread needs to work with
     const int64_t column = int64_t(nodes_z) * kBilateralMatrix;
     return column * 2 * kBilateralStrip + int64_t(nodes_x) * (kBilateralStrip + column);
   }
@@ -141,15 +141,15 @@ PeakLoop peak_loop();  // of the same instruction set
 
 #if defined(N3D_ISA)
 namespace N3D_ISA {
-#define N3D_DECLARE_KERNELS(S)                                   \
-  void project(const ProjectArgs<S>&, int64_t, int64_t);         \
-  void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);     \
-  void sh(const ShArgs<S>&, int64_t, int64_t);                   \
-  void sh_vjp(const ShArgs<S>&, int64_t, int64_t);               \
-  void blend(const BlendArgs<S>&, int);                          \
-  void blend_vjp(const BlendArgs<S>&, int);                      \
-  void photometric(const PhotometricArgs<S>&, int, int);         \
-  void photometric_vjp(const PhotometricArgs<S>&, int, int);     \
+#define N3D_DECLARE_KERNELS(S)                                    \
+  void project(const ProjectArgs<S>&, int64_t, int64_t);          \
+  void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);      \
+  void sh(const ShArgs<S>&, int64_t, int64_t);                    \
+  void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                \
+  void blend(const BlendArgs<S>&, int);                           \
+  void blend_vjp(const BlendArgs<S>&, int);                       \
+  void photometric(const PhotometricArgs<S>&, int, int);          \
+  void photometric_vjp(const PhotometricArgs<S>&, int, int);      \
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);     \
   void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*); \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);

@@ -1,5 +1,5 @@
-// Mean distance of each point to its nearest neighbours, by a k-d tree: how large a Gaussian must start so that a sparse
-// point cloud looks closed.
+// Mean distance of each point to its nearest neighbours, by a k-d tree: how large a Gaussian must start so that a
+// sparse point cloud looks closed.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -74,7 +74,8 @@ void search(const Tree& tree, int64_t begin, int64_t end, const float* p, int32_
 
 static Tensor neighbor_distances(Tensor points, int64_t k) {
   const int64_t n = points.size(0);
-  STD_TORCH_CHECK(k >= 1 && k <= kMaxNeighbors && k < n, "neural3d: neighbor_distances needs 1 <= k <= 16 and more than k points");
+  STD_TORCH_CHECK(k >= 1 && k <= kMaxNeighbors && k < n,
+                  "neural3d: neighbor_distances needs 1 <= k <= 16 and more than k points");
   Tree tree{pointer<float>(points), std::vector<int32_t>(size_t(n)), std::vector<int8_t>(size_t(n))};
   std::iota(tree.order.begin(), tree.order.end(), 0);
   tree.build(0, n);

@@ -26,8 +26,8 @@ void fill_row(const PhotometricArgs<S>& a, int row) {
   }
 }
 
-// Work space that lives on. The rows above and below the image and the margins of the others must read as zero; the loops
-// never write there, so they are cleared only when the size changes.
+// Work space that lives on. The rows above and below the image and the margins of the others must read as zero; the
+// loops never write there, so they are cleared only when the size changes.
 template <class S>
 struct PhotometricSpace {
   std::vector<char> bytes;
@@ -60,7 +60,8 @@ int64_t count_valid(const uint8_t* valid, int64_t pixels) {
 }  // namespace
 
 static std::tuple<Tensor, Tensor, Tensor> photometric(Tensor image, Tensor target, std::optional<Tensor> target_alpha,
-                                              std::optional<Tensor> valid, Tensor background, double ssim_weight) {
+                                                      std::optional<Tensor> valid, Tensor background,
+                                                      double ssim_weight) {
   return N3D_FOR_SCALAR(image, S, [&] {
     static thread_local PhotometricSpace<S> space;
     PhotometricArgs<S> a = {};
@@ -71,7 +72,8 @@ static std::tuple<Tensor, Tensor, Tensor> photometric(Tensor image, Tensor targe
     const int64_t pixels = int64_t(a.width) * a.height, count = count_valid(a.valid, pixels);
     const double share_of_one = count > 0 ? 1.0 / (3.0 * double(count)) : 0.0;
     a.weight_l1 = S((1 - ssim_weight) * share_of_one), a.weight_ssim = S(ssim_weight * share_of_one);
-    Tensor loss = fresh({}, scalar_type<S>()), error = fresh({}, scalar_type<S>()), gradient = fresh({3, a.height, a.width}, scalar_type<S>());
+    Tensor loss = fresh({}, scalar_type<S>()), error = fresh({}, scalar_type<S>()),
+           gradient = fresh({3, a.height, a.width}, scalar_type<S>());
     a.d_image = pointer<S>(gradient);
     lay_out(space, a);
     share(a.height, 8, [&](int64_t begin, int64_t end) {

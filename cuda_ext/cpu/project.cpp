@@ -6,9 +6,10 @@ namespace n3d {
 constexpr int64_t kProjectGrain = 1024;
 
 template <class S>
-static ProjectArgs<S> project_args(const Tensor& means, const Tensor& quats, const Tensor& log_scales, const Tensor& logits,
-                                   const Tensor& camera, const Tensor& focal, const Tensor& principal, int64_t width,
-                                   int64_t height, double near, double blur, double alpha_min, bool antialiased) {
+static ProjectArgs<S> project_args(const Tensor& means, const Tensor& quats, const Tensor& log_scales,
+                                   const Tensor& logits, const Tensor& camera, const Tensor& focal,
+                                   const Tensor& principal, int64_t width, int64_t height, double near, double blur,
+                                   double alpha_min, bool antialiased) {
   ProjectArgs<S> a = {};
   a.means = pointer<S>(means), a.quats = pointer<S>(quats), a.log_scales = pointer<S>(log_scales);
   a.logit_opacities = pointer<S>(logits), a.camera_from_world = pointer<S>(camera);
@@ -19,17 +20,18 @@ static ProjectArgs<S> project_args(const Tensor& means, const Tensor& quats, con
   return a;
 }
 
-static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(Tensor means, Tensor quats, Tensor log_scales, Tensor logits,
-                                                                  Tensor camera, Tensor focal, Tensor principal, int64_t width,
-                                                                  int64_t height, double near, double blur,
-                                                                  double alpha_min, bool antialiased) {
+static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(Tensor means, Tensor quats, Tensor log_scales,
+                                                                  Tensor logits, Tensor camera, Tensor focal,
+                                                                  Tensor principal, int64_t width, int64_t height,
+                                                                  double near, double blur, double alpha_min,
+                                                                  bool antialiased) {
   return N3D_FOR_SCALAR(means, S, [&] {
     const int64_t n = means.size(0);
     constexpr ScalarType type = scalar_type<S>();
     Tensor means_px = fresh({n, 2}, type), conics = fresh({n, 3}, type), opacities = fresh({n}, type);
     Tensor depths = fresh({n}, type), extents = fresh({n, 2}, type);
-    ProjectArgs<S> a = project_args<S>(means, quats, log_scales, logits, camera, focal, principal, width, height, near, blur,
-                                       alpha_min, antialiased);
+    ProjectArgs<S> a = project_args<S>(means, quats, log_scales, logits, camera, focal, principal, width, height, near,
+                                       blur, alpha_min, antialiased);
     a.means_px = pointer<S>(means_px), a.conics = pointer<S>(conics), a.opacities = pointer<S>(opacities);
     a.depths = pointer<S>(depths), a.extents = pointer<S>(extents);
     share(n, kProjectGrain, [&](int64_t begin, int64_t end) { kernels<S>().project(a, begin, end); });
@@ -38,17 +40,17 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(Tensor means, 
 }
 
 static std::tuple<Tensor, Tensor, Tensor, Tensor> project_vjp(
-    Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor camera, Tensor focal, Tensor principal, int64_t width,
-    int64_t height, double near, double blur, double alpha_min, bool antialiased, Tensor extents, Tensor d_means_px,
-    Tensor d_conics, Tensor d_opacities, std::optional<Tensor> d_depths,
+    Tensor means, Tensor quats, Tensor log_scales, Tensor logits, Tensor camera, Tensor focal, Tensor principal,
+    int64_t width, int64_t height, double near, double blur, double alpha_min, bool antialiased, Tensor extents,
+    Tensor d_means_px, Tensor d_conics, Tensor d_opacities, std::optional<Tensor> d_depths,
     std::optional<Tensor> d_means_more) {
   return N3D_FOR_SCALAR(means, S, [&] {
     const int64_t n = means.size(0);
     constexpr ScalarType type = scalar_type<S>();
     Tensor d_means = fresh({n, 3}, type), d_quats = fresh({n, 4}, type), d_scales = fresh({n, 3}, type);
     Tensor d_logits = fresh({n}, type);
-    ProjectArgs<S> a = project_args<S>(means, quats, log_scales, logits, camera, focal, principal, width, height, near, blur,
-                                       alpha_min, antialiased);
+    ProjectArgs<S> a = project_args<S>(means, quats, log_scales, logits, camera, focal, principal, width, height, near,
+                                       blur, alpha_min, antialiased);
     a.extents = pointer<S>(extents), a.d_means_px = pointer<S>(d_means_px), a.d_conics = pointer<S>(d_conics);
     a.d_opacities = pointer<S>(d_opacities), a.d_depths = pointer<S>(d_depths);
     a.d_means_more = pointer<S>(d_means_more);

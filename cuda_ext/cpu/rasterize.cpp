@@ -26,7 +26,8 @@ void pack_records(const Inputs& in, int64_t first, int channels, BlendRecord<S>*
       if (slots[i] == slots[i + 1]) continue;
       BlendRecord<S>& r = records[i];
       r.x = mean[2 * i], r.y = mean[2 * i + 1];
-      r.a = S(-0.5) * log2_e * conic[3 * i], r.b = -log2_e * conic[3 * i + 1], r.c = S(-0.5) * log2_e * conic[3 * i + 2];
+      r.a = S(-0.5) * log2_e * conic[3 * i], r.b = -log2_e * conic[3 * i + 1],
+      r.c = S(-0.5) * log2_e * conic[3 * i + 2];
       r.top = std::log2(opacity[i]);
       r.peak_scale = S(-0.5) / r.a;
       r.unused = S(0);
@@ -57,7 +58,8 @@ BlendArgs<S> blend_args(const Inputs& in, int64_t first, int64_t width, int64_t 
 
 // Sums each Gaussian's slots in their own order and turns moments into gradients.
 template <class S>
-void reduce_slots(const Inputs& in, const BlendArgs<S>& a, int64_t first, S* d_means, S* d_conics, S* d_opacities, S* d_colors) {
+void reduce_slots(const Inputs& in, const BlendArgs<S>& a, int64_t first, S* d_means, S* d_conics, S* d_opacities,
+                  S* d_colors) {
   const S *conic = pointer<S>(in.conics), *opacity = pointer<S>(in.opacities);
   const int32_t* slots = pointer<int32_t>(in.slot_offsets);
   const int64_t n = in.means_px.size(0), all = in.colors.size(1);
@@ -67,7 +69,8 @@ void reduce_slots(const Inputs& in, const BlendArgs<S>& a, int64_t first, S* d_m
       for (int32_t slot = slots[i]; slot < slots[i + 1]; ++slot)
         for (int k = 0; k < kMomentCount + kMaxChannels; ++k)
           if (k < kMomentCount + a.channels) sum[k] += a.slots[int64_t(slot) * kSlot + k];
-      // With q = -1/2 d^T conic d and vp = d loss / d log alpha: the sums are of vp, vp dx, vp dy, vp dx^2, vp dx dy, vp dy^2.
+      // With q = -1/2 d^T conic d and vp = d loss / d log alpha: the sums are of vp, vp dx, vp dy, vp dx^2, vp dx dy,
+      // vp dy^2.
       const S ca = conic[3 * i], cb = conic[3 * i + 1], cc = conic[3 * i + 2];
       d_means[2 * i] += ca * sum[1] + cb * sum[2];
       d_means[2 * i + 1] += cb * sum[1] + cc * sum[2];
@@ -89,13 +92,15 @@ Tensor zeros(std::initializer_list<int64_t> size) {
 
 }  // namespace
 
-static std::tuple<Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background,
-                                            Tensor tile_offsets, Tensor gaussians, Tensor slots, Tensor slot_offsets,
-                                            int64_t width, int64_t height, double alpha_min, double transmittance_min) {
+static std::tuple<Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors,
+                                            Tensor background, Tensor tile_offsets, Tensor gaussians, Tensor slots,
+                                            Tensor slot_offsets, int64_t width, int64_t height, double alpha_min,
+                                            double transmittance_min) {
   const Inputs in{means_px, conics, opacities, colors, background, tile_offsets, gaussians, slots, slot_offsets};
   return N3D_FOR_SCALAR(means_px, S, [&] {
     const int64_t channels = colors.size(1);
-    Tensor image = fresh({channels, height, width}, scalar_type<S>()), alphas = fresh({height, width}, scalar_type<S>());
+    Tensor image = fresh({channels, height, width}, scalar_type<S>()),
+           alphas = fresh({height, width}, scalar_type<S>());
     for (int64_t first = 0; first < channels; first += kMaxChannels) {
       BlendArgs<S> a = blend_args<S>(in, first, width, height, alpha_min, transmittance_min);
       a.image = pointer<S>(image) + first * height * width;
@@ -106,12 +111,12 @@ static std::tuple<Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tens
   });
 }
 
-static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors,
-                                                                Tensor background, Tensor tile_offsets, Tensor gaussians,
-                                                                Tensor slots, Tensor slot_offsets, int64_t width,
-                                                                int64_t height, double alpha_min, double transmittance_min,
-                                                                Tensor image, Tensor alphas, Tensor d_image,
-                                                                std::optional<Tensor> d_alphas) {
+static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities,
+                                                                Tensor colors, Tensor background, Tensor tile_offsets,
+                                                                Tensor gaussians, Tensor slots, Tensor slot_offsets,
+                                                                int64_t width, int64_t height, double alpha_min,
+                                                                double transmittance_min, Tensor image, Tensor alphas,
+                                                                Tensor d_image, std::optional<Tensor> d_alphas) {
   const Inputs in{means_px, conics, opacities, colors, background, tile_offsets, gaussians, slots, slot_offsets};
   return N3D_FOR_SCALAR(means_px, S, [&] {
     static thread_local std::vector<char> space;
@@ -127,7 +132,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px,
       a.d_alphas = first == 0 ? pointer<S>(d_alphas) : nullptr;
       a.slots = slot_space;
       share(tile_offsets.size(0) - 1, 1, [&](int64_t tile, int64_t) { kernels<S>().blend_vjp(a, int(tile)); });
-      reduce_slots<S>(in, a, first, pointer<S>(d_means), pointer<S>(d_conics), pointer<S>(d_opacities), pointer<S>(d_colors));
+      reduce_slots<S>(in, a, first, pointer<S>(d_means), pointer<S>(d_conics), pointer<S>(d_opacities),
+                      pointer<S>(d_colors));
     }
     return std::make_tuple(d_means, d_conics, d_opacities, d_colors);
   });

@@ -12,7 +12,8 @@ static ShArgs<S> sh_args(const Tensor& means, const Tensor& sh, const Tensor& ce
   a.means = pointer<S>(means), a.sh = pointer<S>(sh), a.center = pointer<S>(center), a.extents = pointer<S>(extents);
   a.coefficients = int(sh.size(1));
   a.degree = int(degree);
-  STD_TORCH_CHECK(degree >= 0 && degree <= 3 && (degree + 1) * (degree + 1) <= sh.size(1), "neural3d: degree exceeds sh");
+  STD_TORCH_CHECK(degree >= 0 && degree <= 3 && (degree + 1) * (degree + 1) <= sh.size(1),
+                  "neural3d: degree exceeds sh");
   return a;
 }
 

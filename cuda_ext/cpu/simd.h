@@ -1,9 +1,9 @@
 // Lanes of numbers: the only file that knows an instruction set.
 //
 // A kernel is a template over a vector type V with V::lanes elements of V::scalar. It is compiled once for each
-// instruction set (N3D_ISA names the namespace), and the driver picks one at run time. Everything else that a formula in
-// math/ needs from a number type (select, min, fma, ...) is found here by argument-dependent lookup, so that the same
-// formula runs on one float, one double or a register of them.
+// instruction set (N3D_ISA names the namespace), and the driver picks one at run time. Everything else that a formula
+// in math/ needs from a number type (select, min, fma, ...) is found here by argument-dependent lookup, so that the
+// same formula runs on one float, one double or a register of them.
 //
 // The names std::vector and friends must not be used in files that include this one: an inline function compiled
 // here for AVX-512 could be the copy that the linker keeps for everybody.
@@ -64,36 +64,36 @@ struct Lanes {
   }
 };
 
-#define N3D_LANES_BINARY(op)                                                    \
-  template <class T, int L>                                                     \
+#define N3D_LANES_BINARY(op)                                                       \
+  template <class T, int L>                                                        \
   N3D_INLINE Lanes<T, L> operator op(const Lanes<T, L>& a, const Lanes<T, L>& b) { \
-    Lanes<T, L> r;                                                              \
-    for (int i = 0; i < L; ++i) r.v[i] = a.v[i] op b.v[i];                      \
-    return r;                                                                   \
+    Lanes<T, L> r;                                                                 \
+    for (int i = 0; i < L; ++i) r.v[i] = a.v[i] op b.v[i];                         \
+    return r;                                                                      \
   }
 N3D_LANES_BINARY(+)
 N3D_LANES_BINARY(-)
 N3D_LANES_BINARY(*)
 N3D_LANES_BINARY(/)
 #undef N3D_LANES_BINARY
-#define N3D_LANES_COMPARE(op)                                                       \
-  template <class T, int L>                                                         \
+#define N3D_LANES_COMPARE(op)                                                         \
+  template <class T, int L>                                                           \
   N3D_INLINE LaneMask<T, L> operator op(const Lanes<T, L>& a, const Lanes<T, L>& b) { \
-    LaneMask<T, L> r;                                                               \
-    for (int i = 0; i < L; ++i) r.m[i] = a.v[i] op b.v[i];                          \
-    return r;                                                                       \
+    LaneMask<T, L> r;                                                                 \
+    for (int i = 0; i < L; ++i) r.m[i] = a.v[i] op b.v[i];                            \
+    return r;                                                                         \
   }
 N3D_LANES_COMPARE(<)
 N3D_LANES_COMPARE(<=)
 N3D_LANES_COMPARE(>)
 N3D_LANES_COMPARE(>=)
 #undef N3D_LANES_COMPARE
-#define N3D_LANES_MAP(name, expression)                      \
-  template <class T, int L>                                  \
-  N3D_INLINE Lanes<T, L> name(const Lanes<T, L>& a) {        \
-    Lanes<T, L> r;                                           \
-    for (int i = 0; i < L; ++i) r.v[i] = (expression);       \
-    return r;                                                \
+#define N3D_LANES_MAP(name, expression)                \
+  template <class T, int L>                            \
+  N3D_INLINE Lanes<T, L> name(const Lanes<T, L>& a) {  \
+    Lanes<T, L> r;                                     \
+    for (int i = 0; i < L; ++i) r.v[i] = (expression); \
+    return r;                                          \
   }
 N3D_LANES_MAP(operator-, -a.v[i])
 N3D_LANES_MAP(sqrt, T(::sqrt(double(a.v[i]))))
@@ -217,8 +217,7 @@ N3D_INLINE void split(F16 a, F16& exponent, F16& mantissa) {
 // Four registers to four sums, in one 128-bit register.
 N3D_INLINE __m128 sums4(const F16* in) {
   __m256 h[4];
-  for (int i = 0; i < 4; ++i)
-    h[i] = _mm256_add_ps(_mm512_castps512_ps256(in[i].v), _mm512_extractf32x8_ps(in[i].v, 1));
+  for (int i = 0; i < 4; ++i) h[i] = _mm256_add_ps(_mm512_castps512_ps256(in[i].v), _mm512_extractf32x8_ps(in[i].v, 1));
   const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(h[0], h[1]), _mm256_unpackhi_ps(h[0], h[1]));
   const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(h[2], h[3]), _mm256_unpackhi_ps(h[2], h[3]));
   const __m256 abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(1, 0, 1, 0)),
@@ -236,7 +235,8 @@ using VectorF = F16;
 template <int K>
 N3D_INLINE F16 sliding(const F16* r, const float*) {
   if constexpr (K % 16 == 0) return r[K / 16];
-  return _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(r[K / 16 + 1].v), _mm512_castps_si512(r[K / 16].v), K % 16));
+  return _mm512_castsi512_ps(
+      _mm512_alignr_epi32(_mm512_castps_si512(r[K / 16 + 1].v), _mm512_castps_si512(r[K / 16].v), K % 16));
 }
 #elif defined(N3D_AVX2)
 // ---------------------------------------------------------------- AVX2 + FMA

@@ -24,8 +24,8 @@ struct Job {
   }
 };
 
-// Helpers are detached and the pool is never destroyed: a library cannot know when the last thread is done with it. After a fork
-// there are no helpers, and the caller does everything.
+// Helpers are detached and the pool is never destroyed: a library cannot know when the last thread is done with it.
+// After a fork there are no helpers, and the caller does everything.
 class Pool {
  public:
   // False when another thread has the pool; the caller then works alone.

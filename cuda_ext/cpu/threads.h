@@ -1,5 +1,5 @@
-// Threads that share a loop. The caller works too and never waits for a helper that has not begun: on a busy machine, where
-// a barrier would wait for the scheduler, it simply does the work itself. Results do not depend on who does what.
+// Threads that share a loop. The caller works too and never waits for a helper that has not begun: on a busy machine,
+// where a barrier would wait for the scheduler, it simply does the work itself. Results do not depend on who does what.
 #pragma once
 
 #include <stdint.h>

@@ -60,8 +60,7 @@ N3D_HD void harmonics_vjp(int degree, const T& x, const T& y, const T& z, const 
          two * xz * w14 + three * (xx - yy) * w15;
   d[1] = d[1] + three * (xx - yy) * w9 + xz * w10 + (q - xx - three * yy) * w11 - six * yz * w12 - two * xy * w13 -
          two * yz * w14 - six * xy * w15;
-  d[2] = d[2] + xy * w10 + eight * yz * w11 + (six * zz - three * (xx + yy)) * w12 + eight * xz * w13 +
-         (xx - yy) * w14;
+  d[2] = d[2] + xy * w10 + eight * yz * w11 + (six * zz - three * (xx + yy)) * w12 + eight * xz * w13 + (xx - yy) * w14;
 }
 
 }  // namespace N3D_ISA

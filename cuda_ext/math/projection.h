@@ -11,15 +11,15 @@ namespace N3D_ISA {
 // A camera and the cut-offs; the same for all Gaussians of a call.
 template <class T>
 struct ProjectionCamera {
-  T r[9];                            // rotation of camera_from_world, row-major
-  T t[3];                            // translation of camera_from_world
-  T fx, fy, cx, cy;                  // px
-  T x_low, x_high, y_low, y_high;    // where x/z and y/z are clamped inside the Jacobian
-  T width, height;                   // px
-  T near;                            // world units
-  T blur;                            // px^2, added to the diagonal of the image covariance
-  T alpha_min;                       // 0 turns the cut-off (and so the extent) off
-  bool cut;                          // alpha_min > 0
+  T r[9];                          // rotation of camera_from_world, row-major
+  T t[3];                          // translation of camera_from_world
+  T fx, fy, cx, cy;                // px
+  T x_low, x_high, y_low, y_high;  // where x/z and y/z are clamped inside the Jacobian
+  T width, height;                 // px
+  T near;                          // world units
+  T blur;                          // px^2, added to the diagonal of the image covariance
+  T alpha_min;                     // 0 turns the cut-off (and so the extent) off
+  bool cut;                        // alpha_min > 0
   bool antialiased;
 };
 
@@ -37,13 +37,13 @@ struct ProjectedGaussian {
 // image covariance = A A^T + blur I with A = P M.
 template <class T>
 struct ProjectionState {
-  T camera[3];               // the mean in camera axes
-  T inv_z, x_ratio, y_ratio; // the ratios are clamped
-  T w, x, y, z, inv_norm;    // unit quaternion
+  T camera[3];                // the mean in camera axes
+  T inv_z, x_ratio, y_ratio;  // the ratios are clamped
+  T w, x, y, z, inv_norm;     // unit quaternion
   T rot[9], scale[3];
-  T p[6], a[6];              // rows of P and A
-  T c00, c01, c11;           // blurred image covariance
-  T det_sharp, det;          // determinants without and with blur
+  T p[6], a[6];      // rows of P and A
+  T c00, c01, c11;   // blurred image covariance
+  T det_sharp, det;  // determinants without and with blur
 };
 
 template <class T>
@@ -126,10 +126,10 @@ N3D_HD auto project_gaussian(const GaussianParameters<T>& g, const ProjectionCam
   // Every comparison is false for NaN, and x - x is NaN for an infinite x, so poisoned rows are culled by themselves.
   const T all = g.mean[0] + g.mean[1] + g.mean[2] + g.quat[0] + g.quat[1] + g.quat[2] + g.quat[3] + g.log_scale[0] +
                 g.log_scale[1] + g.log_scale[2] + g.logit_opacity;
-  auto visible = (all - all >= zero) & (s.camera[2] >= c.near) & (s.inv_norm < T(1e12)) & (s.inv_norm > zero) & (s.det > zero) &
-                 (s.det < T(1e30)) & (inv_det > zero) & (opacity > c.alpha_min) & (mean_x + extent_x >= zero) &
-                 (mean_x - extent_x <= c.width) & (mean_y + extent_y >= zero) & (mean_y - extent_y <= c.height) &
-                 (extent_x < T(1e30)) & (extent_y < T(1e30));
+  auto visible = (all - all >= zero) & (s.camera[2] >= c.near) & (s.inv_norm < T(1e12)) & (s.inv_norm > zero) &
+                 (s.det > zero) & (s.det < T(1e30)) & (inv_det > zero) & (opacity > c.alpha_min) &
+                 (mean_x + extent_x >= zero) & (mean_x - extent_x <= c.width) & (mean_y + extent_y >= zero) &
+                 (mean_y - extent_y <= c.height) & (extent_x < T(1e30)) & (extent_y < T(1e30));
   out.mean[0] = select(visible, mean_x, zero);
   out.mean[1] = select(visible, mean_y, zero);
   out.conic[0] = select(visible, s.c11 * inv_det, zero);
@@ -230,8 +230,7 @@ N3D_HD GaussianParameters<T> project_gaussian_vjp(const GaussianParameters<T>& g
   const T d_x_ratio = fma(c.fx, d.mean[0], d_rx), d_y_ratio = fma(c.fy, d.mean[1], d_ry);
   const T d_camera[3] = {d_x_ratio * s.inv_z, d_y_ratio * s.inv_z,
                          d.depth - s.inv_z * (d_x_ratio * rx + d_y_ratio * ry + p_dp0 + p_dp1)};
-  for (int k = 0; k < 3; ++k)
-    out.mean[k] = c.r[k] * d_camera[0] + c.r[3 + k] * d_camera[1] + c.r[6 + k] * d_camera[2];
+  for (int k = 0; k < 3; ++k) out.mean[k] = c.r[k] * d_camera[0] + c.r[3 + k] * d_camera[1] + c.r[6 + k] * d_camera[2];
   return out;
 }
 

@@ -1,4 +1,5 @@
-// What the formulas need from a number type, for plain float and double; simd.h offers the same for registers of numbers.
+// What the formulas need from a number type, for plain float and double; simd.h offers the same for registers of
+// numbers.
 #pragma once
 
 #include <math.h>

@@ -1,5 +1,5 @@
-// Adam, in place. Rows at least as long as a register are walked with their columns in lanes; of shorter rows a block of
-// V::lanes is exactly C registers, and the columns' learning rates repeat in it.
+// Adam, in place. Rows at least as long as a register are walked with their columns in lanes; of shorter rows a block
+// of V::lanes is exactly C registers, and the columns' learning rates repeat in it.
 //
 // Source: Kingma and Ba 2015, Adam, algorithm 1.
 #include "../kernels.h"

@@ -5,8 +5,8 @@
 // reaches alpha_min at all: a pair that cannot be seen costs nothing. What is left for each row of pixels is two
 // multiply-adds, a short exp2, and the blend, with the tile's state in the first-level cache.
 //
-// Source: Kerbl et al. 2023, eq. 2-3; the backward pass runs front to back as well, from what is still to come at a pixel,
-// so that it sees the forward pass's transmittances and leaves a tile as early.
+// Source: Kerbl et al. 2023, eq. 2-3; the backward pass runs front to back as well, from what is still to come at a
+// pixel, so that it sees the forward pass's transmittances and leaves a tile as early.
 #include "../kernels.h"
 #include "../simd.h"
 
@@ -21,8 +21,8 @@ template <class V>
 struct TileGeometry {
   static constexpr int chunks = kTile / V::lanes;
   typename V::scalar center_x, center_y;
-  V x[chunks];                                // pixel centres of a row, relative to the tile's centre
-  V y[chunks];                                // the same numbers, for rows
+  V x[chunks];  // pixel centres of a row, relative to the tile's centre
+  V y[chunks];  // the same numbers, for rows
   typename V::scalar left[chunks], right[chunks];
 
   N3D_INLINE TileGeometry(int tile, int tiles_x) {
@@ -44,7 +44,8 @@ struct Rows {
   typename V::scalar square;
   uint32_t mask[TileGeometry<V>::chunks];
 
-  N3D_INLINE void set(const BlendRecord<typename V::scalar>& g, const TileGeometry<V>& t, typename V::scalar threshold) {
+  N3D_INLINE void set(const BlendRecord<typename V::scalar>& g, const TileGeometry<V>& t,
+                      typename V::scalar threshold) {
     using S = typename V::scalar;
     const S u = g.x - t.center_x, v = g.y - t.center_y;
     square = g.a;
@@ -73,8 +74,8 @@ static N3D_INLINE void prefetch(const void* p) {
 #endif
 }
 
-// Prepares the next Gaussian's rows while this one's are blended. How many rows there are cannot be predicted, so a branch goes
-// wrong for nearly every Gaussian; with the mask at hand early that costs only the branch.
+// Prepares the next Gaussian's rows while this one's are blended. How many rows there are cannot be predicted, so a
+// branch goes wrong for nearly every Gaussian; with the mask at hand early that costs only the branch.
 template <class V>
 struct RowPipeline {
   using S = typename V::scalar;
@@ -273,20 +274,28 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
 template <class V>
 static void blend_any(const BlendArgs<typename V::scalar>& a, int tile) {
   switch (a.channels) {
-    case 1: return blend_tile<V, 1>(a, tile);
-    case 2: return blend_tile<V, 2>(a, tile);
-    case 3: return blend_tile<V, 3>(a, tile);
-    default: return blend_tile<V, 4>(a, tile);
+    case 1:
+      return blend_tile<V, 1>(a, tile);
+    case 2:
+      return blend_tile<V, 2>(a, tile);
+    case 3:
+      return blend_tile<V, 3>(a, tile);
+    default:
+      return blend_tile<V, 4>(a, tile);
   }
 }
 
 template <class V>
 static void blend_any_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
   switch (a.channels) {
-    case 1: return blend_tile_vjp<V, 1>(a, tile);
-    case 2: return blend_tile_vjp<V, 2>(a, tile);
-    case 3: return blend_tile_vjp<V, 3>(a, tile);
-    default: return blend_tile_vjp<V, 4>(a, tile);
+    case 1:
+      return blend_tile_vjp<V, 1>(a, tile);
+    case 2:
+      return blend_tile_vjp<V, 2>(a, tile);
+    case 3:
+      return blend_tile_vjp<V, 3>(a, tile);
+    default:
+      return blend_tile_vjp<V, 4>(a, tile);
   }
 }
 

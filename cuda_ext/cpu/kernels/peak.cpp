@@ -5,8 +5,8 @@
 namespace n3d {
 namespace N3D_ISA {
 
-// Twelve independent chains hide the latency of the two multiply-adders. Returns the floating-point operations done; `sink` keeps
-// the compiler from dropping them.
+// Twelve independent chains hide the latency of the two multiply-adders. Returns the floating-point operations done;
+// `sink` keeps the compiler from dropping them.
 double peak(int64_t rounds, float* sink) {
   constexpr int chains = 12;
   VectorF chain[chains];

@@ -1,5 +1,5 @@
-// SSIM and L1 of one row of one channel, and their gradient: the 11x11 window is a column pass over eleven rows, which stays
-// in registers, and a row pass over a small buffer.
+// SSIM and L1 of one row of one channel, and their gradient: the 11x11 window is a column pass over eleven rows, which
+// stays in registers, and a row pass over a small buffer.
 //
 // Source: Wang et al. 2004, Image Quality Assessment, eq. 13; window and constants as in Kerbl et al. 2023.
 #include "../kernels.h"
@@ -10,9 +10,10 @@ namespace N3D_ISA {
 
 constexpr int kBlock = 256;  // columns that one pass over the buffer covers
 // exp(-0.5 (i / 1.5)^2), i = -5..5, normalised to a sum of one.
-constexpr double kProfile[kWindow] = {0.0010283800844791092, 0.007598758135239185, 0.03600077212843083, 0.10936068950970002,
-    0.2130055377112537, 0.26601172486179436, 0.2130055377112537, 0.10936068950970002,
-    0.03600077212843083, 0.007598758135239185, 0.0010283800844791092};
+constexpr double kProfile[kWindow] = {0.0010283800844791092, 0.007598758135239185, 0.03600077212843083,
+                                      0.10936068950970002,   0.2130055377112537,   0.26601172486179436,
+                                      0.2130055377112537,    0.10936068950970002,  0.03600077212843083,
+                                      0.007598758135239185,  0.0010283800844791092};
 
 constexpr int kFirst = kPlaneMargin - kWindowRadius;  // where the window of column 0 starts in a buffer row
 
@@ -20,8 +21,10 @@ template <int K, class V>
 static N3D_INLINE V row_taps(const V* r, const typename V::scalar* p) {
   using S = typename V::scalar;
   const V pair = sliding<kFirst + K>(r, p) + sliding<kFirst + kWindow - 1 - K>(r, p);
-  if constexpr (K == 0) return V{S(kProfile[0])} * pair;
-  else return fma(V{S(kProfile[K])}, pair, row_taps<K - 1>(r, p));
+  if constexpr (K == 0)
+    return V{S(kProfile[0])} * pair;
+  else
+    return fma(V{S(kProfile[K])}, pair, row_taps<K - 1>(r, p));
 }
 
 // Columns that a buffer must hold so that every lane of the last register, used or not, reads defined
@@ -53,7 +56,8 @@ static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::sca
   Moments<V> m = {zero, zero, zero, zero, zero};
   for (int k = 0; k < kWindow; ++k) {
     const V weight{S(kProfile[k])};
-    const V x = V::load(a.x + at + (k - kWindowRadius) * a.stride), y = V::load(a.y + at + (k - kWindowRadius) * a.stride);
+    const V x = V::load(a.x + at + (k - kWindowRadius) * a.stride),
+            y = V::load(a.y + at + (k - kWindowRadius) * a.stride);
     const V wx = weight * x, wy = weight * y;
     m.x = m.x + wx;
     m.y = m.y + wy;
@@ -154,7 +158,8 @@ static void photometric_row_vjp(const PhotometricArgs<typename V::scalar>& a, in
       }
     for (int i = 0; i < n; i += V::lanes) {
       const V x = V::load(a.x + base + x0 + i), y = V::load(a.y + base + x0 + i);
-      const V d = row_window<V>(buffer[0] + i) + two * x * row_window<V>(buffer[1] + i) + y * row_window<V>(buffer[2] + i);
+      const V d =
+          row_window<V>(buffer[0] + i) + two * x * row_window<V>(buffer[1] + i) + y * row_window<V>(buffer[2] + i);
       const V sign = select(x > y, weight_l1, select(y > x, -weight_l1, zero));
       const V gradient = valid_lanes<V>(a, row, x0 + i) * (d + sign);
       store_rows(gradient, a.d_image + out + x0 + i, 1, n - i < V::lanes ? n - i : V::lanes);
@@ -164,8 +169,12 @@ static void photometric_row_vjp(const PhotometricArgs<typename V::scalar>& a, in
 
 void photometric(const PhotometricArgs<float>& a, int channel, int row) { photometric_row<VectorF>(a, channel, row); }
 void photometric(const PhotometricArgs<double>& a, int channel, int row) { photometric_row<VectorD>(a, channel, row); }
-void photometric_vjp(const PhotometricArgs<float>& a, int channel, int row) { photometric_row_vjp<VectorF>(a, channel, row); }
-void photometric_vjp(const PhotometricArgs<double>& a, int channel, int row) { photometric_row_vjp<VectorD>(a, channel, row); }
+void photometric_vjp(const PhotometricArgs<float>& a, int channel, int row) {
+  photometric_row_vjp<VectorF>(a, channel, row);
+}
+void photometric_vjp(const PhotometricArgs<double>& a, int channel, int row) {
+  photometric_row_vjp<VectorD>(a, channel, row);
+}
 
 }  // namespace N3D_ISA
 }  // namespace n3d
