@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neural3d.errors import InputError, StorageError
 from neural3d.export.frames import gaussians_in_frame
-from neural3d.export.ply_header import PlyHeader, read_header
+from neural3d.ply_vertices import PlyHeader, read_header, read_vertices
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.storage import atomic_write
@@ -70,9 +70,7 @@ def read_ply(path: str | Path) -> Gaussians:
     path = Path(path)
     header = read_header(path)
     degree = _require_splats(path, header)
-    columns = header.open_rows(path)
-    if columns is None:
-        raise InputError(f"{path}: a PLY in text form; write it as binary first")
+    columns = read_vertices(path, header)
 
     def stack(names: Iterable[str]) -> Float[Tensor, "N C"]:
         return torch.from_numpy(np.stack([columns[name].astype(np.float32) for name in names], axis=-1))

@@ -1,5 +1,6 @@
 """PLY: what is written is read back exactly, by this program and by others, and nothing is believed unseen."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,25 @@ def test_columns_are_found_by_name(tmp_path: Path, order: str, dtype: str):
         assert torch.equal(found.tensors()[name], tensor), name
 
 
+def test_text_is_read_too(tmp_path: Path):
+    gaussians = random_gaussians(degree=1)
+    columns = columns_of(gaussians, "f4")
+    properties = "".join(f"property float {name}\n" for name in columns)
+    rows = "".join(" ".join(map(str, row)) + "\n" for row in zip(*(c.tolist() for c in columns.values()), strict=True))
+    header = f"ply\r\nformat ascii 1.0\r\nelement vertex 7\n{properties}end_header\n"
+    (tmp_path / "a.ply").write_text(header + rows.rstrip("\n"), newline="")
+    for name, tensor in gaussians.tensors().items():
+        assert torch.equal(read_ply(tmp_path / "a.ply").tensors()[name], tensor), name
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path):
+    write_ply(tmp_path / "a.ply", random_gaussians(1), capture_from_scene=IDENTITY)
+    (tmp_path / "a.ply").chmod(0)
+    with pytest.raises(InputError, match=r"a\.ply: cannot be read .*permissions"):
+        read_ply(tmp_path / "a.ply")
+
+
 def test_bad_rows_of_a_file_are_counted(tmp_path: Path):
     columns = columns_of(random_gaussians(degree=0), "f4")
     columns["scale_1"][2] = np.nan
@@ -158,6 +178,12 @@ def test_other_kinds_of_files_are_named(tmp_path: Path):
         (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty list uchar int x\nend_header\n", "not understood"),
         (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float x\nend_header\n", "twice"),
         (b"ply\nformat ascii 1.0\nproperty float x\nend_header\n", "not understood"),
+        (
+            b"ply\nformat ascii 1.0\nelement vertex " + b"9" * 5000 + b"\nproperty float x\nend_header\n",
+            "not understood",
+        ),
+        (b"ply\nformat ascii 1.0\nelement vertex 0\nend_header\n", "twice, or none"),
+        (b"ply\nformat ascii 1.0\nelement a 1\nelement vertex 1\nproperty float x\nend_header\n", "a comes before"),
     ],
 )
 def test_broken_headers_are_named(tmp_path: Path, data: bytes, message: str):

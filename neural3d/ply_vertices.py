@@ -1,0 +1,164 @@
+"""The vertices of PLY files, points and splats alike, without trust in what the header claims."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from neural3d.errors import InputError
+
+_MAX_HEADER_BYTES = 65536
+_MAX_LINE_BYTES = 65536
+_MAX_DIGITS = 400
+"""Of a count; Python itself refuses to read numbers of thousands."""
+_BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+_TYPES = {
+    **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2"},
+    **{"uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4"},
+    **{"double": "f8", "float64": "f8"},
+}
+
+
+@dataclass(frozen=True)
+class PlyHeader:
+    """Where the vertices lie and what their columns are called."""
+
+    byte_order: str
+    """As numpy writes it; empty for text."""
+    count: int
+    properties: tuple[tuple[str, str], ...]
+    """Name and numpy type without byte order, each name once, at least one."""
+    offset: int
+    """Of the first vertex in the file."""
+    comments: tuple[str, ...]
+
+    @property
+    def names(self) -> set[str]:
+        """The columns."""
+        return {name for name, _ in self.properties}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The columns' numpy types."""
+        return dict(self.properties)
+
+
+def read_header(path: Path) -> PlyHeader:
+    """Parse the header.
+
+    Raises: InputError naming the file and the line.
+    Limits: lists among the vertices or before them, and in text files anything before them, are refused.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            lines = _header_lines(path, file)
+            return _parse(path, lines, file.tell())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_vertices(path: Path, header: PlyHeader) -> np.ndarray:
+    """The vertices as a structured array: binary ones on the file itself, those in text as float64.
+
+    Raises: InputError when the file is shorter than the header claims, which is known before memory is taken, or when
+        text holds what is no number.
+    """
+    try:
+        _require_size(path, header, max(0, path.stat().st_size - header.offset))
+        if header.byte_order == "":
+            return _read_text(path, header)
+        layout = np.dtype([(name, header.byte_order + kind) for name, kind in header.properties])
+        if header.count == 0:
+            return np.zeros(0, layout)
+        return np.memmap(path, dtype=layout, mode="r", offset=header.offset, shape=(header.count,))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); change its permissions or copy it again")
+
+
+def _header_lines(path: Path, file: BinaryIO) -> list[str]:
+    if file.readline(16).strip() != b"ply":
+        raise InputError(f"{path}: not a PLY file; its first line must be 'ply'")
+    lines: list[str] = []
+    while (line := file.readline(_MAX_HEADER_BYTES)) and file.tell() <= _MAX_HEADER_BYTES:
+        text = line.decode("utf-8", errors="replace").strip()
+        if text == "end_header":
+            return lines
+        lines.append(text)
+    raise InputError(f"{path}: the PLY header has no end; the file is damaged")
+
+
+def _parse(path: Path, lines: list[str], offset: int) -> PlyHeader:
+    """Go through the header; elements before the vertices only shift where these begin."""
+    byte_order, comments, element = None, [], ""
+    properties: dict[str, list[tuple[str, str]]] = {}
+    counts: dict[str, int] = {}
+    for line in lines:
+        match line.split():
+            case ["format", order, "1.0"] if order in _BYTE_ORDERS:
+                byte_order = _BYTE_ORDERS[order]
+            case ["comment" | "obj_info", *_]:
+                comments.append(line.partition(" ")[2].strip())
+            case ["element", element, number] if _is_count(number) and element not in counts:
+                counts[element], properties[element] = int(number), []
+            case ["property", kind, name] if kind in _TYPES and element:
+                properties[element].append((name, _TYPES[kind]))
+            case ["property", "list", _, _, name] if element and (element != "vertex" and "vertex" in counts):
+                properties[element].append((name, ""))
+            case []:
+                continue
+            case _:
+                raise InputError(f"{path}: the PLY header line {_shown(line)} is not understood; write the file again")
+    if byte_order is None or "vertex" not in counts:
+        missing = "format" if byte_order is None else "element vertex"
+        raise InputError(f"{path}: the PLY header names no {missing}; write the file again")
+    vertex = properties["vertex"]
+    if len({name for name, _ in vertex}) != len(vertex) or not vertex:
+        raise InputError(f"{path}: the PLY header names a property of vertex twice, or none; write the file again")
+    before = list(counts)[: list(counts).index("vertex")]
+    if byte_order == "" and before:
+        raise InputError(f"{path}: {before[0][:80]} comes before the vertices; write the file again as binary")
+    offset += sum(counts[name] * sum(int(kind[1:]) for _, kind in properties[name]) for name in before)
+    return PlyHeader(byte_order, counts["vertex"], tuple(vertex), offset, tuple(comments))
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 80 else line[:77] + "...")
+
+
+def _require_size(path: Path, header: PlyHeader, available: int) -> None:
+    if header.byte_order:
+        row_bytes = sum(int(kind[1:]) for _, kind in header.properties)
+    else:
+        # A digit and what parts it from the next; the last line may lack its line feed.
+        row_bytes, available = 2 * len(header.properties), available + 1
+    if header.count > available // row_bytes:
+        raise InputError(
+            f"{path}: its header claims {header.count} vertices, the file holds at most {available // row_bytes}; "
+            "it is cut off or damaged, write the file again"
+        )
+
+
+def _read_text(path: Path, header: PlyHeader) -> np.ndarray:
+    table = np.zeros(header.count, [(name, "f8") for name, _ in header.properties])
+    with path.open("rb") as file:
+        file.seek(header.offset)
+        for row in range(header.count):
+            words = file.readline(_MAX_LINE_BYTES).split()
+            if len(words) != len(header.properties):
+                raise InputError(f"{path}: vertex {row} is not complete; write the file again")
+            try:
+                table[row] = tuple(map(float, words))
+            except ValueError as error:
+                raise InputError(f"{path}: vertex {row}: {error}; write the file again") from error
+    return table
