@@ -6,6 +6,7 @@ cuda_ext/cpu/kernels are compiled once per instruction set into namespaces of th
 
 import os
 import platform
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,9 +31,17 @@ else:
 if MSVC:
     LINK = []
 elif sys.platform == "darwin":
-    LINK = ["-undefined", "dynamic_lookup"]
+    # This machine's slice alone: a universal Python asks for two, torch has one, and x86 flags break the other.
+    COMMON += ["-arch", platform.machine()]
+    LINK = ["-undefined", "dynamic_lookup", "-arch", platform.machine()]
 else:
     LINK = ["-Wl,--as-needed", "-s"]
+# make sanitize: for example NEURAL3D_SANITIZE=address,undefined, in a folder of its own.
+SANITIZERS = os.environ.get("NEURAL3D_SANITIZE", "")
+if SANITIZERS:
+    COMMON += [f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer", "-O1", "-g1"]
+    LINK = [flag for flag in LINK if flag != "-s"] + [f"-fsanitize={SANITIZERS}"]
+BUILD = "build/sanitize" if SANITIZERS else "build"
 INSTRUCTION_SETS = {"baseline": ([], [])}
 if X86:
     INSTRUCTION_SETS |= {"avx2": (AVX2, [("N3D_AVX2", "1")]), "avx512": (AVX512, [("N3D_AVX512", "1")])}
@@ -54,7 +63,7 @@ class BuildNative(build_ext):
     def finalize_options(self) -> None:
         """Keep the objects, so that the next build compiles only what changed (pip names a new folder each time)."""
         super().finalize_options()
-        self.build_temp = os.path.join("build", "native")
+        self.build_temp = os.path.join(BUILD, "native")
 
     def get_ext_filename(self, fullname: str) -> str:
         """One name for every Python: nothing in the library depends on it."""
@@ -93,6 +102,8 @@ class BuildNative(build_ext):
                 extra_postargs=flags,
             )
 
+        if not getattr(self.compiler, "initialized", True):
+            self.compiler.initialize()  # MSVC's does it in its first compile, of which there are several at once.
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             objects = [o for compiled in pool.map(compile_one, jobs) for o in compiled]
         self.compiler.link_shared_object(
@@ -105,19 +116,59 @@ class BuildNative(build_ext):
         )
 
 
+# What systems bring: glibc, then the newest symbols of their libstdc++ (the policies of auditwheel).
+SYSTEMS = [
+    ((2, 17), {"GLIBCXX": (3, 4, 19), "CXXABI": (1, 3, 7)}),
+    ((2, 24), {"GLIBCXX": (3, 4, 22), "CXXABI": (1, 3, 10)}),
+    ((2, 28), {"GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11)}),
+    ((2, 31), {"GLIBCXX": (3, 4, 28), "CXXABI": (1, 3, 12)}),
+    ((2, 34), {"GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13)}),
+    ((2, 35), {"GLIBCXX": (3, 4, 30), "CXXABI": (1, 3, 13)}),
+    ((2, 39), {"GLIBCXX": (3, 4, 33), "CXXABI": (1, 3, 15)}),
+]
+
+
+def needed_versions(library: bytes) -> dict[str, tuple[int, ...]]:
+    """The newest version that an ELF library needs of each of glibc, libstdc++ and its ABI."""
+    needed: dict[str, tuple[int, ...]] = {}
+    for name, version in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([0-9.]+)(?=\0)", library):
+        numbers = tuple(int(number) for number in version.split(b"."))
+        needed[name.decode()] = max(needed.get(name.decode(), numbers), numbers)
+    return needed
+
+
+def manylinux(library: bytes) -> str | None:
+    """The oldest systems that a library runs on, as a wheel's platform says it; None where that is not known.
+
+    torch's own libraries are left out: they come with torch, which the wheel requires.
+    """
+    needed = needed_versions(library)
+    glibc = needed.pop("GLIBC", None)
+    systems = [system for system, has in SYSTEMS if all(version <= has[name] for name, version in needed.items())]
+    if glibc is None or not systems:
+        return None
+    major, minor = max(glibc[:2], systems[0])
+    return f"manylinux_{major}_{minor}"
+
+
 class OneWheel(bdist_wheel):
     """A wheel for this platform and every Python 3: there is no Python in the library."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Python, ABI, platform."""
-        return "py3", "none", super().get_tag()[2]
+        """Python, ABI, platform; on Linux the one that the library was found to need."""
+        system = super().get_tag()[2].replace("universal2", platform.machine())
+        library = Path(self.get_finalized_command("build_ext").get_ext_fullpath("neural3d._native"))
+        if system.startswith("linux_") and library.exists():
+            system = system.replace("linux", manylinux(library.read_bytes()) or "linux", 1)
+        return "py3", "none", system
 
 
 # viewer/ and the bundled capture lie beside the package that they are installed into (package-dir in pyproject.toml).
 BESIDE = ["neural3d.viewer", "neural3d.scenes.teatime"]
 
-setup(
-    packages=find_packages(include=["neural3d", "neural3d.*"]) + BESIDE,
-    ext_modules=[Extension("neural3d._native", sources=[])],
-    cmdclass={"build_ext": BuildNative, "bdist_wheel": OneWheel},
-)
+if __name__ == "__main__":
+    setup(
+        packages=find_packages(include=["neural3d", "neural3d.*"]) + BESIDE,
+        ext_modules=[Extension("neural3d._native", sources=[])],
+        cmdclass={"build_ext": BuildNative, "bdist_wheel": OneWheel},
+    )

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ MAX_LINES = 500
 # Path: why this file may be longer. An entry that is not needed any more fails the test, too.
 LONGER_FILES: dict[str, str] = {}
 TEXT_SUFFIXES = {".py", ".cpp", ".h", ".cu", ".cuh", ".js", ".html", ".css"}
+PROSE = {".md", ".toml", ".json", ".txt", ".in", ".yml", ".yaml"}
 GENERATED = {".git", ".venv", "build", "dist", "node_modules", "__pycache__", "runs", "out"}
 
 
@@ -50,8 +52,8 @@ def _swallowed_errors(tree: ast.AST) -> list[str]:
     return found
 
 
-def _files(repository: Path) -> list[Path]:
-    files = (path for path in repository.rglob("*") if path.suffix in TEXT_SUFFIXES)
+def _files(repository: Path, suffixes: Collection[str] = TEXT_SUFFIXES) -> list[Path]:
+    files = (path for path in repository.rglob("*") if path.suffix in suffixes)
     return [path for path in files if not GENERATED & set(path.relative_to(repository).parts)]
 
 
@@ -72,6 +74,13 @@ def test_nothing_is_left_for_later(repository):
     mark = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
     found = [str(path) for path in _files(repository) if mark.search(path.read_text(encoding="utf-8"))]
     assert not found
+
+
+def test_no_registry_is_named(repository):
+    """Installers know where to look, and a user's may look elsewhere."""
+    host = re.compile(r"(py" r"pi|python" r"hosted|download\.py" r"torch|npm" r"js)\.(org|com)")
+    files = [*_files(repository, TEXT_SUFFIXES | PROSE), repository / "Makefile", repository / ".ci" / "run"]
+    assert not [str(path) for path in files if host.search(path.read_text(encoding="utf-8"))]
 
 
 def test_annotations_are_evaluated(all_sources):

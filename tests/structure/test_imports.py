@@ -11,7 +11,7 @@ import pytest
 
 # Bottom to top: a module imports from its own layer and the layers above it in this list, never from those below.
 LAYERS = (
-    ("errors", "cameras", "scene", "storage", "locks", "ply_vertices"),
+    ("errors", "cameras", "scene", "storage", "locks", "ply_vertices", "idle_threads"),
     ("ops", "reference"),
     ("splats", "fields", "capture", "metrics", "checkpoints", "run"),
     ("render",),
