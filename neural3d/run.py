@@ -102,8 +102,12 @@ class Run:
             )
         if config.get("format") != "neural3d run":
             raise InputError(f"{path}/config.json: this is not the config.json of a neural3d run; give another folder")
-        if config.get("format_version", 0) > FORMAT_VERSION:
-            raise InputError(f"{path}: the run was written by a newer neural3d ({config['neural3d']}); update neural3d")
+        if not isinstance(config.get("config"), dict) or not isinstance(config.get("format_version"), int):
+            raise InputError(f"{path}/config.json: format_version or config is missing; restore the file")
+        if config["format_version"] > FORMAT_VERSION:
+            raise InputError(
+                f"{path}: the run was written by a newer neural3d ({config.get('neural3d')}); update neural3d"
+            )
         return run
 
     @property

@@ -76,9 +76,9 @@ def inspect(options: Inspect) -> None:
 def judge_run(options: Eval) -> None:
     """Compare a run with the photos that it has not seen."""
     model = load_model(options.run)
-    scene = load_scene(model.run, options.capture)
+    scene = load_scene(model.settings, model.views, options.capture)
     facts = {"train_seconds": model.checkpoint.meta["train_seconds"], "step": model.checkpoint.step}
-    metrics = judge(model.run, model.gaussians, scene, model.run.config["background"], facts)
+    metrics = judge(model.run, model.gaussians, scene, model.settings.background, facts)
     answer(
         metrics if options.json else {name: value for name, value in metrics.items() if name != "views"}, options.json
     )
@@ -197,13 +197,13 @@ def _views(options: Render, model: Model) -> tuple[Cameras, list[str], float]:
 
 
 def _background(model: Model) -> Float[Tensor, "3"]:
-    return evaluation_background(model.views.has_alpha, model.run.config["background"])
+    return evaluation_background(model.views.has_alpha, model.settings.background)
 
 
 def _surroundings(model: Model) -> dict[str, Any]:
     """The photos around a run's model, where its capture can still be read; else only what is up."""
     try:
-        return {"scene": load_scene(model.run, None)}
+        return {"scene": load_scene(model.settings, model.views, None)}
     except InputError as error:
         say(f"neural3d: warning: shown without photos: {error}")
         x, y, z = model.views.up_world.tolist()

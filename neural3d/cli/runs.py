@@ -1,8 +1,9 @@
 """What commands find in a run's folder: the model, the cameras without their photos, the capture."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,8 +16,23 @@ from neural3d.errors import InputError
 from neural3d.run import Run
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
+from neural3d.train.config import SplatConfig, config_from_json
 
 SCENE_FILE = "scene.json"
+POSE_TOLERANCE = 1e-4
+"""In the scene's frame and in turns: below it lies what other machines round otherwise."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was made with."""
+
+    capture: Path
+    downscale: float
+    background: str
+    splat: SplatConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Model:
     """A trained model and where it comes from."""
 
     run: Run
+    settings: Settings
     checkpoint: Checkpoint
     gaussians: Gaussians
     views: Views
@@ -82,24 +99,86 @@ def load_model(path: Path) -> Model:
     if not tensors:
         raise InputError(f"{path}: the run holds no Gaussians; give the run of a splat training")
     gaussians = Gaussians(**tensors, antialiased=bool(checkpoint.meta["antialiased"]))
-    return Model(run, checkpoint, gaussians, _load_views(run))
+    views = load_views(run)
+    if views is None:
+        raise InputError(f"{path}: {SCENE_FILE} is missing; resume the run once, or train again")
+    return Model(run, load_settings(run), checkpoint, gaussians, views)
 
 
-def load_scene(run: Run, capture: Path | None) -> Scene:
+def load_settings(run: Run) -> Settings:
+    """What config.json says that the run was made with.
+
+    Raises: InputError naming the setting that is missing or makes no sense.
+    """
+    return _read(run.path / "config.json", run.config, _settings)
+
+
+def load_views(run: Run) -> Views | None:
+    """The cameras of scene.json; None where training has never begun.
+
+    Raises: InputError when the file is broken.
+    """
+    content = run.read_json(SCENE_FILE)
+    return None if content is None else _read(run.path / SCENE_FILE, content, _views)
+
+
+def load_scene(settings: Settings, views: Views | None, capture: Path | None) -> Scene:
     """The capture that the run was trained on, at the run's downscale.
 
-    Raises: InputError when it is not where it was.
+    Raises: InputError when it is not where it was, or is not what it was: the scene's frame comes from the cameras, so
+        one photo more or less would move everything away from the model.
     """
-    folder = capture or Path(run.config["capture"])
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the capture of the run {run.path} is not there; name it with --capture")
-    return load_capture(folder, downscale=run.config["downscale"])
+    folder = capture or settings.capture
+    if not folder.exists():
+        raise InputError(f"{folder}: the capture of the run is not there; name it with --capture")
+    scene = load_capture(folder, downscale=settings.downscale)
+    if views is not None and (change := _change(views, scene)):
+        raise InputError(f"{folder}: not the capture that the run was trained on ({change}); restore it or train again")
+    return scene
 
 
-def _load_views(run: Run) -> Views:
-    content: dict[str, Any] | None = run.read_json(SCENE_FILE)
-    if content is None:
-        raise InputError(f"{run.path}: {SCENE_FILE} is missing; resume the run once, or train again")
+def _change(views: Views, scene: Scene) -> str | None:
+    """What is different, None where nothing is."""
+    names = tuple(photo.name for photo in scene.photos)
+    if names != views.names:
+        gone, new = _few(views.names, names), _few(names, views.names)
+        return ", ".join([f"{gone} gone"] * bool(gone) + [f"{new} new"] * bool(new)) or "its photos are named otherwise"
+    if not torch.equal(scene.cameras.size_px, views.cameras.size_px):
+        return "its photos have other sizes"
+    now, before = scene.capture_from_scene, views.capture_from_scene
+    moved = (now.translation - before.translation).abs().max() > POSE_TOLERANCE * before.scale
+    scaled = abs(now.scale / before.scale - 1) > POSE_TOLERANCE
+    posed = (scene.cameras.camera_from_world - views.cameras.camera_from_world).abs().max() > POSE_TOLERANCE
+    return "its cameras have moved" if moved or scaled or posed else None
+
+
+def _few(names: Sequence[str], others: Sequence[str]) -> str:
+    """Those that the others lack, a few of them by name."""
+    lacking = sorted(set(names) - set(others))
+    return ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+
+
+def _read(path: Path, content: dict[str, Any], parse: Callable[[dict[str, Any]], Value]) -> Value:
+    """Parse what a file of the run holds.
+
+    Raises: InputError naming the file where it is not what this program wrote.
+    """
+    try:
+        return parse(content)
+    except KeyError as error:
+        raise InputError(f"{path}: {error.args[0]} is missing; restore the file or train again") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}; restore the file or train again") from error
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise InputError(f"{path}: not as it was written ({error}); restore the file or train again") from error
+
+
+def _settings(content: dict[str, Any]) -> Settings:
+    splat = config_from_json(content["splat"])
+    return Settings(Path(content["capture"]), float(content["downscale"]), splat.background, splat)
+
+
+def _views(content: dict[str, Any]) -> Views:
     cameras, similarity = content["cameras"], content["capture_from_scene"]
     floats = {name: torch.tensor(values, dtype=torch.float32) for name, values in cameras.items() if name != "size_px"}
     return Views(
@@ -108,9 +187,9 @@ def _load_views(run: Run) -> Views:
         test_indices=torch.tensor(content["test_indices"], dtype=torch.int64),
         up_world=torch.tensor(content["up_world"], dtype=torch.float32),
         capture_from_scene=Similarity(
-            similarity["scale"],
+            float(similarity["scale"]),
             torch.tensor(similarity["rotation"], dtype=torch.float64),
             torch.tensor(similarity["translation"], dtype=torch.float64),
         ),
-        has_alpha=content["has_alpha"],
+        has_alpha=bool(content["has_alpha"]),
     )

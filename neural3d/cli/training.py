@@ -16,15 +16,15 @@ from neural3d.cli.interrupts import Interrupts
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import answer, judge
-from neural3d.cli.runs import load_scene, save_views
+from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, save_views
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.export.ply import write_ply
 from neural3d.render.splats import render_function
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
-from neural3d.train.config import LearningRates, SplatConfig
-from neural3d.train.splats import TrainResult, train_splats
+from neural3d.train.config import SplatConfig
+from neural3d.train.splats import TrainResult, require_resumable, train_splats
 
 _SCHEDULED = [field.name for field in fields(SplatConfig) if field.name in {f.name for f in fields(Training)}]
 """Options that go into the training's configuration under their own names."""
@@ -108,22 +108,24 @@ def _resumed(options: Train) -> tuple[Run, Scene, SplatConfig]:
         raise InputError("--resume and --overwrite: choose one; the first goes on with the run, the second replaces it")
     _require_engine(options)
     earlier = Run.open(options.output)
-    kept = earlier.config
-    config = SplatConfig(**{**kept["splat"], "rates": LearningRates(**kept["splat"]["rates"])})
-    _require_same(options, config, kept)
+    settings = load_settings(earlier)
+    _require_same(options, settings)
+    config = settings.splat
     if options.max_seconds is not None:
         config = replace(config, max_seconds=options.max_seconds)
     checkpoint = earlier.latest_checkpoint()
+    if checkpoint is not None:
+        require_resumable(checkpoint, config, earlier.path)
     for skipped in checkpoint.skipped if checkpoint else ():
         say(f"neural3d: warning: passed over {skipped}")
-    scene = load_scene(earlier, options.capture)
+    scene = load_scene(settings, load_views(earlier), options.capture)
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
     return Run.resume(options.output), scene, config
 
 
-def _require_same(options: Train, config: SplatConfig, kept: dict[str, Any]) -> None:
+def _require_same(options: Train, settings: Settings) -> None:
     """Refuse options that the run was not made with: they would change what its schedules mean."""
-    made_with = {**{name: getattr(config, name) for name in _SCHEDULED}, "downscale": kept["downscale"]}
+    made_with = {name: getattr(settings.splat, name) for name in _SCHEDULED} | {"downscale": settings.downscale}
     defaults = {field.name: field.default for field in fields(Training)}
     for name, before in made_with.items():
         now = getattr(options, name)

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from neural3d.splats.gaussians import Gaussians
-from neural3d.train.densify import StepContext, opacities_of
+from neural3d.train.densify import StepContext, check_memory, opacities_of
 from neural3d.train.gradients import PhotoGradient
+from neural3d.train.limits import above, between, check_fields, number, whole
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.state import SplatState
 
@@ -45,13 +46,38 @@ class AdcConfig:
     """Fewest steps between two resets; what is needed takes a few hundred to come back."""
     reset_opacity: float = 0.01
 
+    def __post_init__(self) -> None:
+        """Refuse what no density can be controlled with.
+
+        Raises:
+            InputError: Names the field.
+        """
+        limits = {
+            "interval": whole(1),
+            "start_step": whole(0),
+            "until": number(0, 1),
+            "gradient_threshold": number(0),
+            "small": above(0),
+            "dead_opacity": number(0, 1),
+            "reset_interval": number(0, 1),
+            "reset_steps": whole(1),
+            "reset_opacity": between(0, 1),
+        }
+        check_fields(self, limits, prefix="AdcConfig.")
+
 
 class Adc:
     """A `Densifier` that remembers how hard the photos pulled at each Gaussian since the last densification."""
 
     def __init__(self, max_gaussians: int, config: AdcConfig = AdcConfig()) -> None:
+        """Begin.
+
+        Raises:
+            InputError: The cap is no number of Gaussians.
+        """
         self.max_gaussians = max_gaussians
         self.config = config
+        check_fields(self, {"max_gaussians": whole(1)}, prefix="Adc.")
         self._forget(0)
         self.reset_step, self.reset_fraction = 0, 0.0
 
@@ -87,11 +113,15 @@ class Adc:
         return {"pulls": self.pulls, "views": self.views, "last_reset": last_reset}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a checkpoint; one of another densifier holds nothing to remember."""
-        if "last_reset" in tensors:
-            self.pulls, self.views = tensors["pulls"], tensors["views"]
-            step, self.reset_fraction = tensors["last_reset"].tolist()
-            self.reset_step = int(step)
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: The memory is that of another densifier.
+        """
+        check_memory(self, tensors)
+        self.pulls, self.views = tensors["pulls"], tensors["views"]
+        step, self.reset_fraction = tensors["last_reset"].tolist()
+        self.reset_step = int(step)
 
     def _forget(self, count: int) -> None:
         self.pulls: Tensor = torch.zeros(count)

@@ -1,9 +1,11 @@
 """What can be chosen about training splats; every schedule is a fraction of the run."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from neural3d.errors import InputError
+from neural3d.train.limits import above, check_fields, number, one_of, switch, whole
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,15 @@ class LearningRates:
     sh_dc: float = 4e-3
     sh_rest: float = 2e-4
     exposure: float = 2e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what no step can be taken with.
+
+        Raises:
+            InputError: Names the field.
+        """
+        others = {field.name: number(0) for field in fields(self)}
+        check_fields(self, {**others, "means_start": above(0), "means_end": above(0)}, prefix="rates.")
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,41 @@ class SplatConfig:
         Raises:
             InputError: Names the field.
         """
-        checks = {
-            "steps": (self.steps >= 1, "1 or more"),
-            "max_seconds": (self.max_seconds is None or self.max_seconds > 0, "more than 0 seconds"),
-            "max_gaussians": (self.max_gaussians is None or self.max_gaussians >= 1, "1 or more"),
-            "sh_degree": (0 <= self.sh_degree <= 3, "0 to 3"),
-            "ssim_weight": (0 <= self.ssim_weight <= 1, "0 to 1"),
-            "coarse_levels": (0 <= self.coarse_levels <= 4, "0 to 4"),
-            "seed": (0 <= self.seed < 2**63, "0 to 2^63 - 1"),
+        limits = {
+            "steps": whole(1),
+            "max_seconds": above(0).or_none(),
+            "seed": whole(0, 2**63 - 1),
+            "background": one_of("auto", "white", "black", "random"),
+            "max_gaussians": whole(1).or_none(),
+            "densify": one_of("mcmc", "adc"),
+            "antialiased": switch(),
+            "exposure": one_of("none", "affine", "bilateral"),
+            "sh_degree": whole(0, 3),
+            "ssim_weight": number(0, 1),
+            "coarse_levels": whole(0, 4),
+            "coarse_until": number(0, 1),
+            "checkpoint_seconds": number(0),
         }
-        for name, (holds, expected) in checks.items():
-            if not holds:
-                raise InputError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        check_fields(self, limits)
+
+
+def config_from_json(content: Mapping[str, Any]) -> SplatConfig:
+    """The inverse of `dataclasses.asdict`, for a configuration out of a file.
+
+    Raises:
+        InputError: A field is unknown, missing, or holds what cannot be trained.
+    """
+    rates = content.get("rates")
+    if not isinstance(rates, Mapping):
+        raise InputError("rates: missing, expected the learning rates")
+    _require_names(LearningRates, rates, "rates.")
+    _require_names(SplatConfig, content, "")
+    return SplatConfig(**{**content, "rates": LearningRates(**rates)})
+
+
+def _require_names(kind: type, content: Mapping[str, Any], prefix: str) -> None:
+    known = [field.name for field in fields(kind)]
+    if wrong := [name for name in content if name not in known]:
+        raise InputError(f"{prefix}{wrong[0]}: there is no such setting")
+    if missing := [name for name in known if name not in content]:
+        raise InputError(f"{prefix}{missing[0]}: missing")

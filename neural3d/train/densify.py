@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from neural3d.errors import InputError
 from neural3d.train.gradients import PhotoGradient
 from neural3d.train.state import SplatState
 
@@ -48,6 +49,21 @@ class Densifier(Protocol):
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
+
+
+def check_memory(densifier: Densifier, tensors: Mapping[str, Tensor]) -> None:
+    """Hold a checkpoint's memory against what the densifier itself remembers.
+
+    Raises:
+        InputError: Another densifier left it.
+    """
+    expected, found = sorted(densifier.tensors()), sorted(tensors)
+    if found != expected:
+        raise InputError(
+            f"densifier: the checkpoint holds the memory of another one than {type(densifier).__name__} "
+            f"({', '.join(found) or 'nothing'}, expected {', '.join(expected)}); "
+            "go on with the one that the run was made with, or start again with --overwrite"
+        )
 
 
 def opacities_of(state: SplatState) -> Float64[np.ndarray, "N"]:

@@ -14,8 +14,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from neural3d.ops.explore import add_penalties, shake
-from neural3d.train.densify import StepContext, draw, opacities_of
+from neural3d.train.densify import StepContext, check_memory, draw, opacities_of
 from neural3d.train.gradients import PhotoGradient
+from neural3d.train.limits import above, check_fields, number, whole
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.state import SplatState
 
@@ -41,14 +42,38 @@ class McmcConfig:
     noise: float = 5e4
     """Strength of the exploration in units of the positions' step size and one over the squared extent."""
 
+    def __post_init__(self) -> None:
+        """Refuse rates that make no chain.
+
+        Raises:
+            InputError: Names the field.
+        """
+        limits = {
+            "interval": whole(1),
+            "start_step": whole(0),
+            "until": number(0, 1),
+            "grown_by": above(0, 1),
+            "dead_opacity": number(0, 1),
+            "opacity_weight": number(0),
+            "scale_weight": number(0),
+            "noise": number(0),
+        }
+        check_fields(self, limits, prefix="McmcConfig.")
+
 
 class Mcmc:
     """A `Densifier` that remembers only how many Gaussians it began with."""
 
     def __init__(self, max_gaussians: int, config: McmcConfig = McmcConfig()) -> None:
+        """Begin.
+
+        Raises:
+            InputError: The cap is no number of Gaussians.
+        """
         self.max_gaussians = max_gaussians
         self.config = config
         self.first_count = 0
+        check_fields(self, {"max_gaussians": whole(1)}, prefix="Mcmc.")
 
     def before_update(self, state: SplatState, gradient: PhotoGradient, context: StepContext) -> None:
         """Pull opacities and sizes down a little, so that what is not needed dies."""
@@ -79,7 +104,12 @@ class Mcmc:
         return {"first_count": torch.tensor(self.first_count)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on growing from the number that it began with."""
+        """Go on growing from the number that it began with.
+
+        Raises:
+            InputError: The memory is that of another densifier.
+        """
+        check_memory(self, tensors)
         self.first_count = int(tensors["first_count"])
 
     def _wanted(self, count: int, fraction: float) -> int:

@@ -2,11 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError, NumericError
 from neural3d.ops.library import native
 from neural3d.run import Run
@@ -81,6 +83,23 @@ def _densifier(config: SplatConfig, cap: int) -> Densifier:
     return Adc(cap) if config.densify == "adc" else Mcmc(cap)
 
 
+def require_resumable(checkpoint: Checkpoint, config: SplatConfig, path: Path) -> None:
+    """Hold a checkpoint of the run at `path` against a configuration, before anything of the run is touched.
+
+    Raises:
+        InputError: It was left by a training of another kind, as with a densifier of one's own.
+    """
+    try:
+        exposure_from_tensors(config.exposure, checkpoint.tensors)
+        _densifier(config, 1).load(_densifiers_own(checkpoint.tensors))
+    except InputError as error:
+        raise InputError(f"{path}/checkpoints/step-{checkpoint.step:08d}: {error}") from error
+
+
+def _densifiers_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("densifier."): t for name, t in tensors.items() if name.startswith("densifier.")}
+
+
 class _Training:
     """One run of the loop; everything that a checkpoint must hold is in `state`, `exposure`, `densifier` and `step`."""
 
@@ -109,6 +128,8 @@ class _Training:
                 )
             )
         else:
+            if densifier is None:
+                require_resumable(checkpoint, config, run.path)
             self._load(checkpoint.step, checkpoint.tensors, checkpoint.meta)
         self.loss, self.steps_per_second, self.told_step = 0.0, 0.0, self.step
         self.started = self.saved = self.told = self.logged = time.perf_counter()
@@ -262,7 +283,6 @@ class _Training:
     def _load(self, step: int, tensors: dict[str, Tensor], meta: dict) -> None:
         self.state = state_from_tensors(tensors, antialiased=meta["antialiased"])
         self.exposure = exposure_from_tensors(self.config.exposure, tensors)
-        own = {n.removeprefix("densifier."): t for n, t in tensors.items() if n.startswith("densifier.")}
-        self.densifier.load(own)
+        self.densifier.load(_densifiers_own(tensors))
         self.step, self.earlier_seconds = step, meta["train_seconds"]
         self.poisoned_steps = meta["poisoned_steps"]

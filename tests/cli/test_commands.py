@@ -154,6 +154,78 @@ def test_another_run_is_replaced_only_when_asked(run_copy: Path, capture: Path, 
     assert Run.open(run_copy).config["splat"]["steps"] == 2
 
 
+def rewrite(file: Path, **changes: object) -> None:
+    """Change a run's JSON file as a hand would: None takes a key away."""
+    content = json.loads(file.read_text())
+    inner = content["config"] if "config" in content else content
+    for name, value in changes.items():
+        place = inner["splat"] if name in inner.get("splat", {}) else inner
+        place.update({name: value})
+        if value is None:
+            del place[name]
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("config.json", {"capture": None}, "config.json: capture is missing"),
+        ("config.json", {"seed": None}, "config.json: seed: missing"),
+        ("config.json", {"steps": -4}, "config.json: steps: expected a whole number"),
+        ("config.json", {"splat": [1]}, "config.json: not as it was written"),
+        ("scene.json", {"cameras": None}, "scene.json: cameras is missing"),
+        ("scene.json", {"cameras": {"focal_px": "x"}}, "scene.json: not as it was written"),
+        ("scene.json", {"capture_from_scene": {"scale": "x"}}, "scene.json: "),
+    ],
+)
+@pytest.mark.parametrize("command", ["eval {run}", "train splat --resume --output {run}"])
+def test_a_run_that_was_changed_by_hand_is_named(run_copy: Path, capsys, command, file, changes, message):
+    rewrite(run_copy / file, **changes)
+    before = contents(run_copy)
+    assert message in refused(capsys, *command.format(run=run_copy).split())
+    assert contents(run_copy) == before
+
+
+@pytest.mark.parametrize("change", ["photo gone", "photo new", "pose", "size"])
+@pytest.mark.parametrize(
+    "command", ["eval {run} --capture {capture}", "train splat --resume --output {run} --capture {capture}"]
+)
+def test_a_capture_that_changed_is_refused(run_copy: Path, capture: Path, tmp_path: Path, capsys, command, change):
+    """Else its scene frame would be another one, and all numbers nonsense."""
+    changed = Path(shutil.copytree(capture, tmp_path / "capture"))
+    meta = json.loads((changed / "transforms.json").read_text())
+    match change:
+        case "photo gone":
+            (changed / "images" / "003.png").unlink()
+        case "photo new":
+            shutil.copy(changed / "images" / "003.png", changed / "images" / "extra.png")
+            meta["frames"].append({**meta["frames"][3], "file_path": "images/extra.png"})
+        case "pose":
+            meta["frames"][3]["transform_matrix"][0][3] += 0.5
+        case "size":
+            for file in (changed / "images").iterdir():
+                with Image.open(file) as image:
+                    image.resize((24, 16)).save(file)
+    (changed / "transforms.json").write_text(json.dumps(meta))
+    expected = {"photo gone": "003.png gone", "photo new": "extra.png new", "pose": "moved", "size": "other sizes"}
+    before = contents(run_copy)
+    line = refused(capsys, *(part.format(run=run_copy, capture=changed) for part in command.split()))
+    assert "not the capture that the run was trained on" in line and expected[change] in line
+    assert contents(run_copy) == before
+
+
+def test_a_run_of_another_densifier_is_refused(run_copy: Path, capsys: pytest.CaptureFixture[str]):
+    """As a densifier of one's own leaves it, which the command line does not have."""
+    run = Run.open(run_copy)
+    checkpoint = run.latest_checkpoint()
+    tensors = {n: t for n, t in checkpoint.tensors.items() if n != "densifier.first_count"}
+    run.save_checkpoint(12, {**tensors, "densifier.pull": torch.zeros(3)}, checkpoint.meta)
+    before = contents(run_copy)
+    line = refused(capsys, "train", "splat", "--resume", "--output", str(run_copy))
+    assert "checkpoints/step-00000012: densifier: " in line and "Mcmc (pull, expected first_count)" in line
+    assert contents(run_copy) == before
+
+
 def test_bad_input_touches_nothing(run_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     before = contents(run_copy)
     broken = tmp_path / "broken"

@@ -1,11 +1,13 @@
 """What densifiers do to the picture, to Adam's memory and to the number of Gaussians."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 
+from neural3d.errors import InputError
 from neural3d.render.splats import render_splats
 from neural3d.train.adc import Adc, AdcConfig, reset_opacities, split
 from neural3d.train.densify import Densifier, draw, opacities_of
@@ -261,5 +263,42 @@ def test_what_adc_remembers_survives_a_checkpoint():
     one.pulls, one.views, one.reset_step, one.reset_fraction = torch.rand(3), torch.ones(3), 77, 0.3
     other.load(one.tensors())
     assert same(one.tensors(), other.tensors()) and (other.reset_step, other.reset_fraction) == (77, 0.3)
-    other.load({})
-    assert other.reset_step == 77
+
+
+@pytest.mark.parametrize("mine, others", [(Mcmc(10), Adc(10)), (Adc(10), Mcmc(10))])
+def test_the_memory_of_another_densifier_is_refused(mine, others):
+    for tensors in (others.tensors(), {}, {**mine.tensors(), "pull": torch.zeros(1)}):
+        with pytest.raises(InputError, match=f"^densifier: .*{type(mine).__name__}.*go on with the one that"):
+            mine.load(tensors)
+
+
+WRONG = {
+    "interval": [0, -1],
+    "start_step": [-1],
+    "until": [-0.1, 1.1, math.nan],
+    "dead_opacity": [-0.1, 2.0, math.nan],
+}
+WRONG_MCMC = {"grown_by": [0.0, 1.5, math.nan], "opacity_weight": [-1.0], "scale_weight": [math.inf], "noise": [-1e-9]}
+WRONG_ADC = {
+    "gradient_threshold": [-1.0, math.nan],
+    "small": [0.0, math.inf],
+    "reset_interval": [-0.1, 1.5],
+    "reset_steps": [0],
+    "reset_opacity": [0.0, 1.0, math.nan],
+}
+
+
+@pytest.mark.parametrize("kind, wrong", [(McmcConfig, WRONG | WRONG_MCMC), (AdcConfig, WRONG | WRONG_ADC)])
+def test_settings_that_make_no_sense_are_named(kind, wrong):
+    assert set(wrong) == {field.name for field in fields(kind)}
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=rf"^{kind.__name__}\.{name}: expected .*, got "):
+                kind(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [Mcmc, Adc])
+@pytest.mark.parametrize("cap", [0, -3])
+def test_a_cap_that_is_none_is_refused(kind, cap):
+    with pytest.raises(InputError, match=f"{kind.__name__}.max_gaussians: expected a whole number, 1 or more"):
+        kind(cap)

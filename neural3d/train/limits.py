@@ -1,0 +1,77 @@
+"""What the fields of a configuration may hold, and the one line that refuses the rest."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from neural3d.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a value must be."""
+
+    expected: str
+    """Completes "expected ..."."""
+    holds: Callable[[Any], bool]
+
+    def or_none(self) -> "Limit":
+        """The same, or None."""
+        return Limit(f"{self.expected}, or None", lambda value: value is None or self.holds(value))
+
+
+def whole(low: int, high: int | None = None) -> Limit:
+    """An int from `low` to `high`."""
+    expected = f"a whole number, {low} or more" if high is None else f"a whole number, {low} to {high}"
+    return Limit(expected, lambda value: _is_whole(value) and low <= value and (high is None or value <= high))
+
+
+def number(low: float | int, high: float | int = math.inf) -> Limit:
+    """A finite number from `low` to `high`."""
+    expected = f"a number, {low:g} or more" if high == math.inf else f"a number from {low:g} to {high:g}"
+    return Limit(expected, lambda value: _is_number(value) and low <= value <= high)
+
+
+def above(low: float | int, high: float | int = math.inf) -> Limit:
+    """A finite number that is more than `low`, and at most `high`."""
+    expected = f"a number, more than {low:g}" + ("" if high == math.inf else f" and at most {high:g}")
+    return Limit(expected, lambda value: _is_number(value) and low < value <= high)
+
+
+def between(low: float | int, high: float | int) -> Limit:
+    """A number inside, neither end included."""
+    return Limit(
+        f"a number between {low:g} and {high:g}, neither included",
+        lambda value: _is_number(value) and low < value < high,
+    )
+
+
+def one_of(*names: str) -> Limit:
+    """One of some words."""
+    return Limit(", ".join(names[:-1]) + f" or {names[-1]}", lambda value: isinstance(value, str) and value in names)
+
+
+def switch() -> Limit:
+    """True or False."""
+    return Limit("True or False", lambda value: isinstance(value, bool))
+
+
+def check_fields(config: object, limits: dict[str, Limit], *, prefix: str = "") -> None:
+    """Hold the fields of a configuration to their limits.
+
+    Raises:
+        InputError: Names the field, with the prefix before it, what was expected, and what came.
+    """
+    for name, limit in limits.items():
+        value = getattr(config, name)
+        if not limit.holds(value):
+            raise InputError(f"{prefix}{name}: expected {limit.expected}, got {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (isinstance(value, float) or _is_whole(value)) and math.isfinite(value)
