@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.records import Projected
-from neural3d.ops.validation import check_floats, check_positive
+from neural3d.ops.validation import check_floats, check_no_gradient, check_positive
 
 
 def project(
@@ -28,7 +28,8 @@ def project(
     """Project Gaussians to ellipses; `neural3d.reference.project` is the specification.
 
     Raises:
-        ValueError: An argument has another dtype, device, shape or layout than stated.
+        ValueError: An argument has another dtype, device, shape or layout than stated, or the camera asks for a
+            gradient.
     Limits: no gradient flows to the camera.
     """
     n = len(means_world)
@@ -41,6 +42,7 @@ def project(
         focal_px=(focal_px, (2,)),
         principal_px=(principal_px, (2,)),
     )
+    check_no_gradient(camera_from_world=camera_from_world, focal_px=focal_px, principal_px=principal_px)
     check_positive(width=width, height=height)
     outputs = native().project(
         means_world,

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.ops.library import native
-from neural3d.ops.validation import check_floats
+from neural3d.ops.validation import check_floats, check_no_gradient
 
 
 def sh_colors(
@@ -18,7 +18,8 @@ def sh_colors(
     """Colours of the Gaussians that are seen; `neural3d.reference.sh_colors` is the specification.
 
     Raises:
-        ValueError: An argument does not fit, or `degree` needs more coefficients than there are.
+        ValueError: An argument does not fit, `degree` needs more coefficients than there are, or the camera asks for a
+            gradient.
     Limits: no gradient flows to the camera centre.
     """
     n = len(means_world)
@@ -28,6 +29,7 @@ def sh_colors(
         "camera_center_world": (camera_center_world, (3,)),
     }
     check_floats(**tensors, **({} if extents_px is None else {"extents_px": (extents_px, (n, 2))}))
+    check_no_gradient(camera_center_world=camera_center_world)
     if not 0 <= degree <= 3 or (degree + 1) ** 2 > sh.shape[1]:
         raise ValueError(f"degree: expected 0 to 3 and at most what {sh.shape[1]} coefficients hold, got {degree}")
     return native().sh_colors(means_world, sh, camera_center_world, degree, extents_px)

@@ -64,6 +64,17 @@ def check_positive(**values: int) -> None:
             raise ValueError(f"{name}: expected 1 to {1 << 20} pixels, got {value}")
 
 
+def check_no_gradient(**tensors: Tensor) -> None:
+    """Constants of an operator, whose gradient would be missing without a word.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    for name, tensor in tensors.items():
+        if tensor.requires_grad:
+            raise ValueError(f"{name}: the native operator gives it no gradient; detach it")
+
+
 def _check_layout(name: str, tensor: Tensor, sizes: tuple[int | None, ...]) -> None:
     same = tensor.dim() == len(sizes)
     if not same or any(size not in (None, got) for size, got in zip(sizes, tensor.shape, strict=True)):

@@ -6,15 +6,13 @@ holds the two to the same bytes. Another loss can be written with `render_splats
 
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.ops.library import native
-from neural3d.ops.photometric import photometric_loss
 from neural3d.ops.records import Projected
 from neural3d.splats.gaussians import Gaussians
-from neural3d.splats.view import View, splat_view
+from neural3d.splats.view import View
 from neural3d.train.exposure import ColorMap
 from neural3d.train.photos import TrainingPhoto
 
@@ -104,21 +102,3 @@ def _project_arguments(gaussians: Gaussians, view: View) -> tuple:
         ALPHA_MIN,
         gaussians.antialiased,
     )
-
-
-def photo_gradient_by_autograd(
-    gaussians: Gaussians, photo: TrainingPhoto, background: Float[Tensor, "3"], *, sh_degree: int, ssim_weight: float
-) -> Gaussians:
-    """The same gradients through `torch.autograd`, for tests and for whoever wants another loss."""
-    leaves = gaussians.map(lambda t: t.detach().clone().requires_grad_())
-    image = splat_view(leaves, photo.view, background, sh_degree=sh_degree).image
-    loss = photometric_loss(
-        image,
-        photo.pixels,
-        target_alpha=photo.alpha,
-        valid=photo.valid,
-        background=background,
-        ssim_weight=ssim_weight,
-    )
-    grads = torch.autograd.grad(loss, list(leaves.tensors().values()))
-    return replace(gaussians, **dict(zip(leaves.tensors(), grads, strict=True)))
