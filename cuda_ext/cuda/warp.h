@@ -1,0 +1,74 @@
+// What threads of a warp or of a block say to each other, and the chip's approximate functions. Sums have a fixed
+// order: the same numbers give the same bits on every run.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+namespace n3d {
+
+constexpr int kWarp = 32;
+constexpr unsigned kWholeWarp = 0xffffffffu;
+
+__device__ __forceinline__ int thread_in_block() {
+  return int(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z));
+}
+__device__ __forceinline__ int lane_in_warp() { return thread_in_block() % kWarp; }
+__device__ __forceinline__ int warp_in_block() { return thread_in_block() / kWarp; }
+
+// The sum over the warp, in every lane. All 32 lanes must call it.
+template <class S>
+__device__ __forceinline__ S warp_sum(S value) {
+#pragma unroll
+  for (int d = kWarp / 2; d > 0; d /= 2) value += __shfl_xor_sync(kWholeWarp, value, d);
+  return value;
+}
+template <class S>
+__device__ __forceinline__ S warp_min(S value) {
+#pragma unroll
+  for (int d = kWarp / 2; d > 0; d /= 2) {
+    const S other = __shfl_xor_sync(kWholeWarp, value, d);
+    value = other < value ? other : value;
+  }
+  return value;
+}
+template <class S>
+__device__ __forceinline__ S warp_max(S value) {
+#pragma unroll
+  for (int d = kWarp / 2; d > 0; d /= 2) {
+    const S other = __shfl_xor_sync(kWholeWarp, value, d);
+    value = value < other ? other : value;
+  }
+  return value;
+}
+
+// The sum over a block of `threads` threads, in thread 0 alone. `space` holds a number for each warp; all threads must
+// call it, and pass a barrier before they use the space again.
+template <int threads, class S>
+__device__ __forceinline__ S block_sum(S value, S* space) {
+  static_assert(threads % kWarp == 0 && threads <= kWarp * kWarp, "whole warps, and one warp can sum them");
+  value = warp_sum(value);
+  if (lane_in_warp() == 0) space[warp_in_block()] = value;
+  __syncthreads();
+  if (warp_in_block() == 0) value = warp_sum(lane_in_warp() < threads / kWarp ? space[lane_in_warp()] : S(0));
+  return value;
+}
+
+// 2^x and log2 x at the speed of the chip, about 2 ulp; denormal results and arguments count as zero.
+__device__ __forceinline__ float fast_exp2(float x) {
+#if defined(N3D_EMULATED)
+  return ::exp2f(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+__device__ __forceinline__ double fast_exp2(double x) { return ::exp2(x); }
+__device__ __forceinline__ float fast_log2(float x) { return ::__log2f(x); }
+__device__ __forceinline__ double fast_log2(double x) { return ::log2(x); }
+// 1/x to about 1 ulp.
+__device__ __forceinline__ float fast_reciprocal(float x) { return ::__fdividef(1.0f, x); }
+__device__ __forceinline__ double fast_reciprocal(double x) { return 1.0 / x; }
+
+}  // namespace n3d

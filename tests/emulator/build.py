@@ -1,0 +1,97 @@
+"""Compiles the CUDA sources with g++ against the emulator's headers, and loads them as operators for CPU tensors.
+
+Objects and libraries are kept under build/emulator by a hash of all that went into them, so a second run compiles
+nothing, and a change only what it concerns.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+CACHE = REPOSITORY / "build" / "emulator"
+ORDERS = ("ascending", "descending", "shuffled")
+COMPILER = "g++"
+FLAGS = [
+    *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"),
+    *("-Wno-unused-parameter", "-Wno-unknown-pragmas", "-x", "c++"),
+]
+PLAIN = ["-O2", "-g0"]
+SANITIZED = [
+    *("-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"),
+    "-fno-sanitize-recover=all",
+]
+
+
+def operators_sources() -> list[Path]:
+    """The schemas and every CUDA driver."""
+    return [REPOSITORY / "cuda_ext" / "ops.cpp", *sorted((REPOSITORY / "cuda_ext" / "cuda").glob("*.cu"))]
+
+
+@cache
+def emulated_operators() -> ModuleType:
+    """The namespace `torch.ops.neural3d_emulated`."""
+    torch.ops.load_library(str(build("neural3d_emulated", operators_sources())))
+    return torch.ops.neural3d_emulated
+
+
+def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Path:
+    """The library that registers the sources' operators under a namespace; compiled where it is not there yet."""
+    flags = [*FLAGS, *(SANITIZED if sanitized else PLAIN), *_includes(), f"-DN3D_EMULATED={namespace}"]
+    context = _hash(" ".join(flags), torch.__version__, _version(), *(path.read_text() for path in _headers()))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(lambda path: _object(path, flags, context), [HERE / "emulator.cpp", *sources]))
+    target = CACHE / f"{_hash(*map(str, objects))}.so"
+    libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10"]
+    sanitizers = SANITIZED[3:] if sanitized else []
+    return _made(target, [COMPILER, "-shared", *sanitizers, *map(str, objects), *libraries])
+
+
+def _object(source: Path, flags: list[str], context: str) -> Path:
+    target = CACHE / f"{source.stem}-{_hash(context, source.name, source.read_text())}.o"
+    return _made(target, [COMPILER, *flags, "-c", str(source)])
+
+
+def _made(target: Path, command: list[str]) -> Path:
+    """Run the command with a temporary output that gets its name when it is complete."""
+    if target.exists():
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        output = Path(folder) / target.name
+        result = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{result.stderr[:20000]}")
+        os.replace(output, target)
+    return target
+
+
+def _includes() -> list[str]:
+    torch_include = Path(torch.__file__).parent / "include"
+    folders = [HERE / "include", torch_include, torch_include / "torch" / "csrc" / "api" / "include"]
+    defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA"]
+    return [f"-I{folder}" for folder in folders] + defines + ["-include", str(HERE / "include" / "emulated_library.h")]
+
+
+def _headers() -> list[Path]:
+    folders = (REPOSITORY / "cuda_ext", HERE)
+    return sorted(path for folder in folders for kind in ("*.h", "*.cuh") for path in folder.rglob(kind))
+
+
+def _version() -> str:
+    if shutil.which(COMPILER) is None:
+        raise RuntimeError("the CUDA sources are tested with g++, which is not installed")
+    return subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,25 @@
+// The calls of CUDA's runtime that the drivers make on the host. Everything has happened when a call returns.
+#pragma once
+
+using cudaStream_t = struct CUstream_st*;
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+
+inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "invalid value"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+// A CPU tensor's device has the index -1.
+inline cudaError_t cudaGetDevice(int* device) { return *device = -1, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
+  return memset(to, byte, bytes), cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  return memmove(to, from, bytes), cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+template <class K>
+cudaError_t cudaFuncSetAttribute(K* kernel, cudaFuncAttribute, int bytes) {
+  emulator::allow_shared(reinterpret_cast<const void*>(kernel), size_t(bytes));
+  return cudaSuccess;
+}
