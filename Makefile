@@ -3,7 +3,7 @@
 #   make demo [VIEWER=0] [TORCH=…]  train, judge and show the bundled capture; VIEWER=0 ends by itself
 #   make test                       the test suite             make test-long   the tests that train on real photos
 #   make check                      formatting and lint        make format      what of it can be mended by itself
-#   make wheel                      one wheel in dist/
+#   make wheel                      one wheel in dist/         make sanitize    the operators' tests under ASan and UBSan
 #
 # TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
 #   make demo TORCH='torch --index-url URL', with the URL that pytorch.org shows for Linux, Pip and CPU
@@ -36,7 +36,7 @@ if command -v clang-format >/dev/null; then find cuda_ext -name '*.cpp' -o -name
 else echo "clang-format is not installed: the C++ sources are left out"; fi
 endef
 
-.PHONY: demo install test test-long check format wheel clean
+.PHONY: demo install test test-long sanitize check format wheel clean
 
 demo: install
 	$(BIN)/neural3d demo $(if $(filter 0,$(VIEWER)),--no-viewer)
@@ -48,6 +48,12 @@ test: $(VENV)/stamp-tests
 
 test-long: $(VENV)/stamp-tests
 	$(BIN)/pytest -m long
+
+# The sanitizers' libraries must be the first that are loaded. Leaks are not looked for: Python and torch keep memory to the end.
+sanitize: $(VENV)/stamp-tests
+	NEURAL3D_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+	PYTHONPATH=build/sanitize/lib LD_PRELOAD="$$(for name in asan ubsan stdc++; do g++ -print-file-name=lib$$name.so; done | tr '\n' :)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(BIN)/pytest tests/ops
 
 check: $(VENV)/stamp-ruff
 	$(BIN)/ruff format --check .

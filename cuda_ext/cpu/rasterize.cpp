@@ -86,7 +86,7 @@ void reduce_slots(const Inputs& in, const BlendArgs<S>& a, int64_t first, S* d_m
 template <class S>
 Tensor zeros(std::initializer_list<int64_t> size) {
   Tensor t = fresh(size, scalar_type<S>());
-  memset(t.mutable_data_ptr(), 0, size_t(t.numel()) * sizeof(S));
+  if (t.numel() > 0) memset(t.mutable_data_ptr(), 0, size_t(t.numel()) * sizeof(S));
   return t;
 }
 
