@@ -67,13 +67,13 @@ class Viewer:
                 the exact pictures out.
             host: Where to listen; anything but the loopback lets others in who know the token.
             port: The first port to try, the next free one is taken; 0 takes any.
-            allow_hosts: More names that this machine goes by, as behind a proxy.
+            allow_hosts: More names that this machine goes by, as behind a proxy or a tunnel.
             max_clients: Windows that may look at once.
             max_splats: Splats that are sent to the browser.
             stall_seconds: A client that takes nothing for so long is dropped.
 
         Raises:
-            InputError: the address cannot be listened on.
+            InputError: the address cannot be listened on, or a name in `allow_hosts` is none.
         """
         self.errors = 0
         """Pictures and updates that failed; training knows nothing of them."""

@@ -4,7 +4,8 @@ viser asks nobody for a password, an Origin or a Host, so any page of the web co
 visitor's own browser. A request is let in when all of these hold:
 
 - Host names this machine (else a page could reach us under its own name: DNS rebinding);
-- Origin, where there is one, is the address the page itself was loaded from, and a WebSocket always has one;
+- Origin, where there is one, is the address the page itself was loaded from, or of a host that was named as ours, for
+  proxies that change Host on the way; and a WebSocket always has one;
 - it knows the token: `?token=` in the address on the first load, a cookie (HttpOnly, SameSite=Strict) afterwards, since
   neither the page's own requests nor its WebSocket carry the address's query. SameSite ignores the port, so a cookie
   counts only for requests that the browser says come from our own page (Sec-Fetch-Site);
@@ -23,10 +24,13 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from neural3d.errors import InputError
+
 RequestHeaders = Sequence[tuple[str, str]]
 """Names and values as they came; a name may come more than once."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _PLAIN_PATH = re.compile(r"/(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]*")
 
 
@@ -54,6 +58,21 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+def plain_host(name: str) -> str:
+    """A host name as browsers send it: lower case, international ones in ASCII.
+
+    Raises:
+        InputError: It is no name of a host, as with a port or a scheme.
+    """
+    try:
+        plain = name.lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        plain = ""
+    if not _HOST_NAME.fullmatch(plain) and not _is_ip_address(plain):
+        raise InputError(f"--allow-host {name!r}: expected a host name without scheme and port, as my-pc.example")
+    return plain
+
+
 def list_files(root: Path) -> frozenset[str]:
     """The paths that may be asked for: every regular file below root, and `/`. Links are left out."""
     files = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
@@ -71,6 +90,9 @@ class Gate:
     paths: frozenset[str]
     hosts: frozenset[str] = LOOPBACK_HOSTS
     """Host names that are us, in lower case, without port."""
+    origin_hosts: frozenset[str] = frozenset()
+    """Host names whose pages are ours whatever Host says: those that a person has named, never the loopback, where
+    every server of this machine has its pages."""
     any_address: bool = False
     """Any IP address is us too: right when bound to more than the loopback, and safe, since no page owns one."""
 
@@ -96,7 +118,7 @@ class Gate:
         host = _only(headers, "Host")
         self._check_host(host)
         is_websocket = _all(headers, "Upgrade") != []
-        _check_origin(_all(headers, "Origin"), host, required=is_websocket)
+        self._check_origin(_all(headers, "Origin"), host, required=is_websocket)
         path, _, query = target.partition("?")
         is_first = self._check_token(query, headers)
         if path not in self.paths or not _PLAIN_PATH.fullmatch(path):
@@ -106,8 +128,14 @@ class Gate:
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
         if name not in self.hosts and not (self.any_address and _is_ip_address(name)):
-            message = "This viewer does not answer to that host name; use 127.0.0.1 or localhost."
+            message = "This viewer does not answer to that host name; use 127.0.0.1 or start it with --allow-host NAME."
             raise Refused(HTTPStatus.MISDIRECTED_REQUEST, message)
+
+    def _check_origin(self, origins: list[str], host: str, *, required: bool) -> None:
+        own = {f"http://{host}", f"https://{host}"}
+        is_ours = [origin.lower() in own or _origin_name(origin) in self.origin_hosts for origin in origins]
+        if (required and not origins) or not all(is_ours):
+            raise Refused(HTTPStatus.FORBIDDEN, "Requests from other web pages are refused.")
 
     def _check_token(self, query: str, headers: RequestHeaders) -> bool:
         """Whether the token came in the address; a token that is given there must be right."""
@@ -139,6 +167,12 @@ def _host_name(host: str) -> str:
         return ""
 
 
+def _origin_name(origin: str) -> str:
+    """The host name of a page's origin; empty where it is none."""
+    scheme, separator, host = origin.lower().partition("://")
+    return _host_name(host) if separator and scheme in ("http", "https") else ""
+
+
 def _is_ip_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -156,9 +190,3 @@ def _only(headers: RequestHeaders, name: str) -> str:
     if len(values) != 1:
         raise Refused(HTTPStatus.BAD_REQUEST, f"A request needs exactly one {name} header.")
     return values[0].lower()
-
-
-def _check_origin(origins: list[str], host: str, *, required: bool) -> None:
-    own = {f"http://{host}", f"https://{host}"}
-    if (required and not origins) or any(origin.lower() not in own for origin in origins):
-        raise Refused(HTTPStatus.FORBIDDEN, "Requests from other web pages are refused.")

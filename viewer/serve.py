@@ -86,6 +86,6 @@ def serve_forever(viewer: Viewer, *, open_browser: bool = False) -> None:
     announce(viewer, open_browser=open_browser)
     try:
         while True:
-            time.sleep(3600.0)
+            time.sleep(0.5)  # in slices: a long wait hears no Ctrl-C on some systems
     finally:
         viewer.close()

@@ -33,7 +33,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from neural3d.errors import InputError
-from neural3d.viewer.gate import LOOPBACK_HOSTS, Admitted, Gate, Refused, list_files, new_token
+from neural3d.viewer.gate import LOOPBACK_HOSTS, Admitted, Gate, Refused, list_files, new_token, plain_host
 from neural3d.viewer.inbox import MAX_MESSAGE_BYTES, Allowance, Hostile, is_usable, read_message
 
 CLIENT_FILES = Path(viser.__file__).parent / "client" / "build"
@@ -261,13 +261,22 @@ def start_server(
     """Listen on the first free port from `port` on (0: any), and answer only to those who know the new token.
 
     Raises:
-        InputError: the address is not one of this machine's, or none of the next 100 ports is free.
+        InputError: the address is not one of this machine's, none of the next 100 ports is free, or a name in
+            `allow_hosts` is none.
     """
+    named = frozenset(map(plain_host, allow_hosts))
     listening = _listen(host, port)
     is_loopback = host in LOOPBACK_HOSTS
-    hosts = LOOPBACK_HOSTS | {host.lower(), *map(str.lower, allow_hosts)}
+    hosts = LOOPBACK_HOSTS | named | {host.lower()}
     hosts = hosts if is_loopback else hosts | {socket.gethostname().lower()}
-    gate = Gate(new_token(), listening.getsockname()[1], list_files(CLIENT_FILES), hosts, any_address=not is_loopback)
+    gate = Gate(
+        token=new_token(),
+        port=listening.getsockname()[1],
+        paths=list_files(CLIENT_FILES),
+        hosts=hosts,
+        origin_hosts=named - LOOPBACK_HOSTS,
+        any_address=not is_loopback,
+    )
     server = GuardedServer(Door(gate, max_clients, stall_seconds), listening, label)
     _verify_guard(server)
     return server
@@ -275,11 +284,13 @@ def start_server(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port < 2**16:
+        raise InputError(f"--port {port}: expected 0 (any) to 65535")
     tried = [port + offset for offset in range(PORTS_TO_TRY) if port + offset < 2**16] if port else [0]
     for candidate in tried:
         try:
             return socket.create_server((host, candidate), family=family)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             failure = error
     where = f"{host}, ports {tried[0]} to {tried[-1]}"
     raise InputError(f"viewer: cannot listen on {where}: {failure}; choose --host and --port")

@@ -1,14 +1,18 @@
 """Ctrl-C and SIGTERM: end at once, except where work is saved first."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 if TYPE_CHECKING:
     from neural3d.splats.gaussians import Gaussians
     from neural3d.train.observer import Progress
+
+SLICE_SECONDS = 0.5
+"""Longest wait for a signal to be noticed."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,6 +21,15 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.signal_number = signal_number
+
+
+def wait_for_signal() -> NoReturn:
+    """Stay until a signal ends it; in slices, because a wait without an end hears no Ctrl-C on Windows.
+
+    Raises: Interrupted, from the signal's handler.
+    """
+    while True:
+        time.sleep(SLICE_SECONDS)
 
 
 class Interrupts:

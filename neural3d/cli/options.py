@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, UseAppendAction, subcommand
 
 from neural3d.train.config import SplatConfig
+
+AllowedHosts = UseAppendAction[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Train(Training):
     """Go on with the run in the folder, with the options it was made with."""
     viewer: bool = False
     """Watch in the browser."""
+    allow_host: AllowedHosts = ()
+    """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -68,6 +72,8 @@ class Make(Training):
     """A capture: a folder of photos with their poses."""
     viewer: bool = True
     """Show the result in the browser until Ctrl-C."""
+    allow_host: AllowedHosts = ()
+    """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -138,6 +144,8 @@ class View:
     """Where to listen; anything but 127.0.0.1 lets others in who know the address."""
     port: int = 7007
     """The first port to try; the next free one is taken."""
+    allow_host: AllowedHosts = ()
+    """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
     browser: bool = True
     """Open the browser."""
 

@@ -123,6 +123,7 @@ def view(options: View) -> None:
     from neural3d.viewer import serve_forever, view_gaussians
 
     where = {"host": options.host, "port": options.port, "title": options.source.name}
+    where |= {"allow_hosts": options.allow_host}
     if options.source.is_dir():
         model = load_model(options.source)
         gaussians, background = model.gaussians, _background(model)

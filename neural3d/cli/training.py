@@ -2,17 +2,16 @@
 
 import os
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import neural3d
 from neural3d.capture import load_capture
-from neural3d.cli.interrupts import Interrupts
+from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import answer, judge
@@ -24,17 +23,28 @@ from neural3d.render.splats import render_function
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
 from neural3d.train.config import SplatConfig
+from neural3d.train.initial import require_start
 from neural3d.train.splats import TrainResult, require_resumable, train_splats
 
 _SCHEDULED = [field.name for field in fields(SplatConfig) if field.name in {f.name for f in fields(Training)}]
 """Options that go into the training's configuration under their own names."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained, read and checked; no run has been touched yet."""
+
+    scene: Scene
+    config: SplatConfig
+    open_run: Callable[[], Run]
+    """Creates the run, or takes up an earlier one."""
+
+
 def train(options: Train, interrupts: Interrupts) -> int:
     """Train, and nothing else."""
-    run, scene, config = _resumed(options) if options.resume else _created(options, options.capture)
-    with run, _viewer(options.viewer, scene, config) as viewer:
-        result = _train(run, scene, config, interrupts, viewer)
+    work = _resumed(options) if options.resume else _created(options, options.capture)
+    with _viewer(options, work) as viewer, work.open_run() as run:
+        result = _train(run, work, interrupts, viewer)
         answer(_facts(run, result), options.json)
         _stay(viewer, run)
     return 0
@@ -44,10 +54,10 @@ def make(options: Make, interrupts: Interrupts) -> int:
     """From a capture to a model that is judged, exported and shown."""
     if options.source.is_file():
         raise InputError(f"{options.source}: a file has no camera poses; give the folder of a posed capture")
-    run, scene, config = _created(options, options.source)
-    with run, _viewer(options.viewer, scene, config) as viewer:
-        result = _train(run, scene, config, interrupts, viewer)
-        answer({**_facts(run, result), **_finished(run, scene, config, result)}, options.json)
+    work = _created(options, options.source)
+    with _viewer(options, work) as viewer, work.open_run() as run:
+        result = _train(run, work, interrupts, viewer)
+        answer({**_facts(run, result), **_finished(run, work, result)}, options.json)
         _stay(viewer, run)
     return 0
 
@@ -80,16 +90,17 @@ def config_from(options: Training) -> SplatConfig:
     return replace(SplatConfig(), **{**given, **defaults})
 
 
-def _created(options: Training, capture: Path | None) -> tuple[Run, Scene, SplatConfig]:
-    """Everything is read and checked before the folder of an earlier run is touched."""
+def _created(options: Train | Make, capture: Path | None) -> Work:
+    """A new run."""
     if capture is None:
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
-    _require_engine(options)
+    _require_possible(options)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
+    require_start(scene, seed=config.seed)
     kept = {
         "method": "splat",
         "capture": str(capture.resolve()),
@@ -99,14 +110,14 @@ def _created(options: Training, capture: Path | None) -> tuple[Run, Scene, Splat
         "background": config.background,
         "splat": asdict(config),
     }
-    return Run.create(options.output, kept, overwrite=options.overwrite), scene, config
+    return Work(scene, config, partial(Run.create, options.output, kept, overwrite=options.overwrite))
 
 
-def _resumed(options: Train) -> tuple[Run, Scene, SplatConfig]:
-    """Everything is read and checked before the run is taken."""
+def _resumed(options: Train) -> Work:
+    """An earlier run."""
     if options.overwrite:
         raise InputError("--resume and --overwrite: choose one; the first goes on with the run, the second replaces it")
-    _require_engine(options)
+    _require_possible(options)
     earlier = Run.open(options.output)
     settings = load_settings(earlier)
     _require_same(options, settings)
@@ -120,7 +131,7 @@ def _resumed(options: Train) -> tuple[Run, Scene, SplatConfig]:
         say(f"neural3d: warning: passed over {skipped}")
     scene = load_scene(settings, load_views(earlier), options.capture)
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
-    return Run.resume(options.output), scene, config
+    return Work(scene, config, partial(Run.resume, options.output))
 
 
 def _require_same(options: Train, settings: Settings) -> None:
@@ -136,26 +147,30 @@ def _require_same(options: Train, settings: Settings) -> None:
             )
 
 
-def _require_engine(options: Training) -> None:
+def _require_possible(options: Train | Make) -> None:
+    if options.allow_host and not options.viewer:
+        raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
     if options.device != "cpu":
         raise InputError(f"--device {options.device}: this version computes on the CPU; leave it out")
     if options.backend != "native":
         raise InputError(f"--backend {options.backend}: this version has its own engine only; leave it out")
 
 
-def _train(run: Run, scene: Scene, config: SplatConfig, interrupts: Interrupts, viewer: Any) -> TrainResult:
+def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> TrainResult:
     """Train with a line of progress; the run's status says how it ended.
 
     Raises: Interrupted after a signal, once the state is saved.
     """
-    save_views(run, scene)
+    save_views(run, work.scene)
     line = ProgressLine()
     watchers = [line, interrupts, *([viewer] if viewer is not None else [])]
     try:
         with interrupts.graceful():
-            result = train_splats(scene, config, run=run, observers=watchers)
+            result = train_splats(work.scene, work.config, run=run, observers=watchers)
     finally:
         line.close()
+    if viewer is not None:
+        viewer.show(result.gaussians)  # snapshots come now and then: the last one may be old
     _note_end(run, result, interrupts)
     interrupts.raise_if_requested()
     return result
@@ -181,28 +196,30 @@ def _facts(run: Run, result: TrainResult) -> dict[str, Any]:
     }
 
 
-def _finished(run: Run, scene: Scene, config: SplatConfig, result: TrainResult) -> dict[str, Any]:
+def _finished(run: Run, work: Work, result: TrainResult) -> dict[str, Any]:
     """Judge and export."""
+    scene = work.scene
     path = run.folder("exports") / "splat.ply"
     write_ply(path, result.gaussians, capture_from_scene=scene.capture_from_scene)
     found: dict[str, Any] = {"ply": str(path)}
     if len(scene.test_indices) == 0:
         say("neural3d: warning: the capture has no held-out view, so nothing is judged")
         return found
-    metrics = judge(run, result.gaussians, scene, config.background, {"train_seconds": result.train_seconds})
+    metrics = judge(run, result.gaussians, scene, work.config.background, {"train_seconds": result.train_seconds})
     return {**metrics, **found, "renders": str(run.path / "renders" / "eval")}
 
 
 @contextmanager
-def _viewer(is_wanted: bool, scene: Scene, config: SplatConfig) -> Iterator[Any]:
+def _viewer(options: Train | Make, work: Work) -> Iterator[Any]:
     """A viewer that watches the training, or None."""
-    if not is_wanted:
+    if not options.viewer:
         yield None
         return
     from neural3d.viewer import Viewer, announce
 
-    background = evaluation_background(scene.has_alpha, config.background)
-    with Viewer(scene, render_fn_from=partial(render_function, background=background)) as viewer:
+    background = evaluation_background(work.scene.has_alpha, work.config.background)
+    render_fn_from = partial(render_function, background=background)
+    with Viewer(work.scene, render_fn_from=render_fn_from, allow_hosts=options.allow_host) as viewer:
         with _stdout_to_stderr():
             announce(viewer, open_browser=has_display())
         yield viewer
@@ -215,7 +232,7 @@ def _stay(viewer: Any, run: Run) -> None:
     viewer.end(f"The training is over; the model lies in {run.path}.")
     run.close()
     say("the viewer stays open; Ctrl-C ends it")
-    threading.Event().wait()
+    wait_for_signal()
 
 
 @contextmanager

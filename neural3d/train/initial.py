@@ -52,6 +52,18 @@ def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antia
     )
 
 
+def require_start(scene: Scene, *, seed: int) -> None:
+    """Find out at little cost whether `initial_gaussians` will find where to begin.
+
+    Raises:
+        InputError: It will not, or there is no photo to train on.
+    """
+    if len(scene.train_indices) == 0:
+        raise InputError("the capture has no training photos; give it some, or hold out fewer")
+    if scene.points is None or len(scene.points.means_world) < FEWEST_POINTS:
+        _first_found(scene, generator(seed, Purpose.INITIAL))
+
+
 def _first_points(scene: Scene, max_gaussians: int, seed: int) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
     """Places and colours: of the capture's points, or random."""
     given = 0 if scene.points is None else len(scene.points.means_world)

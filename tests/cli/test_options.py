@@ -30,6 +30,7 @@ TYPED = [
     ("render r --cameras test --output d --format png", Render, {"cameras": "test", "format": "png"}),
     ("render r --output turn.mp4", Render, {"cameras": "orbit", "format": None}),
     ("view a.ply", View, {"source": Path("a.ply"), "host": "127.0.0.1"}),
+    ("view a.ply --allow-host a --allow-host b", View, {"allow_host": ("a", "b")}),
     ("export r --format ply --output a.ply", Export, {"format": "ply"}),
     ("bench quality --json", Bench, {"table": "quality", "json": True}),
 ]

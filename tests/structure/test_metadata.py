@@ -68,6 +68,12 @@ def test_everything_tested_is_pinned_within_range(pyproject, pins):
         )
 
 
+def test_viser_stays_at_the_version_whose_start_the_gate_knows(pyproject):
+    (viser,) = (r for r in map(Requirement, pyproject["project"]["dependencies"]) if r.name == "viser")
+    assert viser.specifier.contains("1.1.1") and viser.specifier.contains("1.1.9")
+    assert not viser.specifier.contains("1.1.0") and not viser.specifier.contains("1.2.0")
+
+
 def test_the_core_declares_what_it_imports(package, pyproject):
     module_from_name = {"pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg"}
     names = {canonicalize_name(Requirement(line).name) for line in pyproject["project"]["dependencies"]}

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from neural3d.viewer.gate import Gate, Refused, list_files, new_token
+from neural3d.errors import InputError
+from neural3d.viewer.gate import Gate, Refused, list_files, new_token, plain_host
 
 GATE = Gate("secret", 7007, frozenset({"/", "/index.html", "/assets/a.js"}))
 OPEN_GATE = Gate("secret", 7007, frozenset({"/"}), frozenset({"0.0.0.0", "my-pc"}), any_address=True)
+NAMED = frozenset({"my-pc.example"})
+PROXY_GATE = Gate("secret", 7007, frozenset({"/"}), frozenset({"127.0.0.1"}) | NAMED, origin_hosts=NAMED)
 COOKIE = {"Cookie": "theme=dark; neural3d_token_7007=secret"}
 WEBSOCKET = {"Upgrade": "websocket"}
 OWN = {"Origin": "http://127.0.0.1:7007"}
@@ -88,6 +91,39 @@ def test_beyond_the_loopback_addresses_and_own_names_are_us_but_no_other_name() 
         assert OPEN_GATE.admit("/?token=secret", headers(host=host)).is_page
     assert status_of(OPEN_GATE, "/?token=secret", headers(host="evil.example:7007")) == 421
     assert status_of(OPEN_GATE, "/", headers(host="10.0.0.3:7007")) == 403
+
+
+@pytest.mark.parametrize("host", ["my-pc.example", "MY-PC.example:8443", "127.0.0.1:7007"])
+@pytest.mark.parametrize("origin", ["https://my-pc.example", "http://My-PC.example:8080"])
+def test_a_host_that_was_named_is_us_whether_or_not_its_proxy_changes_host(host: str, origin: str) -> None:
+    request = headers(WEBSOCKET, COOKIE, {"Origin": origin}, host=host)
+    assert PROXY_GATE.admit("/", request).is_websocket
+    assert status_of(PROXY_GATE, "/", headers(WEBSOCKET, {"Origin": origin}, host=host)) == 403, "not without the token"
+    assert status_of(GATE, "/?token=secret", headers(WEBSOCKET, {"Origin": origin})) == 403
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "https://my-pc.example.evil.example", "https://evil.my-pc.example", "ftp://my-pc.example",
+     "my-pc.example", "null", "", "https://evil.example/my-pc.example", "https://evil.example#@my-pc.example",
+     "http://localhost:7007"],
+)  # fmt: skip
+def test_naming_a_host_opens_to_no_other(origin: str) -> None:
+    assert status_of(PROXY_GATE, "/?token=secret", headers(WEBSOCKET, COOKIE, {"Origin": origin})) == 403
+
+
+def test_host_names_are_taken_as_browsers_send_them() -> None:
+    names = {"My-PC.Example": "my-pc.example", "10.0.0.3": "10.0.0.3", "fe80::1": "fe80::1", "a_b": "a_b",
+             "bücher.example": "xn--bcher-kva.example"}  # fmt: skip
+    assert {name: plain_host(name) for name in names} == names
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "http://my-pc", "my-pc:7007", "my-pc/", "my pc", "*.example", "a..b", ".", "a@b", "x" * 64, "\n"]
+)
+def test_what_is_no_host_name_is_named(name: str) -> None:
+    with pytest.raises(InputError, match="--allow-host .*: expected a host name without scheme and port"):
+        plain_host(name)
 
 
 def test_exactly_one_host_header() -> None:

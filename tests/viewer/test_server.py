@@ -85,6 +85,31 @@ def test_strangers_are_refused_with_a_short_answer(clients) -> None:
         assert len(answer[2]) < 200 and "Set-Cookie" not in answer[1]
 
 
+def test_hosts_that_were_named_get_in(clients_of) -> None:
+    with Viewer(port=0, allow_hosts=("My-PC.example",)) as viewer:
+        clients = clients_of(viewer)
+        assert get(clients.port, f"/?token={clients.token}", Host="my-pc.example")[0] == 200
+        assert get(clients.port, f"/?token={clients.token}", Host="other.example")[0] == 421
+        with clients.join(origin="https://my-pc.example"):
+            pass
+        with pytest.raises(InvalidStatus, match="403"):
+            clients.join(origin="https://other.example")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"allow_hosts": ("http://x",)}, "--allow-host 'http://x'"),
+        ({"port": -1}, "--port -1"),
+        ({"port": 65536}, "--port 65536"),
+        ({"host": "a..b"}, "cannot listen on a..b"),
+    ],
+)
+def test_where_nobody_can_listen_is_named(wrong: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        start_server(**{"port": 0, **wrong})
+
+
 @pytest.mark.parametrize("query, origin", [("", ""), ("?token=guess", ""), (None, "http://evil.example"), (None, None)])
 def test_websockets_of_strangers_are_refused(clients, query: str | None, origin: str | None) -> None:
     with pytest.raises(InvalidStatus, match="403"):
