@@ -118,9 +118,6 @@ inline unsigned blocks_for(int64_t count, int64_t per_block) {
   return unsigned(blocks);
 }
 
-// Whether rows at `p` may be read 16 bytes at a time: a view into a tensor may begin anywhere.
-inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 // Lets a kernel have more than 48 KiB of dynamic shared memory; 64 KiB is what every supported GPU has.
 template <class K>
 void allow_shared(K* kernel, size_t bytes) {

@@ -23,6 +23,15 @@ struct ProjectionCamera {
   bool antialiased;
 };
 
+// Linearising far outside the image goes wrong: the Jacobian is taken no farther than 0.3 half images beyond its
+// border.
+template <class T>
+N3D_HD void limit_ratios(ProjectionCamera<T>& c) {
+  const T margin_x = T(0.3) * T(0.5) * c.width / c.fx, margin_y = T(0.3) * T(0.5) * c.height / c.fy;
+  c.x_low = -c.cx / c.fx - margin_x, c.x_high = (c.width - c.cx) / c.fx + margin_x;
+  c.y_low = -c.cy / c.fy - margin_y, c.y_high = (c.height - c.cy) / c.fy + margin_y;
+}
+
 template <class T>
 struct GaussianParameters {
   T mean[3], quat[4], log_scale[3], logit_opacity;

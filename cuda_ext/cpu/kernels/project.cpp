@@ -15,15 +15,12 @@ static ProjectionCamera<V> camera_of(const ProjectArgs<typename V::scalar>& a) {
     for (int j = 0; j < 3; ++j) c.r[3 * i + j] = V(a.camera_from_world[4 * i + j]);
     c.t[i] = V(a.camera_from_world[4 * i + 3]);
   }
-  const S w = S(a.width), h = S(a.height);
-  const S margin_x = S(0.3) * S(0.5) * w / a.fx, margin_y = S(0.3) * S(0.5) * h / a.fy;
   c.fx = V(a.fx), c.fy = V(a.fy), c.cx = V(a.cx), c.cy = V(a.cy);
-  c.x_low = V(-a.cx / a.fx - margin_x), c.x_high = V((w - a.cx) / a.fx + margin_x);
-  c.y_low = V(-a.cy / a.fy - margin_y), c.y_high = V((h - a.cy) / a.fy + margin_y);
-  c.width = V(w), c.height = V(h);
+  c.width = V(S(a.width)), c.height = V(S(a.height));
   c.near = V(a.near), c.blur = V(a.blur), c.alpha_min = V(a.alpha_min);
   c.cut = a.alpha_min > 0;
   c.antialiased = a.antialiased;
+  limit_ratios(c);
   return c;
 }
 

@@ -1,0 +1,168 @@
+// One step of Adam, in place, over the rows that were seen. A block takes a few rows, whose numbers lie in one piece;
+// what of it was not seen is not touched, so it costs no traffic.
+#include <cmath>
+
+#include "../math/adam.h"
+#include "launch.h"
+#include "rows.h"
+#include "warp.h"
+
+namespace n3d {
+namespace {
+
+constexpr int kThreads = 256, kMaxRows = 2048;
+
+template <class S>
+struct Adam {
+  S *param, *first, *second;  // [N,C]
+  const S *grad, *rates;      // [N,C] [C]
+  const uint8_t* visible;     // [N], or null for all rows
+  int64_t rows;
+  int columns, rows_per_block;
+  bool aligned;  // all four [N,C]
+  scalar::AdamRates<S> step;
+  int* poisoned;  // counts the rows with a gradient that is not finite
+};
+
+// A block's rows: their numbers begin at `begin`.
+struct Piece {
+  int64_t begin;
+  int rows, columns;
+  uint8_t *takes_part, *poisoned;  // of each row
+};
+
+// Row and column of one number after the other.
+struct Walk {
+  int row, column, columns;
+  __device__ __forceinline__ Walk(int at, int columns) : row(at / columns), column(at % columns), columns(columns) {}
+  __device__ __forceinline__ void next() {
+    if (++column == columns) column = 0, ++row;
+  }
+};
+
+template <int n, class S>
+__device__ __forceinline__ void load(const S* p, S* row) {
+  load_row<n>(p, n > 1, row);
+}
+template <int n, class S>
+__device__ __forceinline__ void store(S* p, const S* row) {
+  store_row<n>(p, n > 1, row);
+}
+
+template <int n>
+__device__ __forceinline__ bool any_takes_part(const Piece& piece, Walk walk) {
+  bool any = false;
+#pragma unroll
+  for (int k = 0; k < n; ++k, walk.next()) any |= piece.takes_part[walk.row] != 0;
+  return any;
+}
+
+// Marks the rows of n numbers whose gradient is not finite.
+template <int n, class S>
+__device__ __forceinline__ void look_at(const Adam<S>& a, const Piece& piece, int at) {
+  Walk walk(at, piece.columns);
+  if (!any_takes_part<n>(piece, walk)) return;
+  S g[n];
+  load<n>(a.grad + piece.begin + at, g);
+#pragma unroll
+  for (int k = 0; k < n; ++k, walk.next())
+    if (!(g[k] - g[k] == S(0))) piece.poisoned[walk.row] = 1;
+}
+
+template <int n, class S>
+__device__ __forceinline__ void move(const Adam<S>& a, const Piece& piece, int at) {
+  Walk walk(at, piece.columns);
+  if (!any_takes_part<n>(piece, walk)) return;
+  const int64_t e = piece.begin + at;
+  S p[n], g[n], m[n], v[n];
+  load<n>(a.param + e, p), load<n>(a.grad + e, g), load<n>(a.first + e, m), load<n>(a.second + e, v);
+#pragma unroll
+  for (int k = 0; k < n; ++k, walk.next()) {
+    const S rate = __ldg(a.rates + walk.column);
+    if (piece.takes_part[walk.row] && rate != S(0)) p[k] -= scalar::adam_change(a.step, rate, g[k], m[k], v[k]);
+  }
+  store<n>(a.param + e, p), store<n>(a.first + e, m), store<n>(a.second + e, v);
+}
+
+// Calls f(constant n, first of n numbers) for all numbers of the piece, 16 bytes at a time where they are aligned.
+template <class S, class F>
+__device__ __forceinline__ void each_number(const Adam<S>& a, const Piece& piece, const F& f) {
+  constexpr int n = Chunk<S>::size;
+  const int count = piece.rows * piece.columns, chunked = a.aligned ? count / n * n : 0;
+  for (int at = n * int(threadIdx.x); at < chunked; at += n * kThreads) f(std::integral_constant<int, n>(), at);
+  for (int at = chunked + int(threadIdx.x); at < count; at += kThreads) f(std::integral_constant<int, 1>(), at);
+}
+
+// Takes the poisoned rows out and counts them.
+template <class S>
+__device__ __forceinline__ void leave_poisoned_alone(const Adam<S>& a, const Piece& piece) {
+  int count = 0;
+  for (int r = int(threadIdx.x); r < piece.rows; r += kThreads)
+    if (piece.poisoned[r] && piece.takes_part[r]) piece.takes_part[r] = 0, ++count;
+  const unsigned lanes = __ballot_sync(kWholeWarp, count > 0);
+  if (lanes == 0) return;
+  count = warp_sum(count);
+  if (lane_in_warp() == 0) atomicAdd(a.poisoned, count);
+}
+
+template <class S>
+__global__ void __launch_bounds__(kThreads) adam_kernel(Adam<S> a) {
+  N3D_SHARED(takes_part, uint8_t[kMaxRows]);
+  N3D_SHARED(poisoned, uint8_t[kMaxRows]);
+  const int64_t first = int64_t(blockIdx.x) * a.rows_per_block, left = a.rows - first;
+  const Piece piece{first * a.columns, int(left < a.rows_per_block ? left : a.rows_per_block), a.columns, takes_part,
+                    poisoned};
+  for (int r = int(threadIdx.x); r < piece.rows; r += kThreads)
+    takes_part[r] = !a.visible || a.visible[first + r], poisoned[r] = 0;
+  __syncthreads();
+  each_number(a, piece, [&](auto n, int at) { look_at<decltype(n)::value>(a, piece, at); });
+  __syncthreads();
+  leave_poisoned_alone(a, piece);
+  __syncthreads();
+  each_number(a, piece, [&](auto n, int at) { move<decltype(n)::value>(a, piece, at); });
+}
+
+// About 2048 numbers, and a multiple of four rows: then every block begins at 16 bytes if the first does.
+int rows_per_block(int64_t columns) { return int(columns >= 512 ? 4 : 2048 / columns / 4 * 4); }
+
+template <class S>
+Adam<S> adam_arguments(const OnDevice& on, const Tensor& param, const Tensor& grad, const Tensor& first,
+                       const Tensor& second, const Tensor& rates, const std::optional<Tensor>& visible) {
+  Adam<S> a = {};
+  a.param = on.pointer<S>(param), a.grad = on.pointer<S>(grad);
+  a.first = on.pointer<S>(first), a.second = on.pointer<S>(second);
+  a.rates = on.pointer<S>(rates), a.visible = on.pointer<uint8_t>(visible);
+  a.aligned = aligned16(a.param) && aligned16(a.grad) && aligned16(a.first) && aligned16(a.second);
+  STD_TORCH_CHECK(rates.numel() >= 1 && rates.numel() <= 1 << 20, "neural3d: adam takes 1 to 1048576 columns");
+  a.rows = param.size(0), a.columns = int(rates.numel()), a.rows_per_block = rows_per_block(a.columns);
+  return a;
+}
+
+// The host must know the number, so it waits here.
+int read(const OnDevice& on, const int* number) {
+  int value = 0;
+  check_cuda(cudaMemcpyAsync(&value, number, sizeof(int), cudaMemcpyDeviceToHost, on.stream()), "cudaMemcpyAsync");
+  check_cuda(cudaStreamSynchronize(on.stream()), "cudaStreamSynchronize");
+  return value;
+}
+
+}  // namespace
+
+static int64_t adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
+                    int64_t step, double beta1, double beta2, double eps) {
+  return N3D_FOR_SCALAR(param, S, [&] {
+    const OnDevice on(param);
+    if (param.numel() == 0) return int64_t(0);
+    Adam<S> a = adam_arguments<S>(on, param, grad, first, second, rates, visible);
+    a.step = {S(beta1), S(beta2), S(eps), S(1 / (1 - std::pow(beta1, double(step)))),
+              S(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
+    Tensor poisoned = on.zeros({1}, ScalarType::Int);
+    a.poisoned = on.pointer<int>(poisoned);
+    N3D_LAUNCH(adam_kernel<S>, blocks_for(a.rows, a.rows_per_block), kThreads, 0, on.stream(), a);
+    return int64_t(read(on, a.poisoned));
+  });
+}
+
+}  // namespace n3d
+
+STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) { m.impl("adam", TORCH_BOX(&n3d::adam)); }
