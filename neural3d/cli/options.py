@@ -164,10 +164,10 @@ class Export:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure this machine: the tables of the README."""
+    """Measure this machine; on the captures in the folder NEURAL3D_DATA where that is set, else on the bundled one."""
 
-    table: Positional[Literal["step", "render", "quality"]]
-    """Which one."""
+    table: Positional[Literal["step", "render", "quality", "memory"]]
+    """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 

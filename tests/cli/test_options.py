@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from neural3d import bench
 from neural3d.cli import main
 from neural3d.cli.options import Bench, Demo, Eval, Export, Inspect, Make, Render, Train, View, parse
 from neural3d.cli.training import config_from
@@ -51,6 +53,14 @@ def test_what_can_be_typed(line: str, kind: type, expected: dict):
     command = parse(line.split())
     assert isinstance(command, kind)
     assert {name: getattr(command, name) for name in expected} == expected
+
+
+def test_bench_offers_every_table_that_there_is():
+    tables = get_args(bench.Table)
+    assert {"step", "render", "quality", "memory"} <= set(tables)
+    for table in tables:
+        assert parse(["bench", table, "--json"]) == Bench(table=table, json=True)
+        assert (Path(__file__).parents[2] / "benchmarks" / f"{table}.py").is_file()
 
 
 @pytest.mark.parametrize("line", NOT_UNDERSTOOD)
