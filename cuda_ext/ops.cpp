@@ -14,6 +14,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "blur_px2, "
       "float alpha_min, bool antialiased, Tensor extents_px, Tensor grad_means_px, Tensor grad_conics, "
       "Tensor grad_opacities, Tensor? grad_depths, Tensor? grad_means_world) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("visible_rows(Tensor extents_px) -> Tensor");
   m.def("sh_colors(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px) -> Tensor");
   m.def(
       "sh_colors_vjp(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor "

@@ -4,6 +4,10 @@ import json as json_format
 from pathlib import Path
 from typing import Literal
 
+from neural3d.idle_threads import let_idle_threads_sleep
+
+let_idle_threads_sleep()  # as the command line does; before torch comes in below
+# ruff: noqa: E402
 from neural3d.bench.memory import measure_memory
 from neural3d.bench.plot import quality_svg
 from neural3d.bench.quality import measure_quality

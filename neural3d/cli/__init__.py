@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from neural3d.cli.interrupts import Interrupted, Interrupts
 from neural3d.errors import InputError
+from neural3d.idle_threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from neural3d.cli.options import Command
@@ -19,6 +20,7 @@ _BAD_INPUT, _FAILURE = 2, 1
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; errors are one line on stderr."""
     warnings.showwarning = _show_warning
+    let_idle_threads_sleep()
     try:
         with Interrupts() as interrupts:
             from neural3d.cli.options import parse

@@ -1,7 +1,7 @@
 """Gaussians in the world to ellipses on an image: the native operator, its fake and its gradient."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.ops.library import native
@@ -62,6 +62,12 @@ def project(
     return Projected(*outputs)
 
 
+def visible_rows(projected: Projected) -> Bool[Tensor, "N"]:
+    """Which Gaussians the camera sees."""
+    check_floats(extents_px=(projected.extents_px, (len(projected.extents_px), 2)))
+    return native().visible_rows(projected.extents_px)
+
+
 native()  # schemas must exist before fakes and gradients can be attached
 
 
@@ -69,6 +75,11 @@ native()  # schemas must exist before fakes and gradients can be attached
 def _(means_world, *_rest):
     n = means_world.shape[0]
     return tuple(means_world.new_empty(size) for size in ((n, 2), (n, 3), (n,), (n,), (n, 2)))
+
+
+@torch.library.register_fake("neural3d::visible_rows")
+def _(extents_px):
+    return extents_px.new_empty(extents_px.shape[:1], dtype=torch.bool)
 
 
 @torch.library.register_fake("neural3d::project_vjp")

@@ -11,6 +11,7 @@ from torch import Tensor
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError, NumericError
 from neural3d.ops.library import native
+from neural3d.ops.project import visible_rows
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
@@ -189,7 +190,7 @@ class _Training:
             self.exposure.update(index, gradient.exposure, rate=rate, step=self.step)
 
     def _update(self, gradient: PhotoGradient, fraction: float, degree: int) -> None:
-        visible = gradient.projected.extents_px[:, 0] > 0
+        visible = visible_rows(gradient.projected)
         rates, extent = self.config.rates, self.scene.extent
         context = StepContext(
             self.step, fraction, self.config.seed, extent, means_rate(rates, fraction, extent), visible

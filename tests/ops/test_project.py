@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural3d.ops.project import visible_rows
+from neural3d.ops.records import Projected
+
 from .backends import Backend, View, gradients, project
 from .random_scenes import as_dtype, axis_angle, make_gaussians, make_view
 from .tolerances import GRADCHECK, assert_close
@@ -248,3 +251,10 @@ def test_twins_agree(precision, reference, antialiased):
     actual_grads = gradients(lambda g: outputs(native, g, rounded_view, antialiased=antialiased), rounded)
     for name in PARAMETERS:
         assert_close(actual_grads[name], expected_grads[name], precision.grads)
+
+
+def test_visible_rows_are_those_with_an_extent():
+    extents = torch.tensor([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0], [1e-20, 1e-20]])
+    zeros = torch.zeros(4)
+    seen = Projected(torch.zeros(4, 2), torch.zeros(4, 3), zeros, zeros, extents)
+    assert visible_rows(seen).tolist() == [False, True, False, True]

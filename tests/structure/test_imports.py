@@ -1,5 +1,6 @@
 """Imports go one way, and optional or slow libraries are imported only where they are asked for."""
 
+import os
 import re
 import subprocess
 import sys
@@ -106,6 +107,12 @@ def test_a_library_stays_in_its_place(package, library):
     assert not wrong, f"{library} belongs to {ONLY_IN[library]} alone, it is imported by {wrong}"
 
 
+def test_commands_that_judge_nothing_do_not_wait_for_kornia(tmp_path: Path):
+    code = "import sys, neural3d.cli.results, neural3d.cli.training; print('kornia' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
 def test_importing_the_package_imports_no_torch(tmp_path: Path):
     code = "import sys, neural3d; assert neural3d.__version__; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -136,3 +143,24 @@ def test_the_table_for_people_is_the_table_for_machines(repository: Path):
     text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \| ([^|]+) \|", text, flags=re.MULTILINE)
     assert tuple(tuple(row.replace("`", "").strip().split(", ")) for row in rows) == LAYERS
+
+
+@pytest.mark.parametrize("given, expected", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+@pytest.mark.parametrize(
+    "program", ["from neural3d.cli import main; main(['view', '/nowhere'])", "import neural3d.bench"]
+)
+def test_idle_threads_are_told_to_sleep_before_torch_comes_in(given: str | None, expected: str, program: str):
+    """OpenMP reads the variable when torch loads it; set later it would change nothing."""
+    watch = (
+        "import builtins, os, sys; usual = builtins.__import__\n"
+        "def tell(name, *rest):\n"
+        "    if name == 'torch' and 'torch' not in sys.modules: print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "    return usual(name, *rest)\n"
+        "builtins.__import__ = tell\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    result = subprocess.run(
+        [sys.executable, "-c", watch + program], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert result.stdout.split()[0] == expected, result.stderr

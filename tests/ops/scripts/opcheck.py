@@ -33,6 +33,7 @@ def arguments() -> dict[str, tuple]:
     return {
         "project": (*parameters, *camera(), *options),
         "project_vjp": detached(*parameters, *camera(), *options, extents_px, *grads),
+        "visible_rows": (extents_px,),
         "sh_colors": sh_inputs,
         "sh_colors_vjp": detached(*sh_inputs, colors, colors),
         "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
