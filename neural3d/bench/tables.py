@@ -9,7 +9,13 @@ Row = tuple[str, ...]
 
 def text_of(report: Report) -> str:
     """The table of a report."""
-    rows = {"step": _step_rows, "render": _render_rows, "quality": _quality_rows, "memory": _memory_rows}
+    rows = {
+        "step": _step_rows,
+        "render": _render_rows,
+        "quality": _quality_rows,
+        "memory": _memory_rows,
+        "clients": _clients_rows,
+    }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
         [
@@ -80,6 +86,22 @@ def _memory_rows(report: Report) -> list[Row]:
         ("Gaussians", f"{report['num_gaussians']:,}"),
         ("peak resident memory", f"{report['peak_rss_gib']:.2f} GiB"),
     ]
+
+
+def _clients_rows(report: Report) -> list[Row]:
+    title = f"{report['capture']}, {report['steps']:,} steps, {report['num_gaussians']:,} Gaussians"
+    rows = [("clients", "steps/s", "share", "elsewhere", "clients' cores", "longest step"), (title, *("",) * 5)]
+    for crowd in report["crowds"]:
+        shares = [f"{crowd[key]:.2f}" for key in ("share", "share_elsewhere", "clients_cores")]
+        rows.append(
+            (_mix(crowd), f"{crowd['steps_per_second']:.1f}", *shares, f"{crowd['longest_step_ms']:.0f} ms"),
+        )
+    return rows
+
+
+def _mix(crowd: Report) -> str:
+    kinds = [f"{crowd[kind]} {kind}" for kind in ("live", "stalled", "flooding", "garbage") if crowd[kind]]
+    return f"  {crowd['clients']}" + (f" ({', '.join(kinds)})" if len(kinds) > 1 else "")
 
 
 def _pace_rows(sides: Sequence[Report], direction: str) -> list[Row]:
