@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "../math/window.h"
+
 namespace n3d {
 
 constexpr int kTile = 16;           // px; also the rows and the pixels of a row that a tile has
@@ -62,8 +64,7 @@ struct BlendArgs {
   S* slots;                     // [I,kSlot]
 };
 
-constexpr int kWindow = 11, kWindowRadius = 5;  // px, of SSIM's Gaussian window
-constexpr int kPlaneMargin = 16;                // columns of zeros before a row of a padded plane
+constexpr int kPlaneMargin = 16;  // columns of zeros before a row of a padded plane
 
 // L1 + SSIM and its gradient. Planes are padded with zeros so that the window needs no border case:
 // element (channel, row, column) lies at plane(channel, row) + column.

@@ -40,12 +40,14 @@ __device__ __forceinline__ bool is_visible(const Harmonics<S>& a, int64_t i) {
 }
 
 // Numbers of a row that a degree uses, and room for the rest of the last 16 bytes.
-constexpr int used_numbers(int degree) { return 3 * (degree + 1) * (degree + 1); }
-constexpr int row_space(int degree) { return (used_numbers(degree) + 3) / 4 * 4; }
+template <int degree>
+constexpr int kUsed = 3 * (degree + 1) * (degree + 1);
+template <int degree>
+constexpr int kRowSpace = (kUsed<degree> + 3) / 4 * 4;
 
 template <class S, int degree>
 __device__ __forceinline__ void load_coefficients(const Harmonics<S>& a, int64_t i, S* row) {
-  load_row<used_numbers(degree)>(a.sh + 3 * a.coefficients * i, a.aligned, row);
+  load_row<kUsed<degree>>(a.sh + 3 * a.coefficients * i, a.aligned, row);
 }
 
 template <class S, int degree>
@@ -54,13 +56,13 @@ __global__ void __launch_bounds__(kThreads) sh_kernel(Harmonics<S> a, S* colors)
   if (i >= a.count) return;
   S color[3] = {S(0), S(0), S(0)};
   if (is_visible(a, i)) {
-    S row[row_space(degree)], basis[16];
+    S row[kRowSpace<degree>], basis[16];
     load_coefficients<S, degree>(a, i, row);
     const Direction<S> dir = direction_of(a, i);
     scalar::harmonics(degree, dir.d[0], dir.d[1], dir.d[2], basis);
     S sum[3] = {S(0.5), S(0.5), S(0.5)};
 #pragma unroll
-    for (int k = 0; k < used_numbers(degree) / 3; ++k)
+    for (int k = 0; k < kUsed<degree> / 3; ++k)
 #pragma unroll
       for (int c = 0; c < 3; ++c) sum[c] = scalar::fma(basis[k], row[3 * k + c], sum[c]);
     // x - x is not 0 where a coefficient was infinite or no number: such a Gaussian is black.
@@ -85,7 +87,7 @@ template <class S, int degree>
 __device__ __forceinline__ void pull_direction(const Harmonics<S>& a, const S* colors, const S* d_colors, int64_t i,
                                                OuterProducts<S, degree>& products, S* d_mean) {
   constexpr int bases = (degree + 1) * (degree + 1);
-  S row[row_space(degree)], basis[16], along[16] = {}, g[3], d_dir[3], brightness = S(0);
+  S row[kRowSpace<degree>], basis[16], along[16] = {}, g[3], d_dir[3], brightness = S(0);
   load_coefficients<S, degree>(a, i, row);
   const Direction<S> dir = direction_of(a, i);
   scalar::harmonics(degree, dir.d[0], dir.d[1], dir.d[2], basis);

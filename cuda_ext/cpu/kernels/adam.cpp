@@ -1,9 +1,9 @@
 // Adam, in place. Rows at least as long as a register are walked with their columns in lanes; of shorter rows a block
 // of V::lanes is exactly C registers, and the columns' learning rates repeat in it.
-//
-// Source: Kingma and Ba 2015, Adam, algorithm 1.
 #include "../kernels.h"
 #include "../simd.h"
+// simd.h's functions must be seen before the formulas that use them.
+#include "../../math/adam.h"
 
 namespace n3d {
 namespace N3D_ISA {
@@ -11,12 +11,10 @@ namespace N3D_ISA {
 template <class V>
 static N3D_INLINE void adam_lanes(const AdamArgs<typename V::scalar>& a, int64_t at, const V& rate,
                                   const typename V::mask& chosen) {
-  using S = typename V::scalar;
-  const V one(S(1)), beta1(a.beta1), beta2(a.beta2);
-  const V gradient = V::load(a.grad + at), m0 = V::load(a.first + at), v0 = V::load(a.second + at);
-  const V p0 = V::load(a.param + at);
-  const V m = fma(beta1, m0, (one - beta1) * gradient), v = fma(beta2, v0, (one - beta2) * gradient * gradient);
-  const V change = rate * (m * V(a.bias1)) / (sqrt(v) * V(a.bias2) + V(a.eps));
+  const AdamRates<V> step = {V(a.beta1), V(a.beta2), V(a.eps), V(a.bias1), V(a.bias2)};
+  const V m0 = V::load(a.first + at), v0 = V::load(a.second + at), p0 = V::load(a.param + at);
+  V m = m0, v = v0;
+  const V change = adam_change(step, rate, V::load(a.grad + at), m, v);
   select(chosen, m, m0).store(a.first + at);
   select(chosen, v, v0).store(a.second + at);
   select(chosen, p0 - change, p0).store(a.param + at);

@@ -1,20 +1,14 @@
 // SSIM and L1 of one row of one channel, and their gradient: the 11x11 window is a column pass over eleven rows, which
 // stays in registers, and a row pass over a small buffer.
-//
-// Source: Wang et al. 2004, Image Quality Assessment, eq. 13; window and constants as in Kerbl et al. 2023.
 #include "../kernels.h"
 #include "../simd.h"
+// simd.h's functions must be seen before the formulas that use them.
+#include "../../math/similarity.h"
 
 namespace n3d {
 namespace N3D_ISA {
 
-constexpr int kBlock = 256;  // columns that one pass over the buffer covers
-// exp(-0.5 (i / 1.5)^2), i = -5..5, normalised to a sum of one.
-constexpr double kProfile[kWindow] = {0.0010283800844791092, 0.007598758135239185, 0.03600077212843083,
-                                      0.10936068950970002,   0.2130055377112537,   0.26601172486179436,
-                                      0.2130055377112537,    0.10936068950970002,  0.03600077212843083,
-                                      0.007598758135239185,  0.0010283800844791092};
-
+constexpr int kBlock = 256;                           // columns that one pass over the buffer covers
 constexpr int kFirst = kPlaneMargin - kWindowRadius;  // where the window of column 0 starts in a buffer row
 
 template <int K, class V>
@@ -45,11 +39,6 @@ static N3D_INLINE V row_window(const typename V::scalar* p) {
 }
 
 template <class V>
-struct Moments {
-  V x, y, xx, yy, xy;
-};
-
-template <class V>
 static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::scalar>& a, int64_t at) {
   using S = typename V::scalar;
   const V zero(S(0));
@@ -66,27 +55,6 @@ static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::sca
     m.xy = fma(wx, y, m.xy);
   }
   return m;
-}
-
-// The structural similarity and its slopes against the three moments that depend on x.
-template <class V>
-struct Similarity {
-  V value, d_x, d_xx, d_xy;
-};
-
-template <class V>
-static N3D_INLINE Similarity<V> similarity(const Moments<V>& m) {
-  using S = typename V::scalar;
-  const V c1(S(0.01 * 0.01)), c2(S(0.03 * 0.03)), two(S(2)), one(S(1));
-  const V a1 = fma(two * m.x, m.y, c1), b1 = fma(m.x, m.x, fma(m.y, m.y, c1));
-  const V a2 = two * (m.xy - m.x * m.y) + c2, b2 = (m.xx - m.x * m.x) + (m.yy - m.y * m.y) + c2;
-  const V inv = one / (b1 * b2);
-  Similarity<V> s;
-  s.value = a1 * a2 * inv;
-  s.d_xx = -(s.value * b1 * inv);
-  s.d_xy = two * a1 * inv;
-  s.d_x = two * (m.y * (a2 - a1) * inv + s.value * m.x * (b1 - b2) * inv);
-  return s;
 }
 
 // 1 in the lanes of columns that are in the image and valid.

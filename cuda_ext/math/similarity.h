@@ -1,0 +1,39 @@
+// The structural similarity of two images around a pixel, and its slopes. T is float, double or a register of either.
+//
+// Source: Wang et al. 2004, Image Quality Assessment, eq. 13; constants as in Kerbl et al. 2023.
+#pragma once
+
+#include "scalar.h"
+#include "window.h"
+
+namespace n3d {
+namespace N3D_ISA {
+
+// Means over the window.
+template <class T>
+struct Moments {
+  T x, y, xx, yy, xy;
+};
+
+// d_x, d_xx, d_xy: against the three moments that depend on x.
+template <class T>
+struct Similarity {
+  T value, d_x, d_xx, d_xy;
+};
+
+template <class T>
+N3D_HD Similarity<T> similarity(const Moments<T>& m) {
+  const T c1(0.01 * 0.01), c2(0.03 * 0.03), two(2), one(1);
+  const T a1 = fma(two * m.x, m.y, c1), b1 = fma(m.x, m.x, fma(m.y, m.y, c1));
+  const T a2 = two * (m.xy - m.x * m.y) + c2, b2 = (m.xx - m.x * m.x) + (m.yy - m.y * m.y) + c2;
+  const T inv = one / (b1 * b2);
+  Similarity<T> s;
+  s.value = a1 * a2 * inv;
+  s.d_xx = -(s.value * b1 * inv);
+  s.d_xy = two * a1 * inv;
+  s.d_x = two * (m.y * (a2 - a1) * inv + s.value * m.x * (b1 - b2) * inv);
+  return s;
+}
+
+}  // namespace N3D_ISA
+}  // namespace n3d
