@@ -34,12 +34,12 @@ def test_its_camera_is_a_message():
 def test_the_viewer_sees_the_crowd_as_what_it_is():
     with Viewer(port=0, stall_seconds=1.0) as viewer, Crowd(viewer.url, PROTOCOL, Mix(2, 0, 1, 1)) as visitors:
         door = viewer.server.door
-        until(lambda: len(viewer.server.get_clients()) >= 3)
         visitors.count()
+        until(lambda: len(viewer.server.get_clients()) >= 3)
         until(lambda: door.counts["undecodable message: DecodeError"] >= 2)
         told = visitors.leave()
         until(lambda: not door.clients)
-    assert told["ended"] >= 1 and told["joined"] >= 1
+    assert told["joined"] >= 1 and told["ended"] >= 1 and told["received_bytes"] > 1000
     assert 0 < told["cpu_seconds"] < told["seconds"]
     assert set(door.counts) == {"undecodable message: DecodeError"}, "the others are welcome"
 
@@ -50,7 +50,7 @@ def test_the_clients_table(monkeypatch):
     alone, crowded = report["crowds"]
     assert (alone["clients"], alone["share"], crowded["clients"]) == (0, 1.0, 8)
     assert crowded["share"] == pytest.approx(crowded["steps_per_second"] / alone["steps_per_second"])
-    assert crowded["received_mib_per_second"] > alone["received_mib_per_second"] == 0
+    assert alone["received_mib_per_second"] == 0
     assert report["steps"] == 30
     text = bench.text_of(report)
     for part in ("8 (5 live, 1 stalled, 1 flooding, 1 garbage)", "bundled", report["date"]):
