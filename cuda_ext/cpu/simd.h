@@ -157,6 +157,17 @@ N3D_INLINE void sums(const Lanes<T, L>* in, T* out) {
   for (int i = 0; i < COUNT; ++i) out[i] = sum(in[i]);
 }
 
+// Rows for columns, in place: V::lanes registers.
+template <class T, int L>
+N3D_INLINE void transpose(Lanes<T, L>* r) {
+  for (int i = 0; i < L; ++i)
+    for (int j = 0; j < i; ++j) {
+      const T swapped = r[i].v[j];
+      r[i].v[j] = r[j].v[i];
+      r[j].v[i] = swapped;
+    }
+}
+
 #if defined(N3D_AVX512)
 // ---------------------------------------------------------------- AVX-512
 struct M16 {
@@ -229,6 +240,30 @@ N3D_INLINE void sums(const F16* in, float* out) {
   static_assert(COUNT <= 16, "at most one slot");
   for (int i = 0; i + 4 <= COUNT; i += 4) _mm_storeu_ps(out + i, sums4(in + i));
   for (int i = COUNT / 4 * 4; i < COUNT; ++i) out[i] = sum(in[i]);
+}
+N3D_INLINE void transpose(F16* r) {
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    a[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      const __m512d low = _mm512_castps_pd(a[i + j]), high = _mm512_castps_pd(a[i + j + 2]);
+      b[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+      b[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+    }
+  // b[i + k] holds column 4 q + k of rows i .. i + 3 in its quarter q.
+  for (int k = 0; k < 4; ++k) {
+    const __m512 even_low = _mm512_shuffle_f32x4(b[k], b[4 + k], _MM_SHUFFLE(2, 0, 2, 0));
+    const __m512 odd_low = _mm512_shuffle_f32x4(b[k], b[4 + k], _MM_SHUFFLE(3, 1, 3, 1));
+    const __m512 even_high = _mm512_shuffle_f32x4(b[8 + k], b[12 + k], _MM_SHUFFLE(2, 0, 2, 0));
+    const __m512 odd_high = _mm512_shuffle_f32x4(b[8 + k], b[12 + k], _MM_SHUFFLE(3, 1, 3, 1));
+    r[k] = _mm512_shuffle_f32x4(even_low, even_high, _MM_SHUFFLE(2, 0, 2, 0));
+    r[8 + k] = _mm512_shuffle_f32x4(even_low, even_high, _MM_SHUFFLE(3, 1, 3, 1));
+    r[4 + k] = _mm512_shuffle_f32x4(odd_low, odd_high, _MM_SHUFFLE(2, 0, 2, 0));
+    r[12 + k] = _mm512_shuffle_f32x4(odd_low, odd_high, _MM_SHUFFLE(3, 1, 3, 1));
+  }
 }
 using VectorF = F16;
 // Lanes K .. K + 15 of the registers that hold p[0 ..]: loads at odd places would each touch two cache lines.
@@ -310,6 +345,23 @@ N3D_INLINE void sums(const F8* in, float* out) {
   for (int i = 0; i + 4 <= COUNT; i += 4) _mm_storeu_ps(out + i, sums4(in + i));
   for (int i = COUNT / 4 * 4; i < COUNT; ++i) out[i] = sum(in[i]);
 }
+N3D_INLINE void transpose(F8* r) {
+  __m256 a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      const __m256d low = _mm256_castps_pd(a[i + j]), high = _mm256_castps_pd(a[i + j + 2]);
+      b[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
+      b[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+    }
+  for (int k = 0; k < 4; ++k) {
+    r[k] = _mm256_permute2f128_ps(b[k], b[4 + k], 0x20);
+    r[4 + k] = _mm256_permute2f128_ps(b[k], b[4 + k], 0x31);
+  }
+}
 using VectorF = F8;
 #else
 using VectorF = Lanes<float, 4>;
@@ -381,6 +433,36 @@ N3D_INLINE void store_rows(const V& a, typename V::scalar* p, int64_t stride, in
   a.store(lane);
   for (int i = 0; i < count; ++i) p[i * stride] = lane[i];
 }
+// out[k] = column k of `count` <= lanes rows, for the first `columns` of a row's `stride` numbers. `out` has room for
+// whole registers. Reading rows and turning squares costs a fraction of what gathering columns does.
+template <class V>
+N3D_INLINE void load_columns(const typename V::scalar* p, int64_t stride, int columns, int count, V* out) {
+  const int whole = (columns + V::lanes - 1) / V::lanes * V::lanes;
+  if (count < V::lanes || whole > stride) {
+    for (int k = 0; k < columns; ++k) out[k] = load_rows<V>(p + k, stride, count);
+    return;
+  }
+  for (int k = 0; k < whole; k += V::lanes) {
+    for (int i = 0; i < V::lanes; ++i) out[k + i] = V::load(p + i * stride + k);
+    transpose(out + k);
+  }
+}
+// The inverse; the columns from `columns` to the end of the row are set to 0.
+template <class V>
+N3D_INLINE void store_columns(const V* in, typename V::scalar* p, int64_t stride, int columns, int count) {
+  const V zero(typename V::scalar(0));
+  if (count < V::lanes || stride % V::lanes != 0) {
+    for (int k = 0; k < stride; ++k) store_rows(k < columns ? in[k] : zero, p + k, stride, count);
+    return;
+  }
+  V square[V::lanes];
+  for (int k = 0; k < stride; k += V::lanes) {
+    for (int i = 0; i < V::lanes; ++i) square[i] = k + i < columns ? in[k + i] : zero;
+    if (k < columns) transpose(square);
+    for (int i = 0; i < V::lanes; ++i) square[i].store(p + i * stride + k);
+  }
+}
+
 template <class V>
 N3D_INLINE V iota() {
   N3D_ALIGN64 typename V::scalar lane[V::lanes];

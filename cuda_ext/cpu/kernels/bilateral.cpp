@@ -159,7 +159,8 @@ static N3D_INLINE void pull_pixels(const BilateralArgs<typename V::scalar>& a, c
     }
   }
   const V d_luma = V(S(a.nodes_z - 1)) * guide_slope(p.luma) * d_level;
-  for (int k = 0; k < 3; ++k) store_rows(fma(V(S(kLuma[k])), d_luma, d_x[k]), a.d_image + k * plane + p.at, 1, p.n);
+  for (int k = 0; k < 3; ++k)
+    store_rows(fma(V(S(luma_weight(k))), d_luma, d_x[k]), a.d_image + k * plane + p.at, 1, p.n);
 }
 
 // The pools to the nodes over and under the band.

@@ -16,9 +16,9 @@ static N3D_INLINE V row_taps(const V* r, const typename V::scalar* p) {
   using S = typename V::scalar;
   const V pair = sliding<kFirst + K>(r, p) + sliding<kFirst + kWindow - 1 - K>(r, p);
   if constexpr (K == 0)
-    return V{S(kProfile[0])} * pair;
+    return V{S(window_weight(0))} * pair;
   else
-    return fma(V{S(kProfile[K])}, pair, row_taps<K - 1>(r, p));
+    return fma(V{S(window_weight(K))}, pair, row_taps<K - 1>(r, p));
 }
 
 // Columns that a buffer must hold so that every lane of the last register, used or not, reads defined
@@ -35,7 +35,7 @@ static N3D_INLINE V row_window(const typename V::scalar* p) {
   constexpr int count = V::lanes == 16 ? 3 : 1;  // narrower registers load each tap
   V r[count];
   for (int i = 0; i < count; ++i) r[i] = V::load(p + i * V::lanes);
-  return fma(V{S(kProfile[kWindowRadius])}, sliding<kPlaneMargin>(r, p), row_taps<kWindowRadius - 1>(r, p));
+  return fma(V{S(window_weight(kWindowRadius))}, sliding<kPlaneMargin>(r, p), row_taps<kWindowRadius - 1>(r, p));
 }
 
 template <class V>
@@ -44,7 +44,7 @@ static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::sca
   const V zero(S(0));
   Moments<V> m = {zero, zero, zero, zero, zero};
   for (int k = 0; k < kWindow; ++k) {
-    const V weight{S(kProfile[k])};
+    const V weight{S(window_weight(k))};
     const V x = V::load(a.x + at + (k - kWindowRadius) * a.stride),
             y = V::load(a.y + at + (k - kWindowRadius) * a.stride);
     const V wx = weight * x, wy = weight * y;
@@ -120,7 +120,7 @@ static void photometric_row_vjp(const PhotometricArgs<typename V::scalar>& a, in
       for (int i = 0; i < padded; i += V::lanes) {
         V column = zero;
         for (int k = 0; k < kWindow; ++k)
-          column = fma(V(S(kProfile[k])),
+          column = fma(V(S(window_weight(k))),
                        V::load(planes[p] + base + x0 - kPlaneMargin + i + (k - kWindowRadius) * a.stride), column);
         column.store(buffer[p] + i);
       }

@@ -7,6 +7,8 @@
 namespace n3d {
 namespace N3D_ISA {
 
+constexpr int kMaxColumns = 48;  // 16 coefficients of 3 colours
+
 template <class V>
 struct Direction {
   V d[3];        // unit
@@ -41,13 +43,12 @@ static void sh_rows(const ShArgs<typename V::scalar>& a, int64_t begin, int64_t 
     V color[3] = {V(S(0)), V(S(0)), V(S(0))};
     if (bits(visible)) {
       const Direction<V> dir = direction_of<V>(a, i, n);
-      V basis[16];
+      V basis[16], sh[kMaxColumns];
       harmonics(a.degree, dir.d[0], dir.d[1], dir.d[2], basis);
-      for (int c = 0; c < 3; ++c) {
-        V sum(S(0.5));
-        for (int k = 0; k < used; ++k) sum = fma(basis[k], load_rows<V>(a.sh + i * stride + 3 * k + c, stride, n), sum);
-        color[c] = sum;
-      }
+      load_columns(a.sh + i * stride, stride, 3 * used, n, sh);
+      for (int c = 0; c < 3; ++c) color[c] = V(S(0.5));
+      for (int k = 0; k < used; ++k)
+        for (int c = 0; c < 3; ++c) color[c] = fma(basis[k], sh[3 * k + c], color[c]);
       // x - x is not 0 where a coefficient was infinite or no number: such a Gaussian is black.
       const V all = color[0] + color[1] + color[2];
       const typename V::mask shown = visible & (all - all >= V(S(0)));
@@ -66,31 +67,33 @@ static void sh_rows_vjp(const ShArgs<typename V::scalar>& a, int64_t begin, int6
   for (int64_t i = begin; i < end; i += V::lanes) {
     const int n = end - i < V::lanes ? int(end - i) : V::lanes;
     const typename V::mask visible = visible_of<V>(a, i, n);
-    memset(a.d_sh + i * stride, 0, sizeof(S) * size_t(stride) * size_t(n));
     V d_mean[3] = {zero, zero, zero};
     if (bits(visible)) {
       const Direction<V> dir = direction_of<V>(a, i, n);
-      V basis[16], along[16], g[3], d_dir[3];
+      V basis[16], along[16], g[3], d_dir[3], sh[kMaxColumns];
       harmonics(a.degree, dir.d[0], dir.d[1], dir.d[2], basis);
       // The colour is clamped at 0 from below, so the forward value decides where the gradient passes.
       for (int c = 0; c < 3; ++c) {
         const typename V::mask bright = load_rows<V>(a.colors + 3 * i + c, 3, n) > zero;
         g[c] = zero_unless(visible & bright, load_rows<V>(a.d_colors + 3 * i + c, 3, n));
       }
+      load_columns(a.sh + i * stride, stride, 3 * used, n, sh);
       for (int k = 0; k < used; ++k) {
         along[k] = zero;
         for (int c = 0; c < 3; ++c) {
-          const int64_t at = i * stride + 3 * k + c;
-          along[k] = fma(g[c], load_rows<V>(a.sh + at, stride, n), along[k]);
-          store_rows(zero_unless(visible, g[c] * basis[k]), a.d_sh + at, stride, n);
+          along[k] = fma(g[c], sh[3 * k + c], along[k]);
+          sh[3 * k + c] = zero_unless(visible, g[c] * basis[k]);  // from here on its gradient
         }
       }
+      store_columns(sh, a.d_sh + i * stride, stride, 3 * used, n);
       harmonics_vjp(a.degree, dir.d[0], dir.d[1], dir.d[2], along, d_dir);
       const V brightness = load_rows<V>(a.colors + 3 * i, 3, n) + load_rows<V>(a.colors + 3 * i + 1, 3, n) +
                            load_rows<V>(a.colors + 3 * i + 2, 3, n);
       const typename V::mask lit = visible & (brightness > zero);
       const V radial = dir.d[0] * d_dir[0] + dir.d[1] * d_dir[1] + dir.d[2] * d_dir[2];
       for (int k = 0; k < 3; ++k) d_mean[k] = zero_unless(lit, (d_dir[k] - dir.d[k] * radial) * dir.inv_length);
+    } else {
+      memset(a.d_sh + i * stride, 0, sizeof(S) * size_t(stride) * size_t(n));
     }
     for (int k = 0; k < 3; ++k) store_rows(d_mean[k], a.d_means + 3 * i + k, 3, n);
   }
