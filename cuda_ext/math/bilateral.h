@@ -14,7 +14,7 @@
 namespace n3d {
 namespace N3D_ISA {
 
-constexpr double kLuma[3] = {0.299, 0.587, 0.114};
+N3D_HD constexpr double luma_weight(int channel) { return channel == 0 ? 0.299 : channel == 1 ? 0.587 : 0.114; }
 
 // Where a pixel's centre lies among the nodes of one axis; the first and the last node lie on the image's borders.
 template <class S>
@@ -24,7 +24,7 @@ N3D_HD S node_position(int pixel, int size, int nodes) {
 
 template <class T>
 N3D_HD T luma(const T* x) {
-  return T(kLuma[0]) * x[0] + T(kLuma[1]) * x[1] + T(kLuma[2]) * x[2];
+  return T(luma_weight(0)) * x[0] + T(luma_weight(1)) * x[1] + T(luma_weight(2)) * x[2];
 }
 
 template <class T>

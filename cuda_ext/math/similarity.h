@@ -9,6 +9,15 @@
 namespace n3d {
 namespace N3D_ISA {
 
+// exp(-0.5 (i / 1.5 px)^2), i = -5..5, normalised to a sum of one.
+N3D_HD constexpr double window_weight(int k) {
+  constexpr double weights[kWindow] = {0.0010283800844791092, 0.007598758135239185, 0.03600077212843083,
+                                       0.10936068950970002,   0.2130055377112537,   0.26601172486179436,
+                                       0.2130055377112537,    0.10936068950970002,  0.03600077212843083,
+                                       0.007598758135239185,  0.0010283800844791092};
+  return weights[k];
+}
+
 // Means over the window.
 template <class T>
 struct Moments {
