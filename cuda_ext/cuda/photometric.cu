@@ -87,25 +87,24 @@ __device__ __forceinline__ void each_framed_row(const F& f) {
 template <class S>
 struct ForwardSpace {
   Pair<S> pairs[Tile<S>::framed][Tile<S>::framed];
-  S means[5][Tile<S>::framed][Tile<S>::side];  // over a row of the window: x, y, x^2, y^2, x y
+  S means[4][Tile<S>::framed][Tile<S>::side];  // over a row of the window: x, y, x^2 + y^2, x y
 };
 
 template <class S>
 __device__ __forceinline__ void average_rows(ForwardSpace<S>& space) {
   each_framed_row<S>([&](int row, int column) {
-    S m[5] = {};
+    S m[4] = {};
 #pragma unroll
     for (int k = 0; k < kWindow; ++k) {
       const Pair<S> p = space.pairs[row][column + k];
       const S weight = S(scalar::window_weight(k)), wx = weight * p.x, wy = weight * p.y;
       m[0] += wx;
       m[1] += wy;
-      m[2] = scalar::fma(wx, p.x, m[2]);
-      m[3] = scalar::fma(wy, p.y, m[3]);
-      m[4] = scalar::fma(wx, p.y, m[4]);
+      m[2] = scalar::fma(wx, p.x, scalar::fma(wy, p.y, m[2]));
+      m[3] = scalar::fma(wx, p.y, m[3]);
     }
 #pragma unroll
-    for (int p = 0; p < 5; ++p) space.means[p][row][column] = m[p];
+    for (int p = 0; p < 4; ++p) space.means[p][row][column] = m[p];
   });
 }
 
@@ -134,7 +133,7 @@ template <class S>
 __device__ __forceinline__ void judge(const Photometric<S>& a, const Corner& at, const Pair<S>& p, const S* m,
                                       S* sums) {
   const bool counts = a.counts(at.row, at.column);
-  const scalar::Moments<S> moments{m[0], m[1], m[2], m[3], m[4]};
+  const scalar::Moments<S> moments{m[0], m[1], m[2], m[3]};
   const scalar::Similarity<S> s = scalar::similarity(moments);
   const S difference = p.x - p.y, size = scalar::max(difference, -difference);
   const S shown = scalar::min(scalar::max(p.x, S(0)), S(1)) - p.y;
@@ -164,8 +163,8 @@ __global__ void __launch_bounds__(Tile<S>::threads) photometric_kernel(Photometr
   average_rows(space);
   __syncthreads();
   const int first = int(threadIdx.x) / T::side * T::rows, column = int(threadIdx.x) % T::side;
-  S moments[T::rows][5], sums[3] = {};
-  average_column<S, 5>(space.means, first, column, moments);
+  S moments[T::rows][4], sums[3] = {};
+  average_column<S, 4>(space.means, first, column, moments);
 #pragma unroll
   for (int j = 0; j < T::rows; ++j)
     judge(a, {tile.channel, tile.row + first + j, tile.column + column},

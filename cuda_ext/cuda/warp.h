@@ -42,6 +42,26 @@ __device__ __forceinline__ S warp_max(S value) {
   return value;
 }
 
+// Half of the numbers go to the other half of the lanes, and half of the other lanes' numbers come back.
+template <int d, class S>
+__device__ __forceinline__ void fold_lanes(S* values) {
+  const bool upper = lane_in_warp() & d;
+#pragma unroll
+  for (int i = 0; i < d; ++i) {
+    const S kept = upper ? values[i + d] : values[i], given = upper ? values[i] : values[i + d];
+    values[i] = kept + __shfl_xor_sync(kWholeWarp, given, d);
+  }
+  if constexpr (d > 1) fold_lanes<d / 2>(values);
+}
+
+// Lane i gets the sum of values[i] over the warp: 31 shuffles, where 32 sums one by one would take 160. All 32 lanes
+// must call it; values are used up.
+template <class S>
+__device__ __forceinline__ S warp_sums(S (&values)[kWarp]) {
+  fold_lanes<kWarp / 2>(values);
+  return values[0];
+}
+
 // The sum over a block of `threads` threads, in thread 0 alone. `space` holds a number for each warp; all threads must
 // call it, and pass a barrier before they use the space again.
 template <int threads, class S>
