@@ -126,8 +126,9 @@ struct Kernels {
   void (*sh_vjp)(const ShArgs<S>&, int64_t begin, int64_t end);
   void (*blend)(const BlendArgs<S>&, int tile);
   void (*blend_vjp)(const BlendArgs<S>&, int tile);
-  void (*photometric)(const PhotometricArgs<S>&, int channel, int row);
-  void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row);
+  void (*photometric_fill)(const PhotometricArgs<S>&, int row);
+  void (*photometric)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
+  void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
   void (*bilateral)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   void (*bilateral_vjp)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
@@ -149,8 +150,9 @@ namespace N3D_ISA {
   void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                \
   void blend(const BlendArgs<S>&, int);                           \
   void blend_vjp(const BlendArgs<S>&, int);                       \
-  void photometric(const PhotometricArgs<S>&, int, int);          \
-  void photometric_vjp(const PhotometricArgs<S>&, int, int);      \
+  void photometric_fill(const PhotometricArgs<S>&, int);          \
+  void photometric(const PhotometricArgs<S>&, int, int, int);     \
+  void photometric_vjp(const PhotometricArgs<S>&, int, int, int); \
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);     \
   void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*); \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);

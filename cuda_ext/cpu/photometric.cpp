@@ -6,25 +6,7 @@
 namespace n3d {
 namespace {
 
-// The image with its invalid pixels replaced, and the target over the background, as padded planes.
-template <class S>
-void fill_row(const PhotometricArgs<S>& a, int row) {
-  const int64_t pixels = int64_t(row) * a.width, plane = int64_t(a.width) * a.height;
-  for (int c = 0; c < 3; ++c) {
-    S *x = a.x + a.plane(c, row), *y = a.y + a.plane(c, row);
-    const uint8_t* target = a.target + 3 * pixels + c;
-    for (int i = 0; i < a.width; ++i) y[i] = S(target[3 * i]) * S(1.0 / 255);
-    if (a.alpha)
-      for (int i = 0; i < a.width; ++i) {
-        const S alpha = S(a.alpha[pixels + i]) * S(1.0 / 255);
-        y[i] = alpha * y[i] + (S(1) - alpha) * a.background[c];
-      }
-    std::memcpy(x, a.image + c * plane + pixels, size_t(a.width) * sizeof(S));
-    if (a.valid)
-      for (int i = 0; i < a.width; ++i)
-        if (!a.valid[pixels + i]) x[i] = y[i];
-  }
-}
+constexpr int kStrip = 32;  // rows that one thread takes at a time
 
 // Work space that lives on. The rows above and below the image and the margins of the others must read as zero; the
 // loops never write there, so they are cleared only when the size changes.
@@ -77,15 +59,17 @@ static std::tuple<Tensor, Tensor, Tensor> photometric(Tensor image, Tensor targe
     a.d_image = pointer<S>(gradient);
     lay_out(space, a);
     share(a.height, 8, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) fill_row(a, int(row));
+      for (int64_t row = begin; row < end; ++row) kernels<S>().photometric_fill(a, int(row));
     });
-    const auto each_row = [&](auto loop) {
-      share(3 * int64_t(a.height), 16, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) loop(a, int(i / a.height), int(i % a.height));
+    const int64_t strips = (a.height + kStrip - 1) / kStrip;
+    const auto each_strip = [&](auto loop) {
+      share(3 * strips, 1, [&](int64_t i, int64_t) {
+        const int begin = int(i % strips) * kStrip;
+        loop(a, int(i / strips), begin, begin + kStrip < a.height ? begin + kStrip : a.height);
       });
     };
-    each_row(kernels<S>().photometric);
-    each_row(kernels<S>().photometric_vjp);
+    each_strip(kernels<S>().photometric);
+    each_strip(kernels<S>().photometric_vjp);
     double total = 0, squared = 0;
     for (double row : space.row_loss) total += row;
     for (double row : space.row_error) squared += row;

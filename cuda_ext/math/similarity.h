@@ -18,10 +18,10 @@ N3D_HD double window_weight(int k) {
   return weights[k];
 }
 
-// Means over the window.
+// Means over the window: of x, y, x^2 + y^2 and x y.
 template <class T>
 struct Moments {
-  T x, y, xx, yy, xy;
+  T x, y, squares, xy;
 };
 
 // d_x, d_xx, d_xy: against the three moments that depend on x.
@@ -34,7 +34,7 @@ template <class T>
 N3D_HD Similarity<T> similarity(const Moments<T>& m) {
   const T c1(0.01 * 0.01), c2(0.03 * 0.03), two(2), one(1);
   const T a1 = fma(two * m.x, m.y, c1), b1 = fma(m.x, m.x, fma(m.y, m.y, c1));
-  const T a2 = two * (m.xy - m.x * m.y) + c2, b2 = (m.xx - m.x * m.x) + (m.yy - m.y * m.y) + c2;
+  const T a2 = two * (m.xy - m.x * m.y) + c2, b2 = m.squares - m.x * m.x - m.y * m.y + c2;
   const T inv = one / (b1 * b2);
   Similarity<T> s;
   s.value = a1 * a2 * inv;
