@@ -27,6 +27,15 @@
 #define N3D_ALIGN64 __attribute__((aligned(64)))
 #endif
 
+// Before a loop of few, known rounds.
+#if defined(__clang__)
+#define N3D_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define N3D_UNROLL _Pragma("GCC unroll 16")
+#else
+#define N3D_UNROLL
+#endif
+
 namespace n3d {
 namespace N3D_ISA {
 

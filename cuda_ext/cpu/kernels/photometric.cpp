@@ -45,7 +45,7 @@ static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::sca
   using S = typename V::scalar;
   const V center{S(window_weight(kWindowRadius))}, x0 = V::load(a.x + at), y0 = V::load(a.y + at);
   Moments<V> m = {center * x0, center * y0, center * fma(x0, x0, y0 * y0), center * (x0 * y0)};
-  for (int k = 0; k < kWindowRadius; ++k) {
+  N3D_UNROLL for (int k = 0; k < kWindowRadius; ++k) {
     const V weight{S(window_weight(k))};
     const int64_t above = at - (kWindowRadius - k) * a.stride, below = at + (kWindowRadius - k) * a.stride;
     const V x1 = V::load(a.x + above), x2 = V::load(a.x + below), y1 = V::load(a.y + above), y2 = V::load(a.y + below);
@@ -138,7 +138,7 @@ static N3D_INLINE void photometric_part_vjp(const PhotometricArgs<typename V::sc
     for (int i = 0; i < padded; i += V::lanes) {
       const S* at = planes[p] + base - kPlaneMargin + i;
       V column = V(S(window_weight(kWindowRadius))) * V::load(at);
-      for (int k = 0; k < kWindowRadius; ++k) {
+      N3D_UNROLL for (int k = 0; k < kWindowRadius; ++k) {
         const int64_t rows = (kWindowRadius - k) * a.stride;
         column = fma(V(S(window_weight(k))), V::load(at - rows) + V::load(at + rows), column);
       }
