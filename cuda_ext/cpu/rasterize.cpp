@@ -92,10 +92,11 @@ Tensor zeros(std::initializer_list<int64_t> size) {
 
 }  // namespace
 
-static std::tuple<Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors,
-                                            Tensor background, Tensor tile_offsets, Tensor gaussians, Tensor slots,
-                                            Tensor slot_offsets, int64_t width, int64_t height, double alpha_min,
-                                            double transmittance_min) {
+// The CPU's backward pass needs nothing of the forward pass but its results, so its state is empty.
+static std::tuple<Tensor, Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors,
+                                                    Tensor background, Tensor tile_offsets, Tensor gaussians,
+                                                    Tensor slots, Tensor slot_offsets, int64_t width, int64_t height,
+                                                    double alpha_min, double transmittance_min, bool with_state) {
   const Inputs in{means_px, conics, opacities, colors, background, tile_offsets, gaussians, slots, slot_offsets};
   return N3D_FOR_SCALAR(means_px, S, [&] {
     const int64_t channels = colors.size(1);
@@ -107,7 +108,7 @@ static std::tuple<Tensor, Tensor> rasterize(Tensor means_px, Tensor conics, Tens
       a.alphas = first == 0 ? pointer<S>(alphas) : nullptr;
       share(tile_offsets.size(0) - 1, 1, [&](int64_t tile, int64_t) { kernels<S>().blend(a, int(tile)); });
     }
-    return std::make_tuple(image, alphas);
+    return std::make_tuple(image, alphas, fresh({0}, ScalarType::Byte));
   });
 }
 
@@ -116,7 +117,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px,
                                                                 Tensor gaussians, Tensor slots, Tensor slot_offsets,
                                                                 int64_t width, int64_t height, double alpha_min,
                                                                 double transmittance_min, Tensor image, Tensor alphas,
-                                                                Tensor d_image, std::optional<Tensor> d_alphas) {
+                                                                Tensor state, Tensor d_image,
+                                                                std::optional<Tensor> d_alphas) {
   const Inputs in{means_px, conics, opacities, colors, background, tile_offsets, gaussians, slots, slot_offsets};
   return N3D_FOR_SCALAR(means_px, S, [&] {
     static thread_local std::vector<char> space;

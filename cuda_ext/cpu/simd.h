@@ -60,6 +60,11 @@ struct Lanes {
     for (int i = 0; i < L; ++i) r.v[i] = p[i];
     return r;
   }
+  static N3D_INLINE Lanes load_bytes(const uint8_t* p) {
+    Lanes r;
+    for (int i = 0; i < L; ++i) r.v[i] = T(p[i]);
+    return r;
+  }
   N3D_INLINE void store(T* p) const {
     for (int i = 0; i < L; ++i) p[i] = v[i];
   }
@@ -191,6 +196,9 @@ struct F16 {
   N3D_INLINE F16(__m512 x) : v(x) {}
   N3D_INLINE F16(float x) : v(_mm512_set1_ps(x)) {}
   static N3D_INLINE F16 load(const float* p) { return _mm512_loadu_ps(p); }
+  static N3D_INLINE F16 load_bytes(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   N3D_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static N3D_INLINE __m512i offsets(int64_t stride) {
     const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -296,6 +304,9 @@ struct F8 {
   N3D_INLINE F8(__m256 x) : v(x) {}
   N3D_INLINE F8(float x) : v(_mm256_set1_ps(x)) {}
   static N3D_INLINE F8 load(const float* p) { return _mm256_loadu_ps(p); }
+  static N3D_INLINE F8 load_bytes(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   N3D_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static N3D_INLINE F8 load_strided(const float* p, int64_t s) {
     return _mm256_setr_ps(p[0], p[s], p[2 * s], p[3 * s], p[4 * s], p[5 * s], p[6 * s], p[7 * s]);

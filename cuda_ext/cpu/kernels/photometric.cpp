@@ -61,11 +61,12 @@ static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::sca
 template <class V>
 static N3D_INLINE V valid_lanes(const PhotometricArgs<typename V::scalar>& a, int row, int column) {
   using S = typename V::scalar;
-  if (!a.valid && column + V::lanes <= a.width) return V(S(1));
+  const uint8_t* valid = a.valid ? a.valid + int64_t(row) * a.width : nullptr;
+  if (column + V::lanes <= a.width) return valid ? min(V::load_bytes(valid + column), V(S(1))) : V(S(1));
   N3D_ALIGN64 S lane[V::lanes];
   for (int i = 0; i < V::lanes; ++i) {
     const int x = column + i;
-    lane[i] = x < a.width && (!a.valid || a.valid[int64_t(row) * a.width + x]) ? S(1) : S(0);
+    lane[i] = x < a.width && (!valid || valid[x]) ? S(1) : S(0);
   }
   return V::load(lane);
 }
