@@ -28,13 +28,13 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, Tensor "
       "tile_offsets, "
       "Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, int width, int height, "
-      "float alpha_min, float transmittance_min) -> (Tensor image, Tensor alphas)");
+      "float alpha_min, float transmittance_min, bool with_state=False) -> (Tensor image, Tensor alphas, Tensor "
+      "state)");
   m.def(
       "rasterize_vjp(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, "
       "Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, "
-      "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor "
-      "grad_image, "
-      "Tensor? grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
+      "int width, int height, float alpha_min, float transmittance_min, Tensor image, Tensor alphas, Tensor state, "
+      "Tensor grad_image, Tensor? grad_alphas) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "photometric(Tensor image, Tensor target, Tensor? target_alpha, Tensor? valid, Tensor background, "
       "float ssim_weight) -> (Tensor loss, Tensor squared_error, Tensor grad_image)");

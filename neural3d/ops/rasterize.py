@@ -39,7 +39,9 @@ def rasterize(
         raise ValueError(f"bins: made for {len(bins.slot_offsets) - 1} Gaussians, got {n}")
     if colors.shape[1] == 0:
         raise ValueError("colors: expected at least one channel, got none")
-    return native().rasterize(
+    inputs = (means_px, conics, opacities, colors)
+    with_state = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    image, alphas, _ = native().rasterize(
         means_px,
         conics,
         opacities,
@@ -53,7 +55,9 @@ def rasterize(
         bins.height,
         alpha_min,
         transmittance_min,
+        with_state,
     )
+    return image, alphas
 
 
 native()
@@ -61,7 +65,9 @@ native()
 
 @torch.library.register_fake("neural3d::rasterize")
 def _(means_px, conics, opacities, colors, background, offsets, gaussians, slots, slot_offsets, width, height, *_rest):
-    return means_px.new_empty((colors.shape[1], height, width)), means_px.new_empty((height, width))
+    # How much a driver keeps for its backward pass is its own affair.
+    state = means_px.new_empty((torch.library.get_ctx().new_dynamic_size(),), dtype=torch.uint8)
+    return means_px.new_empty((colors.shape[1], height, width)), means_px.new_empty((height, width)), state
 
 
 @torch.library.register_fake("neural3d::rasterize_vjp")
@@ -72,15 +78,15 @@ def _(means_px, conics, opacities, colors, *_rest):
 def _setup(ctx, inputs, output):
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:9], *output)
-    ctx.options = inputs[9:]
+    ctx.options = inputs[9:-1]
 
 
-def _backward(ctx, grad_image, grad_alphas):
-    *inputs, image, alphas = ctx.saved_tensors
+def _backward(ctx, grad_image, grad_alphas, _grad_state):
+    *inputs, image, alphas, state = ctx.saved_tensors
     grad_image = torch.zeros_like(image) if grad_image is None else grad_image.contiguous()
     grad_alphas = None if grad_alphas is None else grad_alphas.contiguous()
-    grads = native().rasterize_vjp(*inputs, *ctx.options, image, alphas, grad_image, grad_alphas)
-    return *grads, *(None,) * 9
+    grads = native().rasterize_vjp(*inputs, *ctx.options, image, alphas, state, grad_image, grad_alphas)
+    return *grads, *(None,) * 10
 
 
 torch.library.register_autograd("neural3d::rasterize", _backward, setup_context=_setup)

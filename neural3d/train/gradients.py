@@ -51,14 +51,16 @@ def photo_gradient(
     projected, colors, bins = _front(gaussians, view, sh_degree)
     seen = (projected.means_px, projected.conics, projected.opacities, colors, background, *bins)
     options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
-    image, alphas = engine.rasterize(*seen, *options)
+    image, alphas, state = engine.rasterize(*seen, *options, True)
     shown = image if exposure is None else exposure.apply(image)
     target = (photo.pixels, photo.alpha, photo.valid, background)
     loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:
         d_image, d_exposure = exposure.vjp(image, d_image)
-    d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(*seen, *options, image, alphas, d_image, None)
+    d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(
+        *seen, *options, image, alphas, state, d_image, None
+    )
     d_means_by_color, d_sh = engine.sh_colors_vjp(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
     )

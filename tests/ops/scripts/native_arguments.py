@@ -45,4 +45,5 @@ def render(
     colors = OPS.sh_colors(means_world, sh, torch.zeros(3), 3, extents_px)
     bins = OPS.bin_gaussians(means_px.detach(), conics.detach(), depths.detach(), extents_px, WIDTH, HEIGHT)
     background = torch.tensor([0.1, 0.2, 0.3])
-    return OPS.rasterize(means_px, conics, opacities, colors, background, *bins, WIDTH, HEIGHT, 1 / 255, 1e-4)
+    options = (WIDTH, HEIGHT, 1 / 255, 1e-4, True)
+    return OPS.rasterize(means_px, conics, opacities, colors, background, *bins, *options)[:2]

@@ -22,7 +22,7 @@ def arguments() -> dict[str, tuple]:
         colors = OPS.sh_colors(*sh_inputs)
     ellipses = tuple(tensor.detach().requires_grad_() for tensor in (means_px, conics, opacities, colors))
     raster = (*ellipses, torch.ones(3), *bins, WIDTH, HEIGHT, 1 / 255, 1e-4)
-    image, alphas = (tensor.detach() for tensor in OPS.rasterize(*raster))
+    image, alphas, kept = (tensor.detach() for tensor in OPS.rasterize(*raster, True))
     target = torch.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=torch.uint8)
     mask = torch.rand(HEIGHT, WIDTH) < 0.5
     state = tuple(torch.rand(COUNT, 5) for _ in range(4))
@@ -37,8 +37,8 @@ def arguments() -> dict[str, tuple]:
         "sh_colors": sh_inputs,
         "sh_colors_vjp": detached(*sh_inputs, colors, colors),
         "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
-        "rasterize": raster,
-        "rasterize_vjp": detached(*raster, image, alphas, image, alphas),
+        "rasterize": (*raster, True),
+        "rasterize_vjp": detached(*raster, image, alphas, kept, image, alphas),
         "photometric": (image.clone().requires_grad_(), target, target[..., 0].contiguous(), mask, torch.ones(3), 0.2),
         "adam": (*state, torch.rand(5), torch.rand(COUNT) < 0.5, 3, 0.9, 0.999, 1e-15),
         "add_penalties": (*geometry[2:], torch.rand(COUNT) < 0.5, 0.1, 0.2, *gradients),
