@@ -3,13 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 
+import pytest
 import torch
+from emulator.operators import emulated_module
 from torch import Tensor
 
 from neural3d.ops.records import Projected, TileBins
 
-PACKAGES = {"reference": "neural3d.reference", "native": "neural3d.ops"}
+MODULES: dict[str, Callable[[str], ModuleType]] = {
+    "reference": lambda name: import_module(f"neural3d.reference.{name}"),
+    "native": lambda name: import_module(f"neural3d.ops.{name}"),
+    "emulated": emulated_module,  # the CUDA drivers, run on the CPU
+}
 FUNCTIONS = {
     "project": "project",
     "sh_colors": "sh",
@@ -24,7 +31,7 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Backend:
-    """Eight functions of one package."""
+    """Eight operators of one kind."""
 
     name: str
     project: Callable[..., Projected]
@@ -38,11 +45,12 @@ class Backend:
 
 
 def load_backend(name: str) -> Backend:
-    """Import one of the two packages."""
-    functions = {
-        function: getattr(import_module(f"{PACKAGES[name]}.{module}"), function)
-        for function, module in FUNCTIONS.items()
-    }
+    """Import the operators of one kind, a key of `MODULES`."""
+    functions = {function: getattr(MODULES[name](module), function) for function, module in FUNCTIONS.items()}
+    if name == "emulated":
+        for function in ("bin_gaussians", "rasterize"):
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(f"neural3d_emulated::{function}", "CPU"):
+                functions[function] = lambda *_args, **_options: pytest.skip("no CUDA driver yet")
     return Backend(name, **functions)
 
 

@@ -1,4 +1,4 @@
-"""What the tests run on: the twins, the native operators, and these in every precision and on every instruction set."""
+"""What the tests run on: the twins, the native operators on every instruction set, and the CUDA drivers, emulated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from .backends import PACKAGES, Backend, load_backend
+from .backends import MODULES, Backend, load_backend
 
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 
@@ -33,9 +33,9 @@ def load_native_on(instruction_set: str) -> Iterator[Backend]:
     torch.ops.neural3d.set_simd(usual)
 
 
-@pytest.fixture(params=PACKAGES)
+@pytest.fixture(params=MODULES)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """The twins, then the native operators."""
+    """The twins, the native operators, the CUDA drivers."""
     return load_backend(request.param)
 
 
@@ -45,23 +45,28 @@ def reference() -> Backend:
     return load_backend("reference")
 
 
-@pytest.fixture
-def native() -> Backend:
-    """The native operators on the best instruction set that this machine has."""
-    return load_backend("native")
+@pytest.fixture(params=["native", "emulated"])
+def native(request: pytest.FixtureRequest) -> Backend:
+    """The native operators on the best instruction set that this machine has; the CUDA drivers."""
+    return load_backend(request.param)
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
+@pytest.fixture(params=[*INSTRUCTION_SETS, "emulated"])
 def each_native(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """The native operators on each instruction set."""
-    yield from load_native_on(request.param)
-
-
-@pytest.fixture(params=["double", *INSTRUCTION_SETS])
-def precision(request: pytest.FixtureRequest) -> Iterator[Precision]:
-    """Native in double, whose loops are the same everywhere, and in single on each instruction set."""
-    if request.param == "double":
-        yield Precision(load_backend("native"), torch.float64, "float64 twin", "float64 twin")
+    """The native operators on each instruction set; the CUDA drivers."""
+    if request.param == "emulated":
+        yield load_backend("emulated")
     else:
-        for native in load_native_on(request.param):
+        yield from load_native_on(request.param)
+
+
+@pytest.fixture(params=["native double", "emulated double", *INSTRUCTION_SETS, "emulated"])
+def precision(request: pytest.FixtureRequest) -> Iterator[Precision]:
+    """In double, where loops are the same on every instruction set, and in single on each; the CUDA drivers in both."""
+    name, _, double = request.param.partition(" ")
+    if double:
+        yield Precision(load_backend(name), torch.float64, "float64 twin", "float64 twin")
+    else:
+        natives = [load_backend(name)] if name == "emulated" else load_native_on(name)
+        for native in natives:
             yield Precision(native, torch.float32, "float32 twin", "float32 gradient")
