@@ -112,6 +112,7 @@ class _Room:
 
     def act(self, client: _Client, now: float) -> None:
         """What a client does of its own accord, when it is its time."""
+        client.next_s = now + CAMERA_SECONDS
         if client.connection is None:
             self.join(client, now)
         elif client.kind == "live":
@@ -121,8 +122,6 @@ class _Room:
             client.is_done = True
         elif client.kind == "garbage":
             self.lose(client, now)
-            return
-        client.next_s = now + CAMERA_SECONDS
 
     def join(self, client: _Client, now: float) -> None:
         """Ask for a WebSocket; the answer is read, or not, with all else that comes."""
@@ -131,8 +130,13 @@ class _Room:
         if client.kind == "stalled":
             client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connection.settimeout(10.0)
-        client.connection.connect((self.host, self.port))
-        client.connection.sendall(self.hello + self.camera)
+        try:
+            client.connection.connect((self.host, self.port))
+            client.connection.sendall(self.hello + self.camera)
+        except OSError:
+            client.connection.close()
+            client.connection, client.next_s = None, now + RETURN_SECONDS
+            return
         client.connection.setblocking(False)
         self.counts["joined"] += 1
         writes = selectors.EVENT_WRITE if client.kind == "flooding" else 0

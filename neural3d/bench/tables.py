@@ -15,6 +15,7 @@ def text_of(report: Report) -> str:
         "quality": _quality_rows,
         "memory": _memory_rows,
         "clients": _clients_rows,
+        "soak": _soak_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -97,6 +98,22 @@ def _clients_rows(report: Report) -> list[Row]:
             (_mix(crowd), f"{crowd['steps_per_second']:.1f}", *shares, f"{crowd['longest_step_ms']:.0f} ms"),
         )
     return rows
+
+
+def _soak_rows(report: Report) -> list[Row]:
+    sides = [report["undisturbed"], report["disturbed"]]
+    slopes = [[slope for slope in side["rss_mib_per_10k_steps"] if slope is not None] for side in sides]
+    lost = max(report["disturbed"]["steps_lost"], default=0)
+    return [
+        (f"soak, {report['capture']}, {report['steps']:,} steps", "undisturbed", "disturbed"),
+        ("seconds", *(f"{side['seconds']:.0f}" for side in sides)),
+        ("kills, pauses", *(f"{side['kills']}, {side['pauses']}" for side in sides)),
+        (f"most steps lost by a kill, checkpoints each {report['checkpoint_seconds']:.0f} s", "", f"{lost:,}"),
+        ("most memory", *(f"{side['rss_mib_max']:.0f} MiB" for side in sides)),
+        ("memory by 10,000 steps", *(f"{max(found):+.2f} MiB" if found else "-" for found in slopes)),
+        ("most threads, open files", *(f"{side['threads_max']}, {side['files_max']}" for side in sides)),
+        ("the same bytes in the end", "", "yes" if report["same_bytes"] else "NO"),
+    ]
 
 
 def _mix(crowd: Report) -> str:
