@@ -3,12 +3,11 @@
 // The visible Gaussians are sorted by depth once (N keys, not I); dealing them out in that order leaves every tile's
 // list sorted. Tiles are found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian
 // does not pay for its bounding box.
-//
-// Source: the row extents follow Hanson et al. 2024, Speedy-Splat (SnugBox and AccuTile).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "../math/tiles.h"
 #include "driver.h"
 
 namespace n3d {
@@ -28,38 +27,9 @@ struct Item {
   int32_t gaussian;
 };
 
-int clamp_int(double x, int low, int high) { return x <= low ? low : x >= high ? high : int(x); }
-
-// Calls f(tile_y, first tile_x, last tile_x + 1) for each row of tiles that the ellipse meets.
-template <class S, class F>
-void tile_rows(const S* mean, const S* conic, const S* extent, Grid grid, const F& f) {
-  const double x = mean[0], y = mean[1], ex = extent[0], ey = extent[1];
-  const double top = std::floor((y - ey) / kTile), bottom = std::floor((y + ey) / kTile);
-  const double left_tile = std::floor((x - ex) / kTile), right_tile = std::floor((x + ex) / kTile);
-  const int y0 = clamp_int(top, 0, grid.tiles_y), y1 = clamp_int(bottom + 1, 0, grid.tiles_y);
-  const int x0 = clamp_int(left_tile, 0, grid.tiles_x), x1 = clamp_int(right_tile + 1, 0, grid.tiles_x);
-  if (x0 >= x1) return;
-  const double a = conic[0], b = conic[1], c = conic[2];
-  // Within one row or one column of tiles the box is exact; and without a cut-off a Gaussian is everywhere.
-  if (top == bottom || left_tile == right_tile || ex >= 1e9) {
-    for (int ty = y0; ty < y1; ++ty) f(ty, x0, x1);
-    return;
-  }
-  // The ellipse is a dx^2 + 2 b dx dy + c dy^2 <= reach; its rightmost point lies at dy = -b ex / c, its leftmost
-  // opposite.
-  const double reach = ex * ex * (a * c - b * b) / c, turn = -b * ex / c;
-  for (int ty = y0; ty < y1; ++ty) {
-    const double low = std::max(double(ty * kTile) - y, -ey), high = std::min(double((ty + 1) * kTile) - y, ey);
-    const auto edge = [&](double dy, double side) {
-      return (-b * dy + side * std::sqrt(std::max(b * b * dy * dy - a * (c * dy * dy - reach), 0.0))) / a;
-    };
-    const double right = turn >= low && turn <= high ? ex : edge(turn < low ? low : high, 1);
-    const double left = -turn >= low && -turn <= high ? -ex : edge(-turn < low ? low : high, -1);
-    const double slack = 1e-4 * (1 + ex);  // rounding must not lose a tile; the blend loops test each pixel anyway
-    const int first = clamp_int(std::floor((x + left - slack) / kTile), x0, x1);
-    const int last = clamp_int(std::floor((x + right + slack) / kTile) + 1, x0, x1);
-    if (first < last) f(ty, first, last);
-  }
+template <class S>
+scalar::Ellipse<double> ellipse_at(const S* mean, const S* conic, const S* extent) {
+  return {mean[0], mean[1], conic[0], conic[1], conic[2], extent[0], extent[1]};
 }
 
 // Stable sort by 64-bit key, eleven bits at a time; passes in which all keys agree are skipped.
@@ -136,11 +106,12 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
       for (int64_t i = part * per_part; i < end; ++i) {
         const int64_t g = items[size_t(i)].gaussian;
         int32_t met = 0;
-        tile_rows(mean + 2 * g, conic + 3 * g, extent + 2 * g, grid, [&](int ty, int first, int last) {
+        const auto note = [&](int row, int first, int last) {
           met += last - first;
-          spans.push_back({ty, first, last});
-          for (int tx = first; tx < last; ++tx) ++count[int64_t(ty) * grid.tiles_x + tx];
-        });
+          spans.push_back({row, first, last});
+          for (int column = first; column < last; ++column) ++count[int64_t(row) * grid.tiles_x + column];
+        };
+        scalar::tile_rows(ellipse_at(mean + 2 * g, conic + 3 * g, extent + 2 * g), grid.tiles_x, grid.tiles_y, note);
         slots[g + 1] = met;
         part_total += met;
       }

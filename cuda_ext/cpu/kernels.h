@@ -4,11 +4,11 @@
 
 #include <stdint.h>
 
+#include "../math/tile.h"
 #include "../math/window.h"
 
 namespace n3d {
 
-constexpr int kTile = 16;           // px; also the rows and the pixels of a row that a tile has
 constexpr int kSlot = 16;           // numbers a (tile, Gaussian) pair leaves for the reduction
 constexpr double kAlphaMax = 0.99;  // no Gaussian is wholly opaque, so what lies behind keeps a gradient
 constexpr int kMaxChannels = 4;     // per pass; more channels take more passes
