@@ -9,10 +9,8 @@
 
 namespace n3d {
 
-constexpr int kSlot = 16;           // numbers a (tile, Gaussian) pair leaves for the reduction
-constexpr double kAlphaMax = 0.99;  // no Gaussian is wholly opaque, so what lies behind keeps a gradient
-constexpr int kMaxChannels = 4;     // per pass; more channels take more passes
-constexpr int kMomentCount = 6;     // sums a slot starts with; the channels' colour gradients follow
+constexpr int kSlot = 16;        // numbers a (tile, Gaussian) pair leaves for the reduction
+constexpr int kMaxChannels = 4;  // per pass; more channels take more passes
 
 template <class S>
 struct ProjectArgs {
