@@ -18,6 +18,15 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
   return memmove(to, from, bytes), cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+constexpr unsigned cudaHostAllocPortable = 1, cudaEventDisableTiming = 2;
+inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  return *memory = ::operator new(bytes), cudaSuccess;
+}
+using cudaEvent_t = struct CUevent_st*;
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = nullptr, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 template <class K>
 cudaError_t cudaFuncSetAttribute(K* kernel, cudaFuncAttribute, int bytes) {
   emulator::allow_shared(reinterpret_cast<const void*>(kernel), size_t(bytes));
