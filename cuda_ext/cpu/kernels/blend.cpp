@@ -8,6 +8,7 @@
 // Source: Kerbl et al. 2023, eq. 2-3; the backward pass runs front to back as well, from what is still to come at a
 // pixel, so that it sees the forward pass's transmittances and leaves a tile as early.
 #include "../kernels.h"
+#include "../prefetch.h"
 #include "../simd.h"
 
 namespace n3d {
@@ -65,14 +66,6 @@ struct Rows {
     }
   }
 };
-
-static N3D_INLINE void prefetch(const void* p) {
-#if !defined(_MSC_VER) || defined(__clang__)
-  __builtin_prefetch(p);
-#else
-  (void)p;
-#endif
-}
 
 // Prepares the next Gaussian's rows while this one's are blended. How many rows there are cannot be predicted, so a
 // branch goes wrong for nearly every Gaussian; with the mask at hand early that costs only the branch.
