@@ -19,6 +19,8 @@ import torch
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 CACHE = REPOSITORY / "build" / "emulator"
+SANITIZE = "NEURAL3D_EMULATOR_SANITIZED"
+"""Set to 1 by `sanitized_environment` alone: the process has the sanitizers loaded."""
 ORDERS = ("ascending", "descending", "shuffled")
 COMPILER = "g++"
 FLAGS = [
@@ -40,7 +42,8 @@ def operators_sources() -> list[Path]:
 @cache
 def emulated_operators() -> ModuleType:
     """The namespace `torch.ops.neural3d_emulated`."""
-    torch.ops.load_library(str(build("neural3d_emulated", operators_sources())))
+    sanitized = os.environ.get(SANITIZE) == "1"
+    torch.ops.load_library(str(build("neural3d_emulated", operators_sources(), sanitized=sanitized)))
     return torch.ops.neural3d_emulated
 
 
@@ -54,6 +57,23 @@ def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Pa
     libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10"]
     sanitizers = SANITIZED[3:] if sanitized else []
     return _made(target, [COMPILER, "-shared", *sanitizers, *map(str, objects), *libraries])
+
+
+def sanitized_environment() -> dict[str, str]:
+    """For a process that loads a sanitized library: the sanitizers' own must be the first that are loaded.
+
+    Leaks are not looked for: Python and torch keep memory to the end.
+    """
+    found = [
+        subprocess.run([COMPILER, f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True)
+        for name in ("asan", "ubsan", "stdc++")
+    ]
+    return os.environ | {
+        SANITIZE: "1",
+        "LD_PRELOAD": ":".join(result.stdout.strip() for result in found),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    }
 
 
 def _object(source: Path, flags: list[str], context: str) -> Path:

@@ -1,6 +1,7 @@
 // Runs the blocks of a launch one after the other, and the threads of a block in turns: each runs until it waits for
 // others. In which order they get their turns can be chosen; a kernel whose result depends on it has a race.
 #include <cuda_runtime.h>
+#include <stdio.h>
 
 #include <algorithm>
 #include <map>
@@ -82,7 +83,7 @@ std::map<const void*, size_t> shared_limits;
 Stacks stacks;
 Side scheduler;
 std::vector<Thread> threads;
-int current;
+int current = -1;  // the thread that has the turn, if any
 Launch now;
 std::vector<Piece> pieces;
 std::unique_ptr<char[]> dynamic;
@@ -110,6 +111,11 @@ void complain(const Thread& t, const std::string& what) {
   if (failure.empty()) failure = "neural3d emulator: " + where(t) + " " + what;
 }
 
+// What the sanitizers find ends the process; this is its last word.
+[[maybe_unused]] void say_where() {
+  if (current >= 0) fprintf(stderr, "neural3d emulator: in %s\n", where(threads[size_t(current)]).c_str());
+}
+
 void entry() {
   arrive(scheduler);
   now.body(now.arguments);
@@ -129,6 +135,7 @@ void resume(int i) {
   current = i;
   threadIdx = t.index;
   give_turn(scheduler, t.side);
+  current = -1;
   if (t.state != State::done) return;
   stacks.give(t.side.stack);
   t.side.stack = nullptr;
@@ -260,6 +267,7 @@ void launch(const char* kernel, const void* function, dim3 grid, dim3 block, siz
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (blocks == 0) return;
   const std::lock_guard<std::mutex> alone(mutex);
+  N3D_ASAN(__sanitizer_set_death_callback(say_where);)
   const auto limit = shared_limits.find(function);
   now = {kernel, body, arguments, bytes, limit == shared_limits.end() ? kUsualShared : limit->second};
   failure.clear();

@@ -1,0 +1,15 @@
+"""The operators' tests under the address and undefined-behaviour sanitizers: no byte of foreign memory is touched."""
+
+import subprocess
+import sys
+
+from .build import build, operators_sources, sanitized_environment
+
+
+def test_the_drivers_under_the_sanitizers(repository):
+    build("neural3d_emulated", operators_sources(), sanitized=True)
+    command = [sys.executable, "-m", "pytest", "tests/ops", "-k", "emulated", "-q", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        command, cwd=repository, env=sanitized_environment(), capture_output=True, text=True, timeout=1200
+    )
+    assert result.returncode == 0, result.stdout[-10000:] + result.stderr[-10000:]
