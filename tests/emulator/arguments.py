@@ -46,8 +46,7 @@ def arguments(dtype: torch.dtype) -> dict[str, tuple]:
         "bilateral_slice": (shown, grid),
         "bilateral_slice_vjp": (shown, grid, torch.randn_like(shown)),
     }
-    if torch._C._dispatch_has_kernel_for_dispatch_key("neural3d_emulated::rasterize_vjp", "CPU"):
-        found |= blending(dtype, seen, colors)
+    found |= blending(dtype, seen, colors)
     if dtype == torch.float32:
         some, slopes = torch.rand(COUNT) < 0.7, (torch.rand(COUNT, 3), torch.rand(COUNT))
         found["add_penalties"] = (*parameters[2:], some, 0.1, 0.2, *slopes)
