@@ -48,6 +48,20 @@ struct BlendRecord {
   S color[8];  // channels of this pass
 };
 
+// Gaussians to records, and slots to gradients, for `channels` of the colours.
+template <class S>
+struct RecordArgs {
+  const S *means, *conics, *opacities;  // [N,2] [N,3] [N]
+  const S* colors;                      // the pass's first channel of [N,columns]
+  int64_t columns;
+  int channels;
+  const int32_t* slot_offsets;          // [N + 1]
+  BlendRecord<S>* records;              // [N], written where the Gaussian is seen
+  const S* slots;                       // [I,kSlot]
+  S *d_means, *d_conics, *d_opacities;  // added to
+  S* d_colors;                          // like colors; set
+};
+
 template <class S>
 struct BlendArgs {
   const BlendRecord<S>* records;  // [N]
@@ -122,6 +136,8 @@ struct Kernels {
   void (*project_vjp)(const ProjectArgs<S>&, int64_t begin, int64_t end);
   void (*sh)(const ShArgs<S>&, int64_t begin, int64_t end);
   void (*sh_vjp)(const ShArgs<S>&, int64_t begin, int64_t end);
+  void (*pack_records)(const RecordArgs<S>&, int64_t begin, int64_t end);
+  void (*reduce_slots)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*blend)(const BlendArgs<S>&, int tile);
   void (*blend_vjp)(const BlendArgs<S>&, int tile);
   void (*photometric_fill)(const PhotometricArgs<S>&, int row);
@@ -146,6 +162,8 @@ namespace N3D_ISA {
   void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);      \
   void sh(const ShArgs<S>&, int64_t, int64_t);                    \
   void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                \
+  void pack_records(const RecordArgs<S>&, int64_t, int64_t);      \
+  void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);      \
   void blend(const BlendArgs<S>&, int);                           \
   void blend_vjp(const BlendArgs<S>&, int);                       \
   void photometric_fill(const PhotometricArgs<S>&, int);          \

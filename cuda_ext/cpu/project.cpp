@@ -61,8 +61,8 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> project_vjp(
   });
 }
 
-// One thread: comparing 50,000 numbers takes less than waking another. torch's own comparison would, and its thread then
-// keeps a core busy waiting for more while this library's threads want it.
+// One thread: comparing 50,000 numbers takes less than waking another. torch's own comparison would, and its thread
+// then keeps a core busy waiting for more while this library's threads want it.
 static Tensor visible_rows(Tensor extents) {
   return N3D_FOR_SCALAR(extents, S, [&] {
     const int64_t n = extents.size(0);

@@ -1,5 +1,6 @@
 // Blends the tiles' lists to an image and pulls gradients back. Channels go through in groups of four: colours blend
 // independently, and the gradient of alpha is a sum over channels, so the groups' gradients simply add up.
+#include <algorithm>
 #include <cmath>
 
 #include "driver.h"
@@ -13,39 +14,29 @@ struct Inputs {
   const Tensor &means_px, &conics, &opacities, &colors, &background, &tile_offsets, &gaussians, &slots, &slot_offsets;
 };
 
-// One record for each Gaussian that is seen, for `channels` colours from `first` on.
+// For channels `first` and up to three more.
 template <class S>
-void pack_records(const Inputs& in, int64_t first, int channels, BlendRecord<S>* records) {
-  const S *mean = pointer<S>(in.means_px), *conic = pointer<S>(in.conics), *opacity = pointer<S>(in.opacities);
-  const S* color = pointer<S>(in.colors);
-  const int32_t* slots = pointer<int32_t>(in.slot_offsets);
-  const int64_t n = in.means_px.size(0), all = in.colors.size(1);
-  const S log2_e = S(1.4426950408889634);
-  share(n, kRowGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (slots[i] == slots[i + 1]) continue;
-      BlendRecord<S>& r = records[i];
-      r.x = mean[2 * i], r.y = mean[2 * i + 1];
-      r.a = S(-0.5) * log2_e * conic[3 * i], r.b = -log2_e * conic[3 * i + 1],
-      r.c = S(-0.5) * log2_e * conic[3 * i + 2];
-      r.top = std::log2(opacity[i]);
-      r.peak_scale = S(-0.5) / r.a;
-      r.unused = S(0);
-      for (int c = 0; c < channels; ++c) r.color[c] = color[i * all + first + c];
-    }
-  });
+RecordArgs<S> record_args(const Inputs& in, int64_t first) {
+  RecordArgs<S> a = {};
+  a.means = pointer<S>(in.means_px), a.conics = pointer<S>(in.conics), a.opacities = pointer<S>(in.opacities);
+  a.colors = pointer<S>(in.colors) + first;
+  a.columns = in.colors.size(1);
+  a.channels = int(std::min<int64_t>(a.columns - first, kMaxChannels));
+  a.slot_offsets = pointer<int32_t>(in.slot_offsets);
+  return a;
 }
 
 template <class S>
 BlendArgs<S> blend_args(const Inputs& in, int64_t first, int64_t width, int64_t height, double alpha_min,
                         double transmittance_min) {
   static thread_local std::vector<char> space;
-  BlendRecord<S>* records = aligned_space<BlendRecord<S>>(space, in.means_px.size(0));
+  const int64_t n = in.means_px.size(0);
+  RecordArgs<S> records = record_args<S>(in, first);
+  records.records = aligned_space<BlendRecord<S>>(space, n);
+  share(n, kRowGrain, [&](int64_t begin, int64_t end) { kernels<S>().pack_records(records, begin, end); });
   BlendArgs<S> a = {};
-  const int64_t left = in.colors.size(1) - first;
-  a.channels = int(left < kMaxChannels ? left : kMaxChannels);
-  pack_records<S>(in, first, a.channels, records);
-  a.records = records;
+  a.channels = records.channels;
+  a.records = records.records;
   a.tile_offsets = pointer<int32_t>(in.tile_offsets);
   a.gaussian_from_intersection = pointer<int32_t>(in.gaussians);
   a.slot_from_intersection = pointer<int32_t>(in.slots);
@@ -54,33 +45,6 @@ BlendArgs<S> blend_args(const Inputs& in, int64_t first, int64_t width, int64_t 
   a.log2_alpha_min = alpha_min > 0 ? S(std::log2(alpha_min)) : S(-126);
   a.transmittance_min = S(transmittance_min);
   return a;
-}
-
-// Sums each Gaussian's slots in their own order and turns moments into gradients.
-template <class S>
-void reduce_slots(const Inputs& in, const BlendArgs<S>& a, int64_t first, S* d_means, S* d_conics, S* d_opacities,
-                  S* d_colors) {
-  const S *conic = pointer<S>(in.conics), *opacity = pointer<S>(in.opacities);
-  const int32_t* slots = pointer<int32_t>(in.slot_offsets);
-  const int64_t n = in.means_px.size(0), all = in.colors.size(1);
-  share(n, kRowGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      S sum[kSlot] = {};
-      for (int32_t slot = slots[i]; slot < slots[i + 1]; ++slot)
-        for (int k = 0; k < kMomentCount + kMaxChannels; ++k)
-          if (k < kMomentCount + a.channels) sum[k] += a.slots[int64_t(slot) * kSlot + k];
-      // With q = -1/2 d^T conic d and vp = d loss / d log alpha: the sums are of vp, vp dx, vp dy, vp dx^2, vp dx dy,
-      // vp dy^2.
-      const S ca = conic[3 * i], cb = conic[3 * i + 1], cc = conic[3 * i + 2];
-      d_means[2 * i] += ca * sum[1] + cb * sum[2];
-      d_means[2 * i + 1] += cb * sum[1] + cc * sum[2];
-      d_conics[3 * i] += S(-0.5) * sum[3];
-      d_conics[3 * i + 1] -= sum[4];
-      d_conics[3 * i + 2] += S(-0.5) * sum[5];
-      if (slots[i] != slots[i + 1]) d_opacities[i] += sum[0] / opacity[i];
-      for (int c = 0; c < a.channels; ++c) d_colors[i * all + first + c] = sum[kMomentCount + c];
-    }
-  });
 }
 
 template <class S>
@@ -134,8 +98,11 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px,
       a.d_alphas = first == 0 ? pointer<S>(d_alphas) : nullptr;
       a.slots = slot_space;
       share(tile_offsets.size(0) - 1, 1, [&](int64_t tile, int64_t) { kernels<S>().blend_vjp(a, int(tile)); });
-      reduce_slots<S>(in, a, first, pointer<S>(d_means), pointer<S>(d_conics), pointer<S>(d_opacities),
-                      pointer<S>(d_colors));
+      RecordArgs<S> sums = record_args<S>(in, first);
+      sums.slots = slot_space;
+      sums.d_means = pointer<S>(d_means), sums.d_conics = pointer<S>(d_conics);
+      sums.d_opacities = pointer<S>(d_opacities), sums.d_colors = pointer<S>(d_colors) + first;
+      share(n, kRowGrain, [&](int64_t begin, int64_t end) { kernels<S>().reduce_slots(sums, begin, end); });
     }
     return std::make_tuple(d_means, d_conics, d_opacities, d_colors);
   });

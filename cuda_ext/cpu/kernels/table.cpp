@@ -6,8 +6,8 @@ namespace N3D_ISA {
 
 template <class S>
 static constexpr Kernels<S> table = {
-    project,     project_vjp,     sh,        sh_vjp,        blend, blend_vjp, photometric_fill,
-    photometric, photometric_vjp, bilateral, bilateral_vjp, adam};
+    project,   project_vjp,      sh,          sh_vjp,          pack_records, reduce_slots,  blend,
+    blend_vjp, photometric_fill, photometric, photometric_vjp, bilateral,    bilateral_vjp, adam};
 
 const Kernels<float>* float_table() { return &table<float>; }
 const Kernels<double>* double_table() { return &table<double>; }
