@@ -5,10 +5,13 @@ import sys
 
 from .build import build, operators_sources, sanitized_environment
 
+TESTS = ["tests/ops", *(f"tests/emulator/test_{name}.py" for name in ("operators", "modes", "bin", "rasterize"))]
+CHOICE = "emulator or (emulated and not determinism)"
+
 
 def test_the_drivers_under_the_sanitizers(repository):
-    build("neural3d_emulated", operators_sources(), sanitized=True)
-    command = [sys.executable, "-m", "pytest", "tests/ops", "-k", "emulated", "-q", "-p", "no:cacheprovider"]
+    build("neural3d_emulated", operators_sources(), sanitized=True)  # here, where the compiler runs without them
+    command = [sys.executable, "-m", "pytest", *TESTS, "-k", CHOICE, "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(
         command, cwd=repository, env=sanitized_environment(), capture_output=True, text=True, timeout=1200
     )
