@@ -110,6 +110,17 @@ struct AdamArgs {
   S bias1, bias2;  // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 
+constexpr int kColorMatrix = 12;  // a 3x4 matrix by rows
+
+template <class S>
+struct ColorArgs {
+  const S *image, *matrix;  // [3,H,W] [3,4]
+  int64_t plane;            // H W
+  S* out;                   // [3,H,W], forward
+  const S* d_out;           // [3,H,W], backward
+  S* d_image;               // [3,H,W]
+};
+
 constexpr int kBilateralMatrix = 12;  // numbers of a node: a 3x4 matrix by rows
 constexpr int kBilateralStrip = 64;   // columns of the image that go through a band together
 
@@ -143,6 +154,8 @@ struct Kernels {
   void (*photometric_fill)(const PhotometricArgs<S>&, int row);
   void (*photometric)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
   void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
+  void (*color_affine)(const ColorArgs<S>&, int64_t begin, int64_t end);
+  void (*color_affine_vjp)(const ColorArgs<S>&, int64_t begin, int64_t end, double* d_matrix);  // sums of these pixels
   void (*bilateral)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   void (*bilateral_vjp)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
@@ -157,20 +170,22 @@ PeakLoop peak_loop();  // of the same instruction set
 
 #if defined(N3D_ISA)
 namespace N3D_ISA {
-#define N3D_DECLARE_KERNELS(S)                                    \
-  void project(const ProjectArgs<S>&, int64_t, int64_t);          \
-  void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);      \
-  void sh(const ShArgs<S>&, int64_t, int64_t);                    \
-  void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                \
-  void pack_records(const RecordArgs<S>&, int64_t, int64_t);      \
-  void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);      \
-  void blend(const BlendArgs<S>&, int);                           \
-  void blend_vjp(const BlendArgs<S>&, int);                       \
-  void photometric_fill(const PhotometricArgs<S>&, int);          \
-  void photometric(const PhotometricArgs<S>&, int, int, int);     \
-  void photometric_vjp(const PhotometricArgs<S>&, int, int, int); \
-  void bilateral(const BilateralArgs<S>&, int, int, int, S*);     \
-  void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*); \
+#define N3D_DECLARE_KERNELS(S)                                           \
+  void project(const ProjectArgs<S>&, int64_t, int64_t);                 \
+  void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);             \
+  void sh(const ShArgs<S>&, int64_t, int64_t);                           \
+  void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                       \
+  void pack_records(const RecordArgs<S>&, int64_t, int64_t);             \
+  void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);             \
+  void blend(const BlendArgs<S>&, int);                                  \
+  void blend_vjp(const BlendArgs<S>&, int);                              \
+  void photometric_fill(const PhotometricArgs<S>&, int);                 \
+  void photometric(const PhotometricArgs<S>&, int, int, int);            \
+  void photometric_vjp(const PhotometricArgs<S>&, int, int, int);        \
+  void color_affine(const ColorArgs<S>&, int64_t, int64_t);              \
+  void color_affine_vjp(const ColorArgs<S>&, int64_t, int64_t, double*); \
+  void bilateral(const BilateralArgs<S>&, int, int, int, S*);            \
+  void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*);        \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
 double peak(int64_t rounds, float* sink);
 N3D_DECLARE_KERNELS(float)

@@ -5,9 +5,22 @@ namespace n3d {
 namespace N3D_ISA {
 
 template <class S>
-static constexpr Kernels<S> table = {
-    project,   project_vjp,      sh,          sh_vjp,          pack_records, reduce_slots,  blend,
-    blend_vjp, photometric_fill, photometric, photometric_vjp, bilateral,    bilateral_vjp, adam};
+static constexpr Kernels<S> table = {project,
+                                     project_vjp,
+                                     sh,
+                                     sh_vjp,
+                                     pack_records,
+                                     reduce_slots,
+                                     blend,
+                                     blend_vjp,
+                                     photometric_fill,
+                                     photometric,
+                                     photometric_vjp,
+                                     color_affine,
+                                     color_affine_vjp,
+                                     bilateral,
+                                     bilateral_vjp,
+                                     adam};
 
 const Kernels<float>* float_table() { return &table<float>; }
 const Kernels<double>* double_table() { return &table<double>; }
