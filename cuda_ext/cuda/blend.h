@@ -27,6 +27,30 @@ struct __align__(16) Splat {
   S unused[2];
 };
 
+// Keeps a value in its register, where the compiler would rather read or compute it again each time it is used.
+__device__ __forceinline__ void keep(float& x) {
+#if !defined(N3D_EMULATED)
+  asm volatile("" : "+f"(x));
+#endif
+}
+__device__ __forceinline__ void keep(double& x) {
+#if !defined(N3D_EMULATED)
+  asm volatile("" : "+d"(x));
+#endif
+}
+__device__ __forceinline__ void keep(int& x) {
+#if !defined(N3D_EMULATED)
+  asm volatile("" : "+r"(x));
+#endif
+}
+
+template <class S, int D>
+__device__ __forceinline__ void keep_splat(Splat<S>& g) {
+  keep(g.x), keep(g.y), keep(g.a), keep(g.b), keep(g.c), keep(g.top);
+#pragma unroll
+  for (int c = 0; c < D; ++c) keep(g.color[c]);
+}
+
 // Where Gaussians are left out: log2 alpha_min, and transmittance_min.
 template <class S>
 struct Cutoffs {
@@ -102,7 +126,8 @@ __device__ __forceinline__ S clamp(S x, S low, S high) {
 // its peak lies outside a rectangle, the greatest value in there lies on one of the two sides that face the peak.
 template <class S>
 __device__ __forceinline__ unsigned parts_reached(const Splat<S>& g, S left, S top, const Cutoffs<S>& cut) {
-  const S least = cut.log2_alpha - S(kPartSlack), peak_x = S(-0.5) / g.a, peak_y = S(-0.5) / g.c;
+  const S least = cut.log2_alpha - S(kPartSlack), peak_x = S(-0.5) * fast_reciprocal(g.a);
+  const S peak_y = S(-0.5) * fast_reciprocal(g.c);
   unsigned reached = 0;
 #pragma unroll
   for (int column = 0; column < kPartColumns; ++column) {

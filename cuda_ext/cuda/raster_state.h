@@ -13,14 +13,14 @@
 
 namespace n3d {
 
-constexpr int kShortestSegment = 64, kLongestSegment = 512;  // multiples of kWarp
+constexpr int kLog2Shortest = 6, kLog2Longest = 9;  // of a segment's length
 constexpr int64_t kManySegments = 8192;  // a few for each place that a large GPU has for a warp of the backward pass
 
 // How long segments are: the fewer, the less there is to note; the more, the better the GPU is filled.
-inline int segment_length(int64_t pairs) {
-  int length = kShortestSegment;
-  while (length < kLongestSegment && pairs > kManySegments * length) length *= 2;
-  return length;
+inline int log2_segment_length(int64_t pairs) {
+  int log2 = kLog2Shortest;
+  while (log2 < kLog2Longest && pairs >> log2 > kManySegments) ++log2;
+  return log2;
 }
 
 template <class S>
@@ -29,14 +29,16 @@ struct RasterState {
   int32_t* reach;    // [T,kParts] how much of its tile's list a part has seen when all of it was opaque
   int32_t* tiles;    // [segments] the segment's tile, or -1
   S* checkpoints;    // [segments without each tile's first,1+channels,kTilePixels]; null if nothing is to be kept
-  int segment, channels;
+  int log2_segment, channels;
 
-  __device__ __forceinline__ int64_t first_segment(int tile, int32_t begin) const { return begin / segment + tile; }
-  // Of channel `channel`, or the transmittance's for -1, where the segment with the number `number` > 0 of a tile
-  // begins whose list begins at `begin`.
-  __device__ __forceinline__ S* checkpoint(int32_t begin, int number, int channel) const {
-    const int64_t at = begin / segment + number - 1;
-    return checkpoints + (at * (1 + channels) + 1 + channel) * kTilePixels;
+  __device__ __forceinline__ int32_t segment() const { return 1 << log2_segment; }
+  __device__ __forceinline__ int64_t first_segment(int tile, int32_t begin) const {
+    return (begin >> log2_segment) + int64_t(tile);
+  }
+  // Of a tile whose list begins at `begin`, where its segment `number` > 0 begins: the transmittance of all its pixels,
+  // and behind it the channels.
+  __device__ __forceinline__ S* checkpoint(int32_t begin, int number) const {
+    return checkpoints + int64_t((begin >> log2_segment) + number - 1) * (1 + channels) * kTilePixels;
   }
 };
 
@@ -48,11 +50,11 @@ struct StateSize {
 
 inline int64_t whole_lines(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 inline int channel_groups(int64_t channels) { return int((channels + kChannels - 1) / kChannels); }
-inline int64_t segment_count(int64_t pairs, int64_t tiles) { return pairs / segment_length(pairs) + tiles; }
+inline int64_t segment_count(int64_t pairs, int64_t tiles) { return (pairs >> log2_segment_length(pairs)) + tiles; }
 
 template <class S>
 StateSize state_size(int64_t gaussians, int64_t channels, int64_t tiles, int64_t pairs) {
-  const int64_t checkpoints = pairs / segment_length(pairs) * (1 + channels) * kTilePixels;
+  const int64_t checkpoints = (pairs >> log2_segment_length(pairs)) * (1 + channels) * kTilePixels;
   return {whole_lines(channel_groups(channels) * gaussians * int64_t(sizeof(Splat<S>))),
           whole_lines(tiles * kParts * int64_t(sizeof(int32_t))),
           whole_lines(segment_count(pairs, tiles) * int64_t(sizeof(int32_t))),
@@ -66,7 +68,7 @@ RasterState<S> state_at(uint8_t* memory, const StateSize& size, int64_t channels
   state.reach = reinterpret_cast<int32_t*>(memory + size.splats);
   state.tiles = reinterpret_cast<int32_t*>(memory + size.splats + size.reach);
   state.checkpoints = reinterpret_cast<S*>(memory + size.splats + size.reach + size.tiles);
-  state.segment = segment_length(pairs), state.channels = int(channels);
+  state.log2_segment = log2_segment_length(pairs), state.channels = int(channels);
   return state;
 }
 

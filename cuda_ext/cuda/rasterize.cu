@@ -12,7 +12,12 @@
 namespace n3d {
 namespace {
 
-constexpr int kThreads = kTilePixels;
+constexpr int kThreads = kTilePixels, kPrepareThreads = 1024;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kBlocks = 4;  // at a time on one multiprocessor
+#else
+constexpr int kBlocks = 5;
+#endif
 constexpr int kLengthClasses = 33;  // by the leading zeros of an int32
 
 // What the Gaussians are made ready from.
@@ -65,11 +70,13 @@ __device__ __forceinline__ int count_up(int* counters, int choice) {
 // keeps the GPU waiting at the end. Within a magnitude the order does not matter, and may differ from run to run.
 __device__ void order_tiles(const int32_t* offsets, int tiles, int32_t* order) {
   N3D_SHARED(counters, int[kLengthClasses]);
-  const int thread = thread_in_block(), rounds = (tiles + kThreads - 1) / kThreads;
+  const int thread = thread_in_block(), rounds = (tiles + kPrepareThreads - 1) / kPrepareThreads;
   if (thread < kLengthClasses) counters[thread] = 0;
   __syncthreads();
-  const auto length_class = [&](int tile) { return tile < tiles ? __clz(offsets[tile + 1] - offsets[tile]) : -1; };
-  for (int r = 0; r < rounds; ++r) count_up(counters, length_class(r * kThreads + thread));
+  const auto length_class = [&](int tile) {
+    return tile < tiles ? __clz(__ldg(offsets + tile + 1) - __ldg(offsets + tile)) : -1;
+  };
+  for (int r = 0; r < rounds; ++r) count_up(counters, length_class(r * kPrepareThreads + thread));
   __syncthreads();
   if (thread == 0) {
     int start = 0;
@@ -81,18 +88,18 @@ __device__ void order_tiles(const int32_t* offsets, int tiles, int32_t* order) {
   }
   __syncthreads();
   for (int r = 0; r < rounds; ++r) {
-    const int tile = r * kThreads + thread, at = count_up(counters, length_class(tile));
+    const int tile = r * kPrepareThreads + thread, at = count_up(counters, length_class(tile));
     if (tile < tiles) order[at] = tile;
   }
 }
 
 template <class S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kPrepareThreads)
     prepare_kernel(Ellipses<S> in, Splat<S>* splats, const int32_t* offsets, int tiles, int32_t* order) {
   if (blockIdx.x == 0)
     order_tiles(offsets, tiles, order);
   else
-    pack_splats(in, int64_t(blockIdx.x - 1) * kThreads + threadIdx.x, splats);
+    pack_splats(in, int64_t(blockIdx.x - 1) * kPrepareThreads + threadIdx.x, splats);
 }
 
 // A piece of a list, as the block has loaded it.
@@ -122,12 +129,11 @@ __device__ __forceinline__ void load_batch(const TileLists<S>& lists, const Spla
 }
 
 template <class S, int D>
-__device__ __forceinline__ void note_checkpoint(const RasterState<S>& state, int32_t begin, int number, int first,
-                                                const Pixel<S, D>& p) {
+__device__ __forceinline__ void note_checkpoint(S* checkpoint, int first, const Pixel<S, D>& p) {
   const int pixel = int(threadIdx.x);
-  if (first == 0) state.checkpoint(begin, number, -1)[pixel] = p.transmittance;
+  if (first == 0) checkpoint[pixel] = p.transmittance;
 #pragma unroll
-  for (int c = 0; c < D; ++c) state.checkpoint(begin, number, first + c)[pixel] = p.color[c];
+  for (int c = 0; c < D; ++c) checkpoint[(1 + first + c) * kTilePixels + pixel] = p.color[c];
 }
 
 // Blends what of the list reaches this warp's part, up to where all its pixels are opaque; returns how much it saw.
@@ -145,7 +151,8 @@ __device__ __forceinline__ int blend_list(const TileLists<S>& lists, const Raste
     load_batch(lists, splats, tile, at, end, batch);
     __syncthreads();
     for (int chunk = 0; alive && chunk < kThreads / kWarp && at + chunk * kWarp < end; ++chunk) {
-      if (keeps && seen > 0 && seen % state.segment == 0) note_checkpoint(state, begin, seen / state.segment, first, p);
+      if (keeps && seen > 0 && seen % state.segment() == 0)
+        note_checkpoint(state.checkpoint(begin, seen >> state.log2_segment), first, p);
       for (unsigned hits = batch.hits[chunk][part]; hits; hits &= hits - 1)
         blend_pixel(batch.splats[chunk * kWarp + __ffs(int(hits)) - 1], x, y, lists.cut, p);
       seen += kWarp;
@@ -163,11 +170,11 @@ __device__ __forceinline__ void note_segments(const TileLists<S>& lists, const R
   const int32_t begin = lists.offsets[tile], end = lists.offsets[tile + 1];
   const int64_t first = state.first_segment(tile, begin), next = state.first_segment(tile + 1, end);
   for (int64_t i = first + thread; i < next; i += kThreads)
-    state.tiles[i] = (i - first) * state.segment < end - begin ? tile : -1;
+    state.tiles[i] = (i - first) << state.log2_segment < end - begin ? tile : -1;
 }
 
 template <class S, int D>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(S) == sizeof(float) ? kBlocks : 1)
     blend_kernel(TileLists<S> lists, RasterState<S> state, const Splat<S>* splats, int first, Picture<S> out) {
   const int tile = out.order[blockIdx.x], part = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   const int column = lists.left(tile) + part_column(part) + pixel_column(lane);
@@ -220,7 +227,7 @@ static std::tuple<Tensor, Tensor, Tensor> rasterize(Tensor means_px, Tensor coni
                          on.pointer<int32_t>(slot_offsets),
                          int32_t(n),
                          int(channels)};
-    N3D_LAUNCH(prepare_kernel<S>, 1 + blocks_for(n, kThreads), kThreads, 0, on.stream(), in, state.splats,
+    N3D_LAUNCH(prepare_kernel<S>, 1 + blocks_for(n, kPrepareThreads), kPrepareThreads, 0, on.stream(), in, state.splats,
                lists.offsets, lists.tiles, on.pointer<int32_t>(order));
     blend_all<S>(on, lists, state, in,
                  {on.pointer<S>(image), on.pointer<S>(alphas), on.pointer<S>(background), on.pointer<int32_t>(order)});

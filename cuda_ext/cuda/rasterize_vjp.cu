@@ -28,33 +28,70 @@ struct Gradients {
   S *means, *conics, *opacities, *colors;  // [N,2] [N,3] [N] [N,D]
 };
 
-template <class S, int D>
-__device__ __forceinline__ PixelGradient<S, D> load_pixel(const TileLists<S>& lists, const RasterState<S>& state,
-                                                          const ImageGradient<S>& in, int tile, int number, int first,
-                                                          int part, int lane) {
-  PixelGradient<S, D> p = {};
-  p.transmittance = S(-1);
-  const int column = lists.left(tile) + part_column(part) + pixel_column(lane);
-  const int row = lists.top(tile) + part_row(part) + pixel_row(lane);
-  if (column >= lists.width || row >= lists.height) return p;
-  const int64_t at = int64_t(row) * lists.width + column, plane = int64_t(lists.width) * lists.height;
-  const int32_t begin = lists.offsets[tile];
-  const int pixel = part * kWarp + lane;
-  p.transmittance = number > 0 ? state.checkpoint(begin, number, -1)[pixel] : S(1);
-  if (in.d_alphas) p.pending = (in.alphas[at] - S(1)) * in.d_alphas[at];
-#pragma unroll
-  for (int c = 0; c < D; ++c) {
-    const S behind = number > 0 ? state.checkpoint(begin, number, first + c)[pixel] : S(0);
-    p.grad[c] = in.d_image[(first + c) * plane + at];
-    p.pending = scalar::fma(p.grad[c], in.image[(first + c) * plane + at] - behind, p.pending);
+// A segment of a tile's list, and where a lane's pixel of part 0 lies.
+template <class S>
+struct Segment {
+  int tile, number, left, top, column, row;  // left, top: of the tile, px
+  int32_t begin, length;                     // of the segment
+  const S* checkpoint;                       // null for the first
+
+  __device__ __forceinline__ Segment(const TileLists<S>& lists, const RasterState<S>& state, int64_t id, int tile)
+      : tile(tile), left(lists.left(tile)), top(lists.top(tile)) {
+    const int32_t list = lists.offsets[tile], end = lists.offsets[tile + 1];
+    number = int(id - state.first_segment(tile, list));
+    begin = list + (number << state.log2_segment);
+    length = end - begin < state.segment() ? end - begin : state.segment();
+    checkpoint = number > 0 ? state.checkpoint(list, number) : nullptr;
+    column = left + pixel_column(lane_in_warp()), row = top + pixel_row(lane_in_warp());
   }
-  return p;
+};
+
+// The pixels as they are before anything is blended; those of parts that are not alive, and beyond the border, as they
+// never are. With a branch around each: reading all of them at a time would take too many registers.
+template <class S, int D>
+__device__ __forceinline__ void load_pixels(const TileLists<S>& lists, const ImageGradient<S>& in,
+                                            const Segment<S>& segment, unsigned alive, int first,
+                                            PixelGradient<S, D>* pixels) {
+  const int64_t plane = int64_t(lists.width) * lists.height;
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    PixelGradient<S, D>& p = pixels[part];
+    p = {};
+    p.transmittance = S(-1);
+    const int column = segment.column + part_column(part), row = segment.row + part_row(part);
+    if (!(alive >> part & 1) || column >= lists.width || row >= lists.height) continue;
+    const int64_t at = int64_t(row) * lists.width + column;
+    p.transmittance = S(1);
+    if (in.d_alphas) p.pending = (in.alphas[at] - S(1)) * in.d_alphas[at];
+#pragma unroll
+    for (int c = 0; c < D; ++c) {
+      p.grad[c] = in.d_image[(first + c) * plane + at];
+      p.pending = scalar::fma(p.grad[c], in.image[(first + c) * plane + at], p.pending);
+    }
+  }
+}
+
+// Takes what the segments in front have blended off the pixels.
+template <class S, int D>
+__device__ __forceinline__ void pass_front(const S* checkpoint, unsigned alive, int first,
+                                           PixelGradient<S, D>* pixels) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    if (!(alive >> part & 1)) continue;
+    const S* from = checkpoint + part * kWarp + lane_in_warp();
+    pixels[part].transmittance = from[0];
+#pragma unroll
+    for (int c = 0; c < D; ++c)
+      pixels[part].pending =
+          scalar::fma(-pixels[part].grad[c], from[(1 + first + c) * kTilePixels], pixels[part].pending);
+  }
 }
 
 // Pulls on one Gaussian, whose splat all lanes share, and leaves each of the sums in one of the lanes.
 template <class S, int D>
-__device__ __forceinline__ S pull_splat(const Splat<S>& g, unsigned parts, S x, S y, const Cutoffs<S>& cut,
+__device__ __forceinline__ S pull_splat(Splat<S> g, unsigned parts, S x, S y, const Cutoffs<S>& cut,
                                         PixelGradient<S, D>* pixels, int lane) {
+  keep_splat<S, D>(g);
   S sums[kMomentCount + D] = {};
 #pragma unroll
   for (int part = 0; part < kParts; ++part)
@@ -63,42 +100,53 @@ __device__ __forceinline__ S pull_splat(const Splat<S>& g, unsigned parts, S x, 
   return sums[0];
 }
 
+// What a warp works on, one Gaussian a lane: where its sums go, and which parts of the tile it reaches.
+struct Item {
+  int32_t slot;
+  unsigned parts;
+};
+
+template <class S, int kCount>
+__device__ __forceinline__ Item load_item(const TileLists<S>& lists, const Splat<S>* splats, const Segment<S>& segment,
+                                          int at, unsigned alive, Splat<S>* shared, S* slots) {
+  if (at >= segment.length) return {0, 0};
+  Item item = {lists.slots[segment.begin + at], 0};
+  if (alive) {
+    const Splat<S> g = splats[lists.gaussians[segment.begin + at]];
+    *shared = g;
+    item.parts = parts_reached(g, S(segment.left) + S(0.5), S(segment.top) + S(0.5), lists.cut) & alive;
+  }
+  if (item.parts == 0)
+    for (int k = 0; k < kCount; ++k) slots[int64_t(item.slot) * kCount + k] = S(0);
+  return item;
+}
+
 template <class S, int D>
 __device__ __forceinline__ void pull_segment(const TileLists<S>& lists, const RasterState<S>& state,
-                                             const Splat<S>* splats, const ImageGradient<S>& in, int first, int tile,
-                                             int number, Splat<S>* shared, S* slots) {
+                                             const Splat<S>* splats, const ImageGradient<S>& in, int first,
+                                             const Segment<S>& segment, Splat<S>* shared, S* slots) {
   constexpr int kCount = kMomentCount + D;
-  const int lane = lane_in_warp(), index = spread_index<kCount>(lane);
-  const int32_t begin = lists.offsets[tile] + number * state.segment;
-  const int32_t rest = lists.offsets[tile + 1] - begin, length = rest < state.segment ? rest : state.segment;
-  const int reach = lane < kParts ? state.reach[tile * kParts + lane] - number * state.segment : 0;
-  unsigned alive = __ballot_sync(kWholeWarp, reach > 0);
+  const int lane = lane_in_warp();
+  int index = spread_index<kCount>(lane);
+  keep(index);
+  // Of each part, up to where in this segment it is not opaque yet; lane k knows part k's.
+  const int reach =
+      lane < kParts ? state.reach[segment.tile * kParts + lane] - (segment.number << state.log2_segment) : 0;
+  const unsigned alive_first = __ballot_sync(kWholeWarp, reach > 0);
   PixelGradient<S, D> pixels[kParts];
-#pragma unroll
-  for (int part = 0; part < kParts; ++part)
-    if (alive >> part & 1) pixels[part] = load_pixel<S, D>(lists, state, in, tile, number, first, part, lane);
-  const S left = S(lists.left(tile)) + S(0.5), top = S(lists.top(tile)) + S(0.5);
-  const S x = left + S(pixel_column(lane)), y = top + S(pixel_row(lane));
-
-  for (int at = 0; at < length; at += kWarp) {
-    alive = __ballot_sync(kWholeWarp, reach > at);
-    const bool exists = at + lane < length;
-    const int32_t slot = exists ? lists.slots[begin + at + lane] : 0;
-    unsigned parts = 0;
-    if (exists && alive) {
-      const Splat<S> g = splats[lists.gaussians[begin + at + lane]];
-      shared[lane] = g;
-      parts = parts_reached(g, left, top, lists.cut) & alive;
-    }
-    if (exists && parts == 0)
-      for (int k = 0; k < kCount; ++k) slots[int64_t(slot) * kCount + k] = S(0);
+  load_pixels(lists, in, segment, alive_first, first, pixels);
+  if (segment.checkpoint) pass_front(segment.checkpoint, alive_first, first, pixels);
+  const S x = S(segment.column) + S(0.5), y = S(segment.row) + S(0.5);
+  for (int at = 0; at < segment.length; at += kWarp) {
+    const unsigned alive = __ballot_sync(kWholeWarp, reach > at);
+    const Item item = load_item<S, kCount>(lists, splats, segment, at + lane, alive, shared + lane, slots);
     __syncwarp();
-    for (unsigned todo = __ballot_sync(kWholeWarp, parts != 0); todo; todo &= todo - 1) {
+    for (unsigned todo = __ballot_sync(kWholeWarp, item.parts != 0); todo; todo &= todo - 1) {
       const int from = __ffs(int(todo)) - 1;
-      const unsigned its_parts = __shfl_sync(kWholeWarp, parts, from);
-      const int32_t its_slot = __shfl_sync(kWholeWarp, slot, from);
-      const S sum = pull_splat<S, D>(shared[from], its_parts, x, y, lists.cut, pixels, lane);
-      if (index >= 0) slots[int64_t(its_slot) * kCount + index] = sum;
+      const unsigned parts = __shfl_sync(kWholeWarp, item.parts, from);
+      const int32_t slot = __shfl_sync(kWholeWarp, item.slot, from);
+      const S sum = pull_splat<S, D>(shared[from], parts, x, y, lists.cut, pixels, lane);
+      if (index >= 0) slots[int64_t(slot) * kCount + index] = sum;
     }
     __syncwarp();
   }
@@ -109,12 +157,11 @@ __global__ void __launch_bounds__(kPullThreads)
     pull_kernel(TileLists<S> lists, RasterState<S> state, const Splat<S>* splats, ImageGradient<S> in, int first,
                 int64_t segments, S* slots) {
   N3D_SHARED(shared, Splat<S>[kPullThreads]);
-  const int64_t segment = int64_t(blockIdx.x) * (kPullThreads / kWarp) + warp_in_block();
-  if (segment >= segments) return;
-  const int tile = state.tiles[segment];
+  const int64_t id = int64_t(blockIdx.x) * (kPullThreads / kWarp) + warp_in_block();
+  const int tile = id < segments ? state.tiles[id] : -1;
   if (tile < 0) return;
-  const int number = int(segment - state.first_segment(tile, lists.offsets[tile]));
-  pull_segment<S, D>(lists, state, splats, in, first, tile, number, shared + warp_in_block() * kWarp, slots);
+  pull_segment<S, D>(lists, state, splats, in, first, Segment<S>(lists, state, id, tile),
+                     shared + warp_in_block() * kWarp, slots);
 }
 
 // Turns the sums of vp = d loss / d log alpha times 1, dx, dy, dx^2, dx dy, dy^2 into the gradient that lane k of a

@@ -87,8 +87,16 @@ __device__ __forceinline__ float fast_exp2(float x) {
 __device__ __forceinline__ double fast_exp2(double x) { return ::exp2(x); }
 __device__ __forceinline__ float fast_log2(float x) { return ::__log2f(x); }
 __device__ __forceinline__ double fast_log2(double x) { return ::log2(x); }
-// 1/x to about 1 ulp.
-__device__ __forceinline__ float fast_reciprocal(float x) { return ::__fdividef(1.0f, x); }
+// 1/x to 1 ulp; denormal results and arguments count as zero.
+__device__ __forceinline__ float fast_reciprocal(float x) {
+#if defined(N3D_EMULATED)
+  return 1.0f / x;
+#else
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
 __device__ __forceinline__ double fast_reciprocal(double x) { return 1.0 / x; }
 
 }  // namespace n3d
