@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from neural3d.storage import make_folder
+from neural3d.storage import make_folder, storage_errors
 
 if sys.platform == "win32":
     import msvcrt
@@ -23,15 +23,23 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; False when somebody else holds it."""
+        """Take the lock; False when somebody else holds it.
+
+        Raises: StorageError when its file cannot be written.
+        """
         make_folder(self._path.parent)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _try_lock(descriptor):
-            os.close(descriptor)
-            return False
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()}".encode())
-        self._descriptor = descriptor
+        with storage_errors(self._path):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            if not _try_lock(descriptor):
+                os.close(descriptor)
+                return False
+            self._descriptor = descriptor
+            try:
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()}".encode())
+            except OSError:
+                self.release()
+                raise
         return True
 
     def owner(self) -> str:

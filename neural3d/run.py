@@ -231,6 +231,8 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: this is a file; give --output a folder")
+    if blocked := next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None):
+        raise InputError(f"{path}: {blocked} is a file; give --output a folder that can be created")
     names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     foreign = {name for name in names if name != _LOCK and not name.startswith(".tmp-")}
     if not foreign:

@@ -176,13 +176,18 @@ def _storage_error(path: Path, error: OSError, size_bytes: int) -> StorageError:
     if error.errno in _FULL:
         free = shutil.disk_usage(_existing(folder)).free
         needed = max(int(SPACE_MARGIN * size_bytes), free + 1)
-        missing = f"{needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free, {(needed - free) / 1e6:.1f} MB missing"
+        missing = f"{_shown(needed)} needed, {_shown(free)} free, {_shown(needed - free)} missing"
         return StorageError(
             f"cannot write {path}: disk full in {folder} ({missing}); free space or choose another folder"
         )
     if error.errno in _READ_ONLY:
         return StorageError(f"cannot write {path}: {folder} is read-only for you; choose another folder")
     return StorageError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _shown(num_bytes: int) -> str:
+    """As people read it, never 0 for what is not."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{-(-num_bytes // 1000)} kB"
 
 
 def _existing(folder: Path) -> Path:

@@ -10,6 +10,7 @@ unguarded.
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import logging
 import socket
@@ -41,6 +42,7 @@ MAX_CLIENTS = 32
 MAX_CONNECTIONS = 128
 STALL_SECONDS = 20.0
 PORTS_TO_TRY = 100
+_OTHER_PORTS_MAY_BE_FREE = {errno.EADDRINUSE, errno.EACCES}
 
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -284,6 +286,8 @@ def start_server(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not host:
+        raise InputError("--host: it is empty, which means every network; write 0.0.0.0 where that is meant")
     if not 0 <= port < 2**16:
         raise InputError(f"--port {port}: expected 0 (any) to 65535")
     tried = [port + offset for offset in range(PORTS_TO_TRY) if port + offset < 2**16] if port else [0]
@@ -292,6 +296,8 @@ def _listen(host: str, port: int) -> socket.socket:
             return socket.create_server((host, candidate), family=family)
         except (OSError, UnicodeError) as error:
             failure = error
+            if getattr(error, "errno", None) not in _OTHER_PORTS_MAY_BE_FREE:
+                break
     where = f"{host}, ports {tried[0]} to {tried[-1]}"
     raise InputError(f"viewer: cannot listen on {where}: {failure}; choose --host and --port")
 

@@ -128,7 +128,7 @@ def chosen_captures(names: Sequence[str] | None) -> list[CaptureSpec]:
     """Captures by name, see `measure_quality`.
 
     Raises:
-        InputError: There is no such capture, or none at all.
+        InputError: There is no such capture, or none at all, or its folder is missing.
     """
     known = known_captures()
     if names is None:
@@ -139,7 +139,10 @@ def chosen_captures(names: Sequence[str] | None) -> list[CaptureSpec]:
             f"bench: no capture {', '.join(missing) or 'at all'}; set {DATA_VARIABLE} to the folder that holds "
             f"nerf_synthetic_mic and snowmiku, or choose among: {', '.join(known) or 'none'}"
         )
-    return [known[name] for name in names]
+    specs = [known[name] for name in names]
+    if gone := [spec.path for spec in specs if not Path(spec.path).is_dir()]:
+        raise InputError(f"bench: there is no folder {gone[0]}; set {DATA_VARIABLE} to the folder that holds it")
+    return specs
 
 
 def train_and_judge(spec: CaptureSpec, config: SplatConfig = SplatConfig()) -> dict[str, Any]:

@@ -38,7 +38,7 @@ FRACTION, STEP = 0.5, 15_001
 """In the middle of a run: all harmonics, full resolution, one step after a round of relocation."""
 EXTENT = 2.0
 OPERATORS = {
-    "project": ("project",),
+    "project": ("project", "visible_rows"),
     "sh": ("sh_colors",),
     "bin": ("bin_gaussians",),
     "rasterize": ("rasterize",),

@@ -69,6 +69,8 @@ def safe_open_image(path: Path) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError as error:
         raise BadFrame(f"{path.name} is missing") from error
+    except PermissionError as error:
+        raise BadFrame(f"{path.name} cannot be read ({error.strerror}); change its permissions") from error
     except Exception as error:
         # Decoders meet hostile and damaged bytes with errors of nearly every kind.
         raise BadFrame(f"{path.name} cannot be decoded ({_reason(error)})") from error

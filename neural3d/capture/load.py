@@ -173,6 +173,7 @@ def _assemble(
             *_skip_notes(skipped, len(loaded)),
             *notes,
             *(note for entry in loaded for note in entry.notes),
+            *_transparency_notes(loaded),
             *point_notes(listing),
             *((f"{len(far)} cameras are far from all others, check their poses: {', '.join(far)}",) if far else ()),
             *splits.notes,
@@ -199,6 +200,15 @@ def _photo(entry: Loaded, has_alpha: bool) -> Photo:
     if has_alpha and alpha is None:
         alpha = torch.full(entry.developed.pixels.shape[:2], 255, dtype=torch.uint8)
     return Photo(entry.frame.name, entry.developed.pixels, alpha, entry.developed.valid)
+
+
+def _transparency_notes(loaded: list[Loaded]) -> tuple[str, ...]:
+    """Photos that show nothing teach that there is nothing."""
+    alphas = ((entry.frame.name, entry.developed.alpha) for entry in loaded)
+    empty = [name for name, alpha in alphas if alpha is not None and not bool(alpha.any())]
+    if not empty:
+        return ()
+    return (f"{len(empty)} photos are transparent everywhere, check their alpha: {', '.join(empty)}",)
 
 
 def _skip_notes(skipped: tuple[Skipped, ...], num_loaded: int) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ def load_json(path: Path) -> dict[str, Any]:
 
     Raises: InputError for what is not a JSON object, is too large or too deep, or names a key twice.
     """
+    text_of_file = _read_text(path)
     try:
-        content = json.loads(_read_text(path), object_pairs_hook=_unique_keys)
+        content = json.loads(text_of_file, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: broken JSON at line {error.lineno}: {error.msg}; write the file again") from error
     except RecursionError as error:

@@ -53,10 +53,12 @@ def list_transforms(root: Path, files: tuple[Path, ...]) -> Listing:
     listed: list[Frame | Skipped] = []
     # Held-out frames first: a photo that is named twice stays held out, or its score would mean nothing.
     for file in reversed(files):
-        splits = _split_files(file) if len(files) > 1 else _split_names(metas[file], notes)
+        splits = _split_files(file) if len(files) > 1 else _split_names(file, metas[file], notes)
         listed += _list_file(root, file, metas[file], splits, {f.image_path for f in listed if isinstance(f, Frame)})
     frames = sorted((entry for entry in listed if isinstance(entry, Frame)), key=lambda frame: frame.name)
     skipped = tuple(entry for entry in listed if isinstance(entry, Skipped))
+    if not listed:
+        raise InputError(f"{files[0]}: train_filenames names none of its frames; correct or remove it")
     require_frames(len(frames), skipped, files[0])
     return Listing(
         root=root,
@@ -79,9 +81,9 @@ def _split_files(file: Path) -> SplitOf:
     return lambda path: "train" if file.name == "transforms_train.json" else "test"
 
 
-def _split_names(meta: dict[str, Any], notes: list[str]) -> SplitOf:
+def _split_names(file: Path, meta: dict[str, Any], notes: list[str]) -> SplitOf:
     """Splits by train_filenames, test_filenames and val_filenames, as nerfstudio writes them."""
-    named = {split: _names(meta, f"{split}_filenames") for split in ("train", "test", "val")}
+    named = {split: _names(file, meta, f"{split}_filenames") for split in ("train", "test", "val")}
     held_out = named["test"] or named["val"]
     if not held_out and not named["train"]:
         return lambda path: None
@@ -98,10 +100,10 @@ def _split_names(meta: dict[str, Any], notes: list[str]) -> SplitOf:
     return split_of
 
 
-def _names(meta: dict[str, Any], key: str) -> set[str]:
+def _names(file: Path, meta: dict[str, Any], key: str) -> set[str]:
     names = meta.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"transforms.json: {key} is no list of paths; correct or remove it")
+        raise InputError(f"{file}: {key} is no list of paths; correct or remove it")
     return {_plain(name) for name in names}
 
 

@@ -1,5 +1,6 @@
 """The command line: `neural3d --help`. Exit status 0 success, 2 bad input, 130/143 signals, 1 all else."""
 
+import errno
 import os
 import sys
 import traceback
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 TRACEBACK_VARIABLE = "NEURAL3D_TRACEBACK"
 _BAD_INPUT, _FAILURE = 2, 1
+_UNUSABLE = {errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM}
+"""What the system says of paths that are not what a command needs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             traceback.print_exc()
         print(f"neural3d: error: {_explained(error)}", file=sys.stderr)
-        return _BAD_INPUT if isinstance(error, InputError) else _FAILURE
+        return _BAD_INPUT if isinstance(error, InputError) or _is_unusable_path(error) else _FAILURE
 
 
 def _run(command: "Command", interrupts: Interrupts) -> int:
@@ -68,6 +71,14 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             return results.run(command)
 
 
+def _is_unusable_path(error: Exception) -> bool:
+    """A file or folder that somebody named cannot be used; what the disk refuses is told apart by `StorageError`."""
+    from neural3d.errors import StorageError
+
+    is_told = isinstance(error, OSError) and not isinstance(error, StorageError)
+    return is_told and error.filename is not None and error.errno in _UNUSABLE
+
+
 def _explained(error: Exception) -> str:
     """One line that says what to do, as far as that is known."""
     from neural3d.errors import NumericError, StorageError
@@ -77,6 +88,8 @@ def _explained(error: Exception) -> str:
         return "out of memory; take a larger --downscale or fewer --max-gaussians"
     if isinstance(error, InputError | StorageError | NumericError | ImportError):
         return text
+    if _is_unusable_path(error):
+        return f"{error.filename}: {error.strerror}; check the path and its permissions"
     return f"{type(error).__name__}: {text} (unexpected; {TRACEBACK_VARIABLE}=1 shows where)"
 
 

@@ -1,104 +1,147 @@
 """What can be typed: one dataclass a command, its docstrings are the help. Nothing heavy is imported here."""
 
+import io
+import re
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, UseAppendAction, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+from tyro.constructors import PrimitiveConstructorSpec
 
+from neural3d.errors import InputError
 from neural3d.train.config import SplatConfig
 
-AllowedHosts = UseAppendAction[tuple[str, ...]]
+DESCRIPTION = (
+    "Posed photos in, a 3D scene out. A capture is a folder of photos with their camera poses; a run is the folder "
+    "that a training writes. To begin: neural3d demo, then neural3d make CAPTURE --output RUN."
+)
+
+
+def _spec(kind: Callable[[str], Any], metavar: str, expected: str) -> PrimitiveConstructorSpec:
+    """A number, or None where that is the default, with one plain line for what is none."""
+
+    def read(words: list[str]) -> Any:
+        try:
+            return kind(words[0])
+        except ValueError:
+            raise ValueError(f"expected {expected}, got {words[0]!r}") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _unless_given(chosen: str) -> Any:
+    """What the help says in place of "(default: None)"."""
+    return arg(help_behavior_hint=f"(default: {chosen})")
+
+
+_WHOLE, _NUMBER = _spec(int, "N", "a whole number"), _spec(float, "X", "a number")
+Whole, Number = Annotated[int, _WHOLE], Annotated[float, _NUMBER]
+OptionalWhole, OptionalNumber = Annotated[int | None, _WHOLE], Annotated[float | None, _NUMBER]
+Flag = FlagCreatePairsOff[bool]
+CaptureFolder = Annotated[Path, arg(metavar="CAPTURE")]
+RunFolder = Annotated[Path, arg(metavar="RUN")]
+AllowedHosts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")]
 
 
 @dataclass(frozen=True)
 class Training:
     """What `train` and `make` have in common; what is left out is chosen from the capture."""
 
-    output: Path
-    """Folder of the run."""
-    steps: int | None = None
-    """Total steps; fixes every schedule. Default: 30,000 or 5 minutes, whichever comes first."""
-    max_seconds: float | None = None
-    """Total training time. Default: 300, and no limit where --steps is given."""
-    downscale: float | None = None
-    """Use photos at 1/K of their size. Default: chosen from size and memory."""
-    seed: int = SplatConfig.seed
-    """Same seed, same result to the byte."""
-    overwrite: bool = False
+    output: RunFolder
+    """Folder of the run, created where it is missing."""
+    steps: Annotated[OptionalWhole, _unless_given(f"{SplatConfig.steps:,}")] = None
+    """How many steps to train in all; growth and step sizes are spread over them."""
+    max_seconds: Annotated[
+        OptionalNumber, _unless_given(f"{SplatConfig.max_seconds:.0f}, no limit where --steps is given")
+    ] = None
+    """How long to train in all; whichever of --steps and this comes first ends it."""
+    downscale: Annotated[OptionalNumber, _unless_given("chosen from size and memory, and printed")] = None
+    """Use photos at 1/X of their size."""
+    seed: Whole = SplatConfig.seed
+    """Where randomness begins: with --steps, the same seed gives the same result to the byte."""
+    overwrite: Flag = False
     """Replace the run that is in the folder."""
     background: Literal["auto", "white", "black", "random"] = SplatConfig.background
-    """Behind the Gaussians; auto is random for photos with transparency, else black."""
+    """What lies behind the scene; auto: random while training on photos with transparency, else black."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where to compute."""
+    """Where to compute; this version knows the CPU only."""
     backend: Literal["native", "gsplat"] = "native"
-    """Whose rasterizer."""
-    max_gaussians: int | None = None
-    """Hard cap. Default: chosen from the photos."""
+    """Whose engine renders; this version has its own only."""
+    max_gaussians: Annotated[OptionalWhole, _unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
+    """The most Gaussians that the model may have."""
     densify: Literal["mcmc", "adc"] = SplatConfig.densify
-    """How Gaussians come and go: by relocation below the cap, or by thresholds."""
-    antialiased: bool = SplatConfig.antialiased
-    """Mip-style opacity compensation, for scenes seen from near and far."""
+    """How Gaussians come and go; mcmc: moved and grown at random, adc: copied and split by thresholds."""
+    antialiased: Flag = SplatConfig.antialiased
+    """Dim Gaussians smaller than a pixel (Mip-Splatting), for scenes seen from near and far."""
     exposure: Literal["none", "affine", "bilateral"] = SplatConfig.exposure
-    """Colour correction of each photo that is learnt beside the scene."""
-    sh_degree: int = SplatConfig.sh_degree
-    """Of the view-dependent colour, 0 to 3."""
+    """Learn how each photo's colours differ from the scene's; affine: as a whole, bilateral: in parts of it, too."""
+    sh_degree: Whole = SplatConfig.sh_degree
+    """How finely colour may vary with the direction of view, 0 (not at all) to 3."""
 
 
 @dataclass(frozen=True)
 class Train(Training):
-    """Train a model on a capture; Ctrl-C saves a checkpoint and leaves."""
+    """Train a model on a capture, and nothing else; Ctrl-C saves a checkpoint and leaves."""
 
     method: Positional[Literal["splat"]] = tyro.MISSING
-    """What to train: Gaussian splats."""
-    capture: Path | None = None
-    """Folder of posed photos; needed unless --resume."""
-    resume: bool = False
-    """Go on with the run in the folder, with the options it was made with."""
+    """What to train; splat: Gaussian splats."""
+    capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(needed unless --resume)")] = None
+    """Folder of photos with their camera poses."""
+    resume: Flag = False
+    """Go on with the run in the folder from its last checkpoint, with the options it was made with."""
     viewer: bool = False
-    """Watch in the browser."""
+    """Watch in the browser while it trains, and afterwards until Ctrl-C."""
     allow_host: AllowedHosts = ()
     """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
-    json: bool = False
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
 @dataclass(frozen=True)
 class Make(Training):
-    """Everything: inspect, train, evaluate, export, view."""
+    """Everything: read a capture, train while you watch, judge on held-out photos, export a PLY."""
 
-    source: Positional[Path] = tyro.MISSING
-    """A capture: a folder of photos with their poses."""
+    source: Positional[CaptureFolder] = tyro.MISSING
+    """Folder of photos with their camera poses."""
     viewer: bool = True
-    """Show the result in the browser until Ctrl-C."""
+    """Watch in the browser while it trains, and afterwards until Ctrl-C."""
     allow_host: AllowedHosts = ()
     """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
-    json: bool = False
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The bundled capture: train, evaluate, export, open the viewer."""
+    """The same as make, on the capture that comes with neural3d, in about a minute."""
 
-    output: Path = Path("runs/demo")
+    output: RunFolder = Path("runs/demo")
     """Folder of the run; an earlier run in it is replaced."""
-    max_seconds: float = 45.0
-    """Training time."""
+    max_seconds: Number = 45.0
+    """How long to train."""
     viewer: bool = True
-    """Show the result in the browser until Ctrl-C."""
-    json: bool = False
+    """Watch in the browser while it trains, and afterwards until Ctrl-C."""
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """What is in a capture, what is wrong with it, how long and how much memory it will take."""
+    """Say what is in a capture, what is wrong with it, and how long and how much memory training will take."""
 
-    capture: Positional[Path]
-    """Folder of posed photos."""
-    json: bool = False
+    capture: Positional[CaptureFolder]
+    """Folder of photos with their camera poses."""
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
@@ -106,69 +149,71 @@ class Inspect:
 class Eval:
     """Judge a run on the photos that it has not seen; pictures go to RUN/renders/eval."""
 
-    run: Positional[Path]
+    run: Positional[RunFolder]
     """Folder of the run."""
-    capture: Path | None = None
-    """Where the capture lies now, if it was moved."""
-    json: bool = False
+    capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(default: where it was)")] = None
+    """Where the run's capture lies now, if it was moved."""
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
 @dataclass(frozen=True)
 class Render:
-    """Pictures or a video of a run."""
+    """Render pictures or a video of a run."""
 
-    run: Positional[Path]
+    run: Positional[RunFolder]
     """Folder of the run."""
     output: Path
-    """A folder for pictures, a file for a video."""
-    cameras: str = "orbit"
-    """orbit, test (the held-out views), or a file: camera_path.json of nerfstudio, or transforms.json."""
-    format: Literal["png", "mp4"] | None = None
-    """Default: by the suffix of --output."""
-    frames: int = 120
-    """Of the orbit."""
-    fps: float | None = None
-    """Of the video. Default: the camera file's, else 30."""
+    """A folder for PNG pictures, or a file that ends in .mp4 for a video; replaced where it is there."""
+    cameras: Annotated[str, arg(metavar="orbit|test|FILE")] = "orbit"
+    """Once around the scene; the held-out views; or a nerfstudio camera_path.json, or any transforms.json."""
+    format: Annotated[
+        Literal["png", "mp4"] | None, arg(metavar="{png,mp4}", help_behavior_hint="(default: by --output)")
+    ] = None
+    """Pictures or a video."""
+    frames: Whole = 120
+    """How many views an orbit has."""
+    fps: Annotated[OptionalNumber, _unless_given("the camera file's, else 30")] = None
+    """Frames a second of a video."""
     bits: Literal[8, 16] = 8
-    """A channel, of PNG."""
+    """Of each colour channel of a PNG."""
 
 
 @dataclass(frozen=True)
 class View:
     """Look at a run or a splat PLY in the browser, until Ctrl-C."""
 
-    source: Positional[Path]
-    """Folder of a run, or a file."""
-    host: str = "127.0.0.1"
-    """Where to listen; anything but 127.0.0.1 lets others in who know the address."""
-    port: int = 7007
+    source: Positional[Annotated[Path, arg(metavar="RUN|FILE.ply")]]
+    """Folder of a run, or a file of Gaussian splats."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets in everybody who knows the printed address with its token."""
+    port: Whole = 7007
     """The first port to try; the next free one is taken."""
     allow_host: AllowedHosts = ()
     """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
     browser: bool = True
-    """Open the browser."""
+    """Open the browser, where there is a display."""
 
 
 @dataclass(frozen=True)
 class Export:
     """Write a run's model as a file that other programs open, in the capture's own frame and units."""
 
-    run: Positional[Path]
+    run: Positional[RunFolder]
     """Folder of the run."""
-    output: Path
-    """The file."""
+    output: Annotated[Path, arg(metavar="FILE.ply")]
+    """The file; replaced where it is there."""
     format: Literal["ply"] = "ply"
     """ply: the layout of the INRIA code, which every splat tool reads."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure this machine; on the captures in the folder NEURAL3D_DATA where that is set, else on the bundled one."""
+    """Measure this machine, on the captures in the folder NEURAL3D_DATA where that is set, else on the bundled one."""
 
     table: Positional[Literal["step", "render", "quality", "memory"]]
     """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes."""
-    json: bool = False
+    json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
 
@@ -188,6 +233,26 @@ Command = (
 def parse(arguments: list[str] | None) -> Command:
     """The command that was typed.
 
-    Raises: SystemExit 2 with an explanation for what cannot be understood, 0 after --help.
+    Raises:
+        InputError: It cannot be understood.
+        SystemExit: With 0, after --help.
     """
-    return tyro.cli(Command, prog="neural3d", description="Photos in, a 3D scene out.", args=arguments)
+    box = io.StringIO()
+    try:
+        with redirect_stderr(box):
+            return tyro.cli(Command, prog="neural3d", description=DESCRIPTION, args=arguments)
+    except SystemExit as stopped:
+        if not stopped.code:
+            raise
+    raise InputError(one_line(box.getvalue()))
+
+
+def one_line(box: str) -> str:
+    """What a box of tyro's says: what is wrong, what may have been meant, whose help to ask for."""
+    rows = [row.strip(" │╭╮╰╯") for row in box.splitlines()]
+    blocks = "\n".join(row if row.strip("─-") else "\0" for row in rows[1:]).split("\0")
+    wrong = " ".join(blocks[0].split()).rstrip(".")
+    meant = [match for block in blocks[1:] for match in re.findall(r"^(--[\w-]+) ", block, re.MULTILINE)]
+    helps = re.findall(r"neural3d[\w ]*--help", box)
+    hints = [f"perhaps you meant {flag}" for flag in meant[:1] if "Perhaps" in box]
+    return "; ".join([wrong, *hints, *(f"see {command}" for command in helps[-1:])])

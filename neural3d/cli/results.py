@@ -18,7 +18,7 @@ from neural3d.cli.runs import Model, load_model, load_scene
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
 from neural3d.export.ply import read_ply, write_ply
-from neural3d.render.camera_files import FPS, load_camera_path
+from neural3d.render.camera_files import FPS, MAX_FPS, MAX_FRAMES, load_camera_path
 from neural3d.render.images import write_png
 from neural3d.render.paths import orbit_cameras
 from neural3d.render.rendering import RenderFn, Rendering
@@ -31,6 +31,11 @@ from neural3d.train.config import SplatConfig
 
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 2.0
+_FILE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".gif"),
+    *(".mp4", ".mov", ".mkv", ".avi", ".webm"),
+)
+"""Of files, which nobody gives to a folder."""
 
 
 def run(command: Command) -> int:
@@ -96,25 +101,35 @@ def judge(run: Run, gaussians: Gaussians, scene: Scene, background: str, facts: 
 
 def render(options: Render) -> None:
     """Render views of a run to pictures or a video."""
-    model = load_model(options.run)
-    if options.frames < 1:
-        raise InputError(f"--frames {options.frames}: expected 1 or more")
     as_video = options.format == "mp4" or (options.format is None and options.output.suffix.lower() == ".mp4")
+    _require_sensible(options, as_video)
+    model = load_model(options.run)
     cameras, names, fps = _views(options, model)
     render_fn = render_function(model.gaussians, background=_background(model))
     frames = (render_fn(cameras[index]).colors[0] for index in counted(range(len(cameras)), len(cameras), "rendering"))
     if as_video:
         if len(cameras.size_px.unique(dim=0)) > 1:
             raise InputError(f"--cameras {options.cameras}: the views differ in size; render them as png")
-        write_mp4(options.output, frames, fps=options.fps or fps)
+        write_mp4(options.output, frames, fps=fps if options.fps is None else options.fps)
     else:
-        if options.output.suffix.lower() in (".png", ".jpg", ".jpeg"):
-            raise InputError(
-                f"--output {options.output}: expected a folder for the pictures, or a file that ends in .mp4"
-            )
         for name, frame in zip(names, frames, strict=True):
             write_png(options.output / f"{name}.png", frame, bits=options.bits)
     answer({"output": str(options.output), "num_frames": len(cameras)}, False)
+
+
+def _require_sensible(options: Render, as_video: bool) -> None:
+    """Refuse what cannot be rendered before anything is loaded."""
+    output, suffix = options.output, options.output.suffix.lower()
+    if not 1 <= options.frames <= MAX_FRAMES:
+        raise InputError(f"--frames {options.frames}: expected 1 to {MAX_FRAMES}")
+    if options.fps is not None and not 0 < options.fps <= MAX_FPS:
+        raise InputError(f"--fps {options.fps:g}: expected more than 0, at most {MAX_FPS:g}")
+    if as_video and options.bits != 8:
+        raise InputError(f"--bits {options.bits}: a video has 8; leave it out, or render pictures into a folder")
+    if as_video and (suffix != ".mp4" or output.is_dir()):
+        raise InputError(f"--output {output}: expected a file that ends in .mp4 for the video")
+    if not as_video and (suffix in _FILE_SUFFIXES or (output.exists() and not output.is_dir())):
+        raise InputError(f"--output {output}: expected a folder for the pictures, or a file that ends in .mp4")
 
 
 def view(options: View) -> None:
@@ -136,6 +151,8 @@ def view(options: View) -> None:
 
 def export(options: Export) -> None:
     """Write the model of a run as a file."""
+    if options.output.suffix.lower() != ".ply" or options.output.is_dir():
+        raise InputError(f"--output {options.output}: expected a file that ends in .ply")
     model = load_model(options.run)
     written = write_ply(options.output, model.gaussians, capture_from_scene=model.views.capture_from_scene)
     if written.num_dropped:

@@ -85,9 +85,22 @@ def config_from(options: Training) -> SplatConfig:
     given = {name: getattr(options, name) for name in _SCHEDULED}
     if options.steps is not None and options.max_seconds is None:
         # Whoever counts steps wants all of them, and the same bytes again.
-        return replace(SplatConfig(), **{**given, "max_seconds": None})
+        return _configured(SplatConfig(), {**given, "max_seconds": None})
     defaults = {name: getattr(SplatConfig, name) for name in ("steps", "max_seconds") if given[name] is None}
-    return replace(SplatConfig(), **{**given, **defaults})
+    return _configured(SplatConfig(), {**given, **defaults})
+
+
+def _configured(base: SplatConfig, values: dict[str, Any]) -> SplatConfig:
+    """The configuration, its complaints in the words of the command line."""
+    try:
+        return replace(base, **values)
+    except InputError as error:
+        name, _, rest = str(error).partition(":")
+        raise InputError(f"{_flag(name)}:{rest.replace(', or None', '')}") from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _created(options: Train | Make, capture: Path | None) -> Work:
@@ -100,7 +113,10 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
-    require_start(scene, seed=config.seed)
+    try:
+        require_start(scene, seed=config.seed)
+    except InputError as error:
+        raise InputError(f"{capture}: {error}") from error
     kept = {
         "method": "splat",
         "capture": str(capture.resolve()),
@@ -123,7 +139,7 @@ def _resumed(options: Train) -> Work:
     _require_same(options, settings)
     config = settings.splat
     if options.max_seconds is not None:
-        config = replace(config, max_seconds=options.max_seconds)
+        config = _configured(config, {"max_seconds": options.max_seconds})
     checkpoint = earlier.latest_checkpoint()
     if checkpoint is not None:
         require_resumable(checkpoint, config, earlier.path)
@@ -141,9 +157,8 @@ def _require_same(options: Train, settings: Settings) -> None:
     for name, before in made_with.items():
         now = getattr(options, name)
         if name != "max_seconds" and now != defaults[name] and now != before:
-            flag = "--" + name.replace("_", "-")
             raise InputError(
-                f"{flag} {now}: the run was made with {before}; leave it out, or start again with --overwrite"
+                f"{_flag(name)} {now}: the run was made with {before}; leave it out, or start again with --overwrite"
             )
 
 

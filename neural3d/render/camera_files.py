@@ -24,6 +24,7 @@ from neural3d.storage import atomic_write_text
 FPS = 30.0
 MAX_SIZE_PX = 16384
 MAX_FRAMES = 100_000
+MAX_FPS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_p
     content = load_json(path)
     key = next((key for key in ("camera_path", "frames") if isinstance(content.get(key), list)), None)
     if key is None or not content[key] or len(content[key]) > MAX_FRAMES:
-        raise InputError(f"{path}: expected 1 to {MAX_FRAMES} cameras under 'camera_path' or 'frames'")
+        raise InputError(f"{path}: expected 1 to {MAX_FRAMES} cameras under 'camera_path' or 'frames'; add them")
     views = []
     for index, record in enumerate(content[key]):
         try:
@@ -57,8 +58,8 @@ def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_p
         fps = number(content, "fps", FPS)
     except BadFrame as error:
         raise InputError(f"{path}: {error}") from error
-    if not 0 < fps <= 1000:
-        raise InputError(f"{path}: fps is {fps:g}, expected more than 0")
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(f"{path}: fps is {fps:g}, expected more than 0, at most {MAX_FPS:g}")
     return CameraPath(_in_scene(views, scene_from_capture), fps)
 
 

@@ -4,7 +4,8 @@ import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import IO
 
 import imageio_ffmpeg
 import numpy as np
@@ -45,29 +46,27 @@ def _encode(
     path: Path, first: UInt8[np.ndarray, "H W 3"], rest: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float
 ) -> int:
     """Feed the frames to ffmpeg; its complaint is the error's text."""
-    log = path.with_suffix(".log")
     command = _command(path, first.shape[1], first.shape[0], fps)
-    try:
-        with log.open("wb") as errors:
-            process = _start(command, errors)
-            try:
-                count = _feed(process, first, rest)
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                with suppress(BrokenPipeError):  # its buffer, where ffmpeg ended before us
-                    process.stdin.close()
-                status = process.wait()
+    # Not beside the video, whose disk may be the one that is full.
+    with TemporaryFile() as log:
+        process = _start(command, log)
+        try:
+            count = _feed(process, first, rest)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with suppress(BrokenPipeError):  # its buffer, where ffmpeg ended before us
+                process.stdin.close()
+            status = process.wait()
         if status != 0:
-            lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise StorageError(f"cannot write {path}: ffmpeg failed ({' '.join(lines[-3:])})")
-    finally:
-        log.unlink(missing_ok=True)
     return count
 
 
-def _start(command: list[str], errors: BinaryIO) -> subprocess.Popen:
+def _start(command: list[str], errors: IO[bytes]) -> subprocess.Popen:
     """In a session of its own: Ctrl-C is for us to answer, not for ffmpeg."""
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True

@@ -122,6 +122,8 @@ def test_snapshots_are_taken_once_a_moment():
 @pytest.fixture
 def data_variable(monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv(quality.DATA_VARIABLE, str(tmp_path))
+    for name in ("nerf_synthetic_mic", "snowmiku"):
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
@@ -129,6 +131,12 @@ def test_captures_by_name(data_variable):
     assert [spec.name for spec in chosen_captures(None)] == ["nerf_synthetic_mic", "snowmiku"]
     (spec,) = chosen_captures(["snowmiku"])
     assert (spec.path, spec.downscale, spec.seconds) == (str(data_variable / "snowmiku"), 2, 120)
+
+
+def test_a_capture_that_is_gone_says_what_to_do(data_variable):
+    (data_variable / "snowmiku").rmdir()
+    with pytest.raises(InputError, match=rf"no folder {data_variable}/snowmiku; set NEURAL3D_DATA"):
+        chosen_captures(None)
 
 
 def test_an_unknown_capture_says_what_to_do(data_variable):
@@ -202,9 +210,10 @@ def test_the_memory_table(small_capture, monkeypatch):
 
 
 def test_a_training_that_fails_says_why(tmp_path, monkeypatch):
-    spec = CaptureSpec("none", str(tmp_path / "nowhere"), 1.0, "black", 1.0)
+    (tmp_path / "nothing").mkdir()
+    spec = CaptureSpec("none", str(tmp_path / "nothing"), 1.0, "black", 1.0)
     monkeypatch.setattr(quality, "known_captures", lambda: {"none": spec})
-    with pytest.raises(RuntimeError, match="status 2: neural3d: error: .*nowhere"):
+    with pytest.raises(RuntimeError, match="status 2: neural3d: error: .*nothing: has no poses"):
         bench.measure_memory()
 
 

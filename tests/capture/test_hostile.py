@@ -98,6 +98,21 @@ def test_nothing_to_work_on(tmp_path):
         inspect_capture(tmp_path)
 
 
+def test_a_name_is_said_once(tmp_path):
+    (tmp_path / "transforms.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError) as caught:
+        load_capture(tmp_path)
+    assert str(caught.value).count("transforms.json") == 1 and "is not UTF-8 text" in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_photo_that_may_not_be_read_is_skipped(tmp_path):
+    transforms_capture(tmp_path, ring(3))
+    (tmp_path / "images/v001.png").chmod(0)
+    scene = load_capture(tmp_path)
+    assert len(scene.photos) == 2 and any("change its permissions" in warning for warning in scene.warnings)
+
+
 def test_poses_without_photos(tmp_path):
     write_colmap(tmp_path / "sparse/0", ring(3))
     with pytest.raises(InputError, match=r"none of the 3 photos .* is there, for example 'v000.png'; put them into"):

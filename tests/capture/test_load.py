@@ -230,6 +230,14 @@ def test_transparency_is_all_or_nothing(tmp_path):
     assert scene.has_alpha
     assert [int(photo.alpha[0, 0]) for photo in scene.photos] == [255, 255, 90, 255]
     assert scene.photos[2].pixels[0, 0].tolist() == list(views[2].color)
+    assert not [warning for warning in scene.warnings if "transparent" in warning]
+
+
+def test_photos_that_show_nothing_are_told(tmp_path):
+    views = colmap_capture(tmp_path, ring(4))
+    write_photo(tmp_path / "images" / views[2].name, (9, 9, 9, 0), mode="RGBA")
+    (told,) = [warning for warning in load_capture(tmp_path).warnings if "transparent" in warning]
+    assert told == "1 photos are transparent everywhere, check their alpha: v002.png"
 
 
 def test_loading_twice_gives_the_same_bytes(tmp_path):

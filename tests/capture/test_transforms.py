@@ -124,6 +124,19 @@ def test_a_photo_in_both_split_files_stays_held_out(tmp_path):
     assert "skipped images/v003.png: is named twice" in scene.warnings
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["images/none.png"], "train_filenames names none of its frames; correct or remove it"),
+        ([1, 2], "train_filenames is no list of paths; correct or remove it"),
+    ],
+)
+def test_names_for_training_that_leave_nothing_are_named(tmp_path, names, message):
+    transforms_capture(tmp_path, ring(3), train_filenames=names)
+    with pytest.raises(InputError, match=rf"{tmp_path}/transforms\.json: {message}"):
+        load_capture(tmp_path)
+
+
 def test_splits_named_in_the_file(tmp_path):
     views = ring(6)
     meta = transforms_capture(tmp_path, views)

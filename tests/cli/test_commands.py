@@ -237,6 +237,16 @@ def test_bad_input_touches_nothing(run_copy: Path, tmp_path: Path, capsys: pytes
     assert contents(run_copy) == before
 
 
+def test_a_capture_that_nothing_can_start_from_touches_nothing(run_copy: Path, capture: Path, tmp_path: Path, capsys):
+    """Training finds that out by itself, but only once an earlier run is gone."""
+    blind = Path(shutil.copytree(capture, tmp_path / "blind"))
+    meta = json.loads((blind / "transforms.json").read_text())
+    (blind / "transforms.json").write_text(json.dumps({**meta, "cx": 1e6, "cy": -1e6}))
+    before = contents(run_copy)
+    line = refused(capsys, "train", "splat", "--capture", str(blind), "--output", str(run_copy), "--overwrite")
+    assert f"{blind}: no camera sees anything" in line and contents(run_copy) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -263,6 +273,23 @@ def test_bad_input_touches_nothing(run_copy: Path, tmp_path: Path, capsys: pytes
         (["render", "{run}", "--output", "{tmp}/d", "--cameras", "{tmp}/nothing.json"], "nothing.json"),
         (["render", "{run}", "--output", "{tmp}/d", "--frames", "0"], "--frames"),
         (["render", "{run}", "--output", "{tmp}/d.png"], "expected a folder"),
+        (["render", "{run}", "--output", "{tmp}/d.gif"], "expected a folder"),
+        (["render", "{run}", "--output", "{tmp}/d.mp4", "--format", "png"], "expected a folder"),
+        (["render", "{run}", "--output", "{capture}/transforms.json"], "expected a folder"),
+        (["render", "{run}", "--output", "{tmp}/d", "--format", "mp4"], "ends in .mp4"),
+        (["render", "{run}", "--output", "{tmp}/d.mp4", "--bits", "16"], "--bits 16"),
+        (["render", "{run}", "--output", "{tmp}/d.mp4", "--fps", "0"], "--fps 0"),
+        (["render", "{run}", "--output", "{tmp}/d.mp4", "--fps", "-1"], "--fps -1"),
+        (["render", "{run}", "--output", "{tmp}/d.mp4", "--fps", "nan"], "--fps nan"),
+        (["render", "{run}", "--output", "{tmp}/d", "--frames", "1000000"], "--frames 1000000"),
+        (["render", "{run}", "--output", "{tmp}/d", "--cameras", "{capture}"], "cannot be read"),
+        (["export", "{run}", "--output", "{tmp}/a.obj"], "ends in .ply"),
+        (["export", "{run}", "--output", "{tmp}"], "ends in .ply"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{capture}/transforms.json/r"], "is a file"),
+        (["train", "splat", "--capture", "{capture}", "--output", "{tmp}/" + 300 * "x"], "check the path"),
+        (["inspect", 5000 * "x"], "check the path"),
+        (["view", "{run}", "--host", ""], "--host: it is empty"),
+        (["view", "{run}", "--port", "70000"], "--port 70000"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

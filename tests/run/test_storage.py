@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from neural3d.errors import InputError, StorageError
+from neural3d.locks import FileLock
 from neural3d.storage import atomic_write, atomic_write_folder, atomic_write_text, clean_temporary, safe_join
 
 
@@ -52,6 +53,29 @@ def test_the_space_is_checked_before_anything_is_written(tmp_path: Path) -> None
 
     with pytest.raises(StorageError, match=rf"disk full in {tmp_path} .*MB needed.*MB free.*MB missing"):
         atomic_write(tmp_path / "large.bin", writer, estimate_bytes=2**60)
+
+
+def test_little_space_is_told_in_little_units(tmp_path: Path) -> None:
+    def writer(temporary: Path) -> None:
+        temporary.write_bytes(bytes(20_000))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match=r"24 kB needed|[0-9.]+ MB needed") as refused:
+        atomic_write(tmp_path / "small.bin", writer)
+    assert " 0.0 MB" not in str(refused.value) and "(0 kB needed" not in str(refused.value)
+
+
+@pytest.mark.parametrize("function", ["open", "write"])
+def test_a_lock_that_finds_no_room_is_named_and_given_back(tmp_path: Path, monkeypatch, function: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "run.lock"))
+
+    lock, usual = FileLock(tmp_path / "run.lock"), getattr(os, function)
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(StorageError, match=rf"cannot write {tmp_path}/run.lock: disk full"):
+        lock.acquire()
+    monkeypatch.setattr(os, function, usual)
+    assert FileLock(tmp_path / "run.lock").acquire()
 
 
 def test_full_disks_are_named_when_a_library_reports_them_in_its_own_way(tmp_path: Path) -> None:

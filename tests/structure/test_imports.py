@@ -113,12 +113,6 @@ def test_commands_that_judge_nothing_do_not_wait_for_kornia(tmp_path: Path):
     assert answer.stdout.strip() == "False"
 
 
-def test_commands_that_judge_nothing_do_not_wait_for_kornia(tmp_path: Path):
-    code = "import sys, neural3d.cli.results, neural3d.cli.training; print('kornia' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "False"
-
-
 def test_importing_the_package_imports_no_torch(tmp_path: Path):
     code = "import sys, neural3d; assert neural3d.__version__; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
