@@ -11,6 +11,12 @@
 
 namespace n3d {
 
+// cub's kernels are smaller and faster with offsets of 32 bits, and no array here is longer.
+inline int32_t short_count(int64_t count) {
+  STD_TORCH_CHECK(count <= INT32_MAX, "neural3d: ", count, " numbers are too many to sort or add up at a time");
+  return int32_t(count);
+}
+
 // Calls f(space, bytes) as cub wants it: once to ask how much work space it takes, once to work.
 template <class F>
 void with_space(const OnDevice& on, const char* what, const F& f) {
@@ -26,8 +32,8 @@ void sort_pairs(const OnDevice& on, const K* keys, K* sorted_keys, const V* valu
                 int begin_bit = 0, int end_bit = int(8 * sizeof(K))) {
   if (count == 0) return;
   with_space(on, "sort_pairs", [&](void* space, size_t& bytes) {
-    return cub::DeviceRadixSort::SortPairs(space, bytes, keys, sorted_keys, values, sorted_values, count, begin_bit,
-                                           end_bit, on.stream());
+    return cub::DeviceRadixSort::SortPairs(space, bytes, keys, sorted_keys, values, sorted_values, short_count(count),
+                                           begin_bit, end_bit, on.stream());
   });
 }
 
@@ -43,7 +49,7 @@ template <class T, class U>
 void exclusive_sum(const OnDevice& on, const T* values, U* sums, int64_t count) {
   if (count == 0) return;
   with_space(on, "exclusive_sum", [&](void* space, size_t& bytes) {
-    return cub::DeviceScan::ExclusiveScan(space, bytes, values, sums, Plus{}, U(0), count, on.stream());
+    return cub::DeviceScan::ExclusiveScan(space, bytes, values, sums, Plus{}, U(0), short_count(count), on.stream());
   });
 }
 
@@ -52,7 +58,7 @@ template <class T>
 void inclusive_sum(const OnDevice& on, const T* values, T* sums, int64_t count) {
   if (count == 0) return;
   with_space(on, "inclusive_sum", [&](void* space, size_t& bytes) {
-    return cub::DeviceScan::InclusiveSum(space, bytes, values, sums, count, on.stream());
+    return cub::DeviceScan::InclusiveSum(space, bytes, values, sums, short_count(count), on.stream());
   });
 }
 
@@ -60,7 +66,7 @@ void inclusive_sum(const OnDevice& on, const T* values, T* sums, int64_t count) 
 template <class T, class U>
 void total_sum(const OnDevice& on, const T* values, U* total, int64_t count) {
   with_space(on, "total_sum", [&](void* space, size_t& bytes) {
-    return cub::DeviceReduce::Sum(space, bytes, values, total, count, on.stream());
+    return cub::DeviceReduce::Sum(space, bytes, values, total, short_count(count), on.stream());
   });
 }
 
