@@ -110,10 +110,10 @@ struct Batch {
 };
 
 template <class S>
-__device__ __forceinline__ void load_batch(const TileLists<S>& lists, const Splat<S>* splats, int tile, int32_t at,
-                                           int32_t end, Batch<S>& batch) {
+__device__ __forceinline__ void load_batch(const TileLists<S>& lists, const Splat<S>* splats, int tile, uint32_t at,
+                                           uint32_t end, Batch<S>& batch) {
   const int thread = int(threadIdx.x), lane = thread % kWarp;
-  const int32_t i = at + thread;
+  const uint32_t i = at + uint32_t(thread);
   unsigned reached = 0, mine = 0;
   if (i < end) {
     const Splat<S> g = splats[lists.gaussians[i]];
@@ -142,17 +142,18 @@ __device__ __forceinline__ int blend_list(const TileLists<S>& lists, const Raste
                                           const Splat<S>* splats, S x, S y, Pixel<S, D>& p) {
   N3D_SHARED(batch, Batch<S>);
   const int part = int(threadIdx.x) / kWarp;
-  const int32_t begin = lists.offsets[tile], end = lists.offsets[tile + 1];
+  // Unsigned, because counting past the last of 2^31 - 1 pairs must not overflow.
+  const uint32_t begin = uint32_t(lists.offsets[tile]), end = uint32_t(lists.offsets[tile + 1]);
   const bool keeps = state.checkpoints != nullptr;
   int seen = 0;
   bool alive = true;
-  for (int32_t at = begin; at < end; at += kThreads) {
+  for (uint32_t at = begin; at < end; at += kThreads) {
     if (!__syncthreads_or(alive)) break;
     load_batch(lists, splats, tile, at, end, batch);
     __syncthreads();
-    for (int chunk = 0; alive && chunk < kThreads / kWarp && at + chunk * kWarp < end; ++chunk) {
+    for (int chunk = 0; alive && chunk < kThreads / kWarp && at + uint32_t(chunk * kWarp) < end; ++chunk) {
       if (keeps && seen > 0 && seen % state.segment() == 0)
-        note_checkpoint(state.checkpoint(begin, seen >> state.log2_segment), first, p);
+        note_checkpoint(state.checkpoint(int32_t(begin), seen >> state.log2_segment), first, p);
       for (unsigned hits = batch.hits[chunk][part]; hits; hits &= hits - 1)
         blend_pixel(batch.splats[chunk * kWarp + __ffs(int(hits)) - 1], x, y, lists.cut, p);
       seen += kWarp;
