@@ -231,8 +231,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: this is a file; give --output a folder")
-    if blocked := next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None):
-        raise InputError(f"{path}: {blocked} is a file; give --output a folder that can be created")
+    check_parents(path)
     names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     foreign = {name for name in names if name != _LOCK and not name.startswith(".tmp-")}
     if not foreign:
@@ -246,6 +245,15 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{path}: the folder holds another run; continue it with --resume or replace it with --overwrite"
         )
+
+
+def check_parents(path: Path) -> None:
+    """Refuse a path for results that lies below a file.
+
+    Raises: InputError naming the file.
+    """
+    if blocking := next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None):
+        raise InputError(f"{path}: {blocking} is a file, so nothing can lie below it; give --output another place")
 
 
 def finite_json(value: Any) -> Any:

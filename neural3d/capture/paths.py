@@ -1,5 +1,6 @@
 """Paths that a capture names: kept inside the capture, and found although suffix or case differ."""
 
+import errno
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -40,8 +41,13 @@ class ImageFinder:
         Raises: InputError when the path leaves the capture.
         """
         wanted = resolve_inside(self._root, relative, named_by=self._named_by)
-        if wanted.is_file():
-            return wanted
+        try:
+            if wanted.is_file():
+                return wanted
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
         name = self._other_spelling(wanted)
         if name is None:
             return None

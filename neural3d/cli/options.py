@@ -250,9 +250,11 @@ def parse(arguments: list[str] | None) -> Command:
 def one_line(box: str) -> str:
     """What a box of tyro's says: what is wrong, what may have been meant, whose help to ask for."""
     rows = [row.strip(" │╭╮╰╯") for row in box.splitlines()]
-    blocks = "\n".join(row if row.strip("─-") else "\0" for row in rows[1:]).split("\0")
+    # A rule parts the blocks; where the terminal has no lines to draw with, the title has one of its own.
+    parts = "\n".join(row if row.strip("─-") else "\0" for row in rows[1:]).split("\0")
+    blocks = [part for part in parts if part.strip()] or [""]
     wrong = " ".join(blocks[0].split()).rstrip(".")
-    meant = [match for block in blocks[1:] for match in re.findall(r"^(--[\w-]+) ", block, re.MULTILINE)]
+    meant = [match for block in blocks[1:] for match in re.findall(r"^--[\w-]+", block, re.MULTILINE)]
     helps = re.findall(r"neural3d[\w ]*--help", box)
     hints = [f"perhaps you meant {flag}" for flag in meant[:1] if "Perhaps" in box]
     return "; ".join([wrong, *hints, *(f"see {command}" for command in helps[-1:])])

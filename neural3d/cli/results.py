@@ -24,7 +24,7 @@ from neural3d.render.paths import orbit_cameras
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.render.splats import render_function
 from neural3d.render.video import write_mp4
-from neural3d.run import Run, finite_json
+from neural3d.run import Run, check_parents, finite_json
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.config import SplatConfig
@@ -122,6 +122,7 @@ def _require_sensible(options: Render, as_video: bool) -> None:
     output, suffix = options.output, options.output.suffix.lower()
     if not 1 <= options.frames <= MAX_FRAMES:
         raise InputError(f"--frames {options.frames}: expected 1 to {MAX_FRAMES}")
+    check_parents(output)
     if options.fps is not None and not 0 < options.fps <= MAX_FPS:
         raise InputError(f"--fps {options.fps:g}: expected more than 0, at most {MAX_FPS:g}")
     if as_video and options.bits != 8:
@@ -153,6 +154,7 @@ def export(options: Export) -> None:
     """Write the model of a run as a file."""
     if options.output.suffix.lower() != ".ply" or options.output.is_dir():
         raise InputError(f"--output {options.output}: expected a file that ends in .ply")
+    check_parents(options.output)
     model = load_model(options.run)
     written = write_ply(options.output, model.gaussians, capture_from_scene=model.views.capture_from_scene)
     if written.num_dropped:

@@ -85,6 +85,14 @@ def test_a_pipe_in_place_of_a_photo_does_not_hang(tmp_path):
     assert len(load_capture(tmp_path).photos) == 2
 
 
+def test_a_name_that_no_file_can_have_spoils_its_frame_alone(tmp_path):
+    meta = transforms_capture(tmp_path, ring(3))
+    meta["frames"][1]["file_path"] = "images/" + 5000 * "x"
+    write_json(tmp_path / "transforms.json", meta)
+    scene = load_capture(tmp_path)
+    assert len(scene.photos) == 2 and any("the photo is missing" in warning for warning in scene.warnings)
+
+
 def test_nothing_to_work_on(tmp_path):
     with pytest.raises(InputError, match="does not exist, expected the folder of a capture"):
         load_capture(tmp_path / "none")

@@ -283,6 +283,8 @@ def test_a_capture_that_nothing_can_start_from_touches_nothing(run_copy: Path, c
         (["render", "{run}", "--output", "{tmp}/d.mp4", "--fps", "nan"], "--fps nan"),
         (["render", "{run}", "--output", "{tmp}/d", "--frames", "1000000"], "--frames 1000000"),
         (["render", "{run}", "--output", "{tmp}/d", "--cameras", "{capture}"], "cannot be read"),
+        (["render", "{run}", "--output", "{capture}/transforms.json/d"], "is a file"),
+        (["export", "{run}", "--output", "{capture}/transforms.json/a.ply"], "is a file"),
         (["export", "{run}", "--output", "{tmp}/a.obj"], "ends in .ply"),
         (["export", "{run}", "--output", "{tmp}"], "ends in .ply"),
         (["train", "splat", "--capture", "{capture}", "--output", "{capture}/transforms.json/r"], "is a file"),

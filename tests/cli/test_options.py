@@ -1,5 +1,6 @@
 """The names of the command line are a contract, and asking for help costs nothing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_what_cannot_be_understood_is_named(line: str, said: str):
     with pytest.raises(InputError) as refused:
         parse(line.split())
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_complaints_are_the_same_where_no_lines_can_be_drawn():
+    code = "import sys; from neural3d.cli import main; sys.exit(main(sys.argv[1:]))"
+    for line, said in (
+        ("eval", "Missing from neural3d eval: RUN Folder of the run. (required); see neural3d eval --help"),
+        ("view a --port x", "Error parsing --port: expected a whole number, got 'x'; see neural3d --help"),
+        ("eval r --jsn", "Unrecognized options: --jsn; perhaps you meant --json; see neural3d --help"),
+    ):
+        for encoding in ("utf-8", "ascii"):
+            environment = {**os.environ, "PYTHONIOENCODING": encoding}
+            command = [sys.executable, "-c", code, *line.split()]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            assert (done.returncode, done.stderr) == (2, f"neural3d: error: {said}\n")
 
 
 def test_a_complaint_in_another_form_is_still_one_line():
