@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all that one needs: each installs what it uses into .venv, from python3, g++ and make.
 #
 #   make demo [VIEWER=0] [TORCH=…]  train, judge and show the bundled capture; VIEWER=0 ends by itself
-#   make test                       the test suite             make test-long   the tests that train on real photos
+#   make test                       the test suite             make test-long   the tests that train for minutes
 #   make check                      formatting and lint        make format      what of it can be mended by itself
 #   make wheel                      one wheel in dist/         make sanitize    the operators' tests under ASan and UBSan
 #
