@@ -1,0 +1,56 @@
+"""The real compiler on the CUDA sources, where there is one: for every architecture, without a warning or a spill."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on the PATH")
+ARCHITECTURES = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90"}
+MAX_REGISTERS, MAX_SHARED = 255, 48 << 10
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """benchmarks/cuda_kernels.py."""
+    path = Path(__file__).parents[2] / "benchmarks" / "cuda_kernels.py"
+    spec = importlib.util.spec_from_file_location("cuda_kernels", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def kernels(benchmark: ModuleType) -> list:
+    """Every kernel on every architecture: compiling is the test."""
+    return benchmark.compile_all()
+
+
+def test_it_compiles_for_every_architecture(benchmark, kernels):
+    print(benchmark.markdown(kernels))
+    by_source = {}
+    for kernel in kernels:
+        by_source.setdefault((kernel.source, kernel.name), set()).add(kernel.arch)
+    assert all(archs == ARCHITECTURES for archs in by_source.values())
+    assert {source for source, _ in by_source} == {path.name for path in benchmark.CUDA.glob("*.cu")}
+
+
+def test_nothing_spills_where_time_is_spent(kernels):
+    """Training is in single precision; doubles are for tests."""
+    spilling = [k for k in kernels if k.spill_bytes and ("float" in k.name or k.source.startswith("rasterize"))]
+    assert not spilling
+
+
+def test_a_block_gets_by_with_what_every_gpu_has(kernels):
+    assert all(k.registers <= MAX_REGISTERS and k.shared_bytes <= MAX_SHARED for k in kernels)
+
+
+def test_the_kept_table_names_every_kernel(benchmark, kernels):
+    kept = json.loads(benchmark.RESULTS.joinpath("cuda_kernels.json").read_text(encoding="utf-8"))["kernels"]
+    names = {(kernel["source"], kernel["name"], kernel["arch"]) for kernel in kept}
+    assert names == {(k.source, k.name, k.arch) for k in kernels}, "run: python benchmarks/cuda_kernels.py"
