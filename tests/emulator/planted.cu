@@ -152,25 +152,27 @@ static Tensor run(Tensor numbers, std::string name, int64_t blocks, int64_t rows
   return out;
 }
 
-static std::tuple<Tensor, Tensor, Tensor> sort_and_scan(Tensor keys, int64_t bits) {
+static std::tuple<Tensor, Tensor, Tensor, Tensor> sort_and_sum(Tensor keys, int64_t bits) {
   const OnDevice on(keys);
   const int64_t n = keys.size(0);
   Tensor sorted = on.fresh({n}, ScalarType::Int), order = on.fresh({2, n}, ScalarType::Int);
-  Tensor sums = on.fresh({n}, ScalarType::Long);
-  int32_t *from = on.pointer<int32_t>(keys), *to = on.pointer<int32_t>(sorted), *index = on.pointer<int32_t>(order);
+  Tensor sums = on.fresh({n}, ScalarType::Int), total = on.fresh({1}, ScalarType::Long);
+  const auto numbers = [&](const Tensor& t) { return reinterpret_cast<uint32_t*>(on.pointer<int32_t>(t)); };
+  int32_t* index = on.pointer<int32_t>(order);
   for (int64_t i = 0; i < n; ++i) index[i] = int32_t(i);
-  sort_pairs(on, reinterpret_cast<uint32_t*>(from), reinterpret_cast<uint32_t*>(to), index, index + n, n, 0, int(bits));
-  exclusive_sum(on, from, on.pointer<int64_t>(sums), n);
-  return std::make_tuple(sorted, order, sums);
+  sort_pairs(on, numbers(keys), numbers(sorted), index, index + n, n, 0, int(bits));
+  exclusive_sum(on, numbers(keys), numbers(sums), n);
+  total_sum(on, numbers(keys), on.pointer<int64_t>(total), n);
+  return std::make_tuple(sorted, order, sums, total);
 }
 
 }  // namespace n3d
 
 STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def("run(Tensor numbers, str kernel, int blocks, int rows) -> Tensor");
-  m.def("sort_and_scan(Tensor keys, int bits) -> (Tensor, Tensor, Tensor)");
+  m.def("sort_and_sum(Tensor keys, int bits) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) {
   m.impl("run", TORCH_BOX(&n3d::run));
-  m.impl("sort_and_scan", TORCH_BOX(&n3d::sort_and_scan));
+  m.impl("sort_and_sum", TORCH_BOX(&n3d::sort_and_sum));
 }

@@ -9,22 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from .build import HERE, ORDERS, build, sanitized_environment
+from .build import HERE, ORDERS, REPOSITORY, build, sanitized_environment
 
 NUMBERS = torch.arange(64.0)
+PLANTED = [HERE / "planted.cu", REPOSITORY / "cuda_ext" / "cuda" / "primitives.cu"]
 
 
 @pytest.fixture(scope="module")
 def planted() -> ModuleType:
     """The operators of planted.cu."""
-    torch.ops.load_library(str(build("neural3d_planted", [HERE / "planted.cu"])))
+    torch.ops.load_library(str(build("neural3d_planted", PLANTED)))
     return torch.ops.neural3d_planted
 
 
 @pytest.fixture(scope="module")
 def sanitized() -> Path:
     """Their library, built with the sanitizers."""
-    return build("neural3d_planted", [HERE / "planted.cu"], sanitized=True)
+    return build("neural3d_planted", PLANTED, sanitized=True)
 
 
 def in_each_order(planted: ModuleType, kernel: str, *, blocks: int = 1, rows: int = 1) -> list[Tensor]:
@@ -93,13 +94,13 @@ def test_threads_speak_as_on_the_chip(planted):
 
 
 @pytest.mark.parametrize("bits", [32, 3])
-def test_sorting_is_stable_and_sums_do_not_overflow(planted, bits):
+def test_sorting_is_stable_and_totals_do_not_overflow(planted, bits):
     keys = torch.randint(0, 1 << 31, (1000,), dtype=torch.int32)
     keys[::3] = keys[0]
-    sorted_keys, order, sums = planted.sort_and_scan(keys, bits)
+    sorted_keys, order, sums, total = planted.sort_and_sum(keys, bits)
     expected = (keys.long() & ((1 << bits) - 1)).sort(stable=True).indices
     assert torch.equal(order[1].long(), expected) and torch.equal(sorted_keys, keys[expected])
-    assert torch.equal(sums, keys.long().cumsum(0) - keys)
+    assert torch.equal(sums, (keys.long().cumsum(0) - keys).int()) and total.item() == keys.sum().item()
 
 
 @pytest.mark.parametrize(

@@ -49,23 +49,16 @@ struct DeviceRadixSort {
 };
 
 struct DeviceScan {
-  template <class In, class Out, class Op, class T, class N>
-  static cudaError_t ExclusiveScan(void* space, size_t& bytes, In values, Out sums, Op op, T first, N count,
-                                   cudaStream_t = nullptr) {
+  template <class T, class N>
+  static cudaError_t ExclusiveSum(void* space, size_t& bytes, const T* values, T* sums, N count,
+                                  cudaStream_t = nullptr) {
     if (asked_for_size(space, bytes)) return cudaSuccess;
-    T total = first;
+    T total = 0;
     for (N i = 0; i < count; ++i) {
-      const T value = T(values[i]);
+      const T value = values[i];
       sums[i] = total;
-      total = op(total, value);
+      total = T(total + value);
     }
-    return cudaSuccess;
-  }
-  template <class In, class Out, class N>
-  static cudaError_t InclusiveSum(void* space, size_t& bytes, In values, Out sums, N count, cudaStream_t = nullptr) {
-    if (asked_for_size(space, bytes)) return cudaSuccess;
-    std::decay_t<decltype(values[0])> total = 0;
-    for (N i = 0; i < count; ++i) sums[i] = total = total + values[i];
     return cudaSuccess;
   }
 };
