@@ -1,13 +1,14 @@
-// Asks for a cache line before it is needed. Static: a copy of its own for every file, because files are compiled for
-// different instruction sets.
+// Asks for a cache line before it is needed. Inlined always: GCC sees a function without effects in it, and drops calls
+// of it that it has not inlined. (Rendering took 1.5 times as long.) Static: files are compiled for different
+// instruction sets.
 #pragma once
 
 namespace n3d {
 
 #if defined(_MSC_VER) && !defined(__clang__)
-static inline void prefetch(const void*) {}
+static __forceinline void prefetch(const void*) {}
 #else
-static inline void prefetch(const void* p) { __builtin_prefetch(p); }
+static inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
 #endif
 
 }  // namespace n3d
