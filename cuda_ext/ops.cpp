@@ -40,7 +40,7 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "float ssim_weight) -> (Tensor loss, Tensor squared_error, Tensor grad_image)");
   m.def(
       "adam(Tensor(a!) param, Tensor grad, Tensor(b!) first_moment, Tensor(c!) second_moment, Tensor learning_rates, "
-      "Tensor? visible, int step, float beta1, float beta2, float eps) -> int");
+      "Tensor? visible, int step, float beta1, float beta2, float eps) -> Tensor");
   m.def("color_affine(Tensor image, Tensor matrix) -> Tensor");
   m.def("color_affine_vjp(Tensor image, Tensor matrix, Tensor grad) -> (Tensor, Tensor)");
   m.def("bilateral_slice(Tensor image, Tensor grid) -> Tensor");

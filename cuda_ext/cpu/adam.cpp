@@ -7,7 +7,7 @@ namespace n3d {
 
 constexpr int64_t kAdamGrain = 1024;
 
-static int64_t adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
+static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
                     int64_t step, double beta1, double beta2, double eps) {
   return N3D_FOR_SCALAR(param, S, [&] {
     AdamArgs<S> a = {};
@@ -18,7 +18,9 @@ static int64_t adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tens
     a.bias1 = S(1 / (1 - std::pow(beta1, double(step)))), a.bias2 = S(1 / std::sqrt(1 - std::pow(beta2, double(step))));
     std::atomic<int64_t> poisoned{0};
     share(param.size(0), kAdamGrain, [&](int64_t begin, int64_t end) { poisoned += kernels<S>().adam(a, begin, end); });
-    return int64_t(poisoned);
+    Tensor count = fresh({}, ScalarType::Long);
+    *pointer<int64_t>(count) = poisoned;
+    return count;
   });
 }
 

@@ -34,6 +34,10 @@ constexpr ScalarType scalar_type<int32_t>() {
   return ScalarType::Int;
 }
 template <>
+constexpr ScalarType scalar_type<int64_t>() {
+  return ScalarType::Long;
+}
+template <>
 constexpr ScalarType scalar_type<uint8_t>() {
   return ScalarType::Byte;
 }

@@ -21,7 +21,7 @@ struct Adam {
   int columns, rows_per_block;
   bool aligned;  // all four [N,C]
   scalar::AdamRates<S> step;
-  int* poisoned;  // counts the rows with a gradient that is not finite
+  unsigned long long* poisoned;  // counts the rows with a gradient that is not finite
 };
 
 // A block's rows: their numbers begin at `begin`.
@@ -102,7 +102,7 @@ __device__ __forceinline__ void leave_poisoned_alone(const Adam<S>& a, const Pie
   const unsigned lanes = __ballot_sync(kWholeWarp, count > 0);
   if (lanes == 0) return;
   count = warp_sum(count);
-  if (lane_in_warp() == 0) atomicAdd(a.poisoned, count);
+  if (lane_in_warp() == 0) atomicAdd(a.poisoned, (unsigned long long)count);
 }
 
 template <class S>
@@ -138,28 +138,20 @@ Adam<S> adam_arguments(const OnDevice& on, const Tensor& param, const Tensor& gr
   return a;
 }
 
-// The host must know the number, so it waits here.
-int read(const OnDevice& on, const int* number) {
-  int value = 0;
-  check_cuda(cudaMemcpyAsync(&value, number, sizeof(int), cudaMemcpyDeviceToHost, on.stream()), "cudaMemcpyAsync");
-  check_cuda(cudaStreamSynchronize(on.stream()), "cudaStreamSynchronize");
-  return value;
-}
-
 }  // namespace
 
-static int64_t adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
-                    int64_t step, double beta1, double beta2, double eps) {
+static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
+                   int64_t step, double beta1, double beta2, double eps) {
   return N3D_FOR_SCALAR(param, S, [&] {
     const OnDevice on(param);
-    if (param.numel() == 0) return int64_t(0);
+    Tensor poisoned = on.zeros({}, ScalarType::Long);
+    if (param.numel() == 0) return poisoned;
     Adam<S> a = adam_arguments<S>(on, param, grad, first, second, rates, visible);
     a.step = {S(beta1), S(beta2), S(eps), S(1 / (1 - std::pow(beta1, double(step)))),
               S(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
-    Tensor poisoned = on.zeros({1}, ScalarType::Int);
-    a.poisoned = on.pointer<int>(poisoned);
+    a.poisoned = reinterpret_cast<unsigned long long*>(on.pointer<int64_t>(poisoned));
     N3D_LAUNCH(adam_kernel<S>, blocks_for(a.rows, a.rows_per_block), kThreads, 0, on.stream(), a);
-    return int64_t(read(on, a.poisoned));
+    return poisoned;
   });
 }
 

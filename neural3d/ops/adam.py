@@ -1,7 +1,7 @@
 """Adam over the Gaussians that were seen: the native operator and its fake."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neural3d.ops.library import native
@@ -20,8 +20,8 @@ def adam_step(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-15,
-) -> int:
-    """One step in place; returns the rows left alone for a non-finite gradient.
+) -> Int64[Tensor, ""]:
+    """One step in place; returns how many rows were left alone for a non-finite gradient.
 
     `neural3d.reference.adam_step` is the specification.
 
@@ -50,4 +50,4 @@ native()
 
 @torch.library.register_fake("neural3d::adam")
 def _(param, *_rest):
-    return 0
+    return param.new_empty((), dtype=torch.int64)

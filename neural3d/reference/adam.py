@@ -1,7 +1,7 @@
 """Adam over the Gaussians that were seen."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -18,7 +18,7 @@ def adam_step(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-15,
-) -> int:
+) -> Int64[Tensor, ""]:
     """One step in place, `step` counting from 1; returns the number of visible rows with a non-finite gradient.
 
     Those rows, rows that are not visible, and columns whose learning rate is 0 stay as they are, moments included. The
@@ -36,4 +36,4 @@ def adam_step(
     change = learning_rates * (first / (1 - beta1**step)) / ((second / (1 - beta2**step)).sqrt() + eps)
     for kept, new in ((param, param - change), (first_moment, first), (second_moment, second)):
         kept.copy_(torch.where(chosen, new, kept))
-    return int((visible & ~finite).sum())
+    return (visible & ~finite).sum()

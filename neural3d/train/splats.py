@@ -197,7 +197,8 @@ class _Training:
         )
         self.densifier.before_update(self.state, gradient, context)
         columns = parameter_rates(rates, fraction, extent, degree, self.state.gaussians.sh.shape[1])
-        self._guard(adam_update(self.state, gradient.gaussians, columns, step=self.step, visible=visible))
+        poisoned = adam_update(self.state, gradient.gaussians, columns, step=self.step, visible=visible)
+        self._guard(int(poisoned))
         self.state = self.densifier.after_update(self.state, context)
 
     def _guard(self, poisoned: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from neural3d.ops.adam import adam_step
@@ -59,18 +59,18 @@ def adam_update(
     *,
     step: int,
     visible: Bool[Tensor, "N"],
-) -> int:
+) -> Int64[Tensor, ""]:
     """One step for every parameter of the visible rows, in place.
 
     Returns the largest number of rows that a parameter left alone for a non-finite gradient.
     """
     first, second, grads = state.first_moments.tensors(), state.second_moments.tensors(), gradient.tensors()
-    poisoned = 0
+    poisoned = []
     for name, parameter in state.gaussians.tensors().items():
         size = (len(parameter), math.prod(parameter.shape[1:]))
         rows = [tensor.view(size) for tensor in (parameter, grads[name], first[name], second[name])]
-        poisoned = max(poisoned, adam_step(*rows, rates[name], step=step, visible=visible))
-    return poisoned
+        poisoned.append(adam_step(*rows, rates[name], step=step, visible=visible))
+    return torch.stack(poisoned).amax()
 
 
 def state_tensors(state: SplatState) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ class Backend:
     bin_gaussians: Callable[..., TileBins]
     rasterize: Callable[..., tuple[Tensor, Tensor]]
     photometric_loss: Callable[..., Tensor]
-    adam_step: Callable[..., int]
+    adam_step: Callable[..., Tensor]
     color_affine: Callable[..., Tensor]
     bilateral_slice: Callable[..., Tensor]
 
