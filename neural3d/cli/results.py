@@ -169,8 +169,19 @@ def answer(content: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, content))
     for name, value in content.items():
-        if not isinstance(value, list) or value:
-            print(f"{name:{width}}  {f'{value:.4f}' if isinstance(value, float) else value}")
+        if isinstance(value, list):
+            for i, entry in enumerate(value):
+                print(f"{name if i == 0 else '':{width}}  {_for_people(entry)}")
+        else:
+            print(f"{name:{width}}  {_for_people(value)}")
+
+
+def _for_people(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_for_people(entry)}" for name, entry in value.items())
+    if value is None:
+        return "not measured"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

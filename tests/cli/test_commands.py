@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from neural3d.cli import main
+from neural3d.cli.results import answer
 from neural3d.export.ply import read_ply
 from neural3d.run import Run
 
@@ -385,3 +386,13 @@ def test_a_reader_that_goes_away_is_no_crash(capture: Path):
         process.stdout.close()
         errors = process.stderr.read()
         assert process.wait() == 1 and "Traceback" not in errors and "Exception" not in errors
+
+
+def test_answers_for_people_are_lines_and_not_python(capsys: pytest.CaptureFixture[str]):
+    answer({"psnr": 27.05, "lpips": None, "views": [{"name": "a.png", "psnr": 28.0}, {"name": "b.png"}]}, False)
+    assert capsys.readouterr().out.splitlines() == [
+        "psnr   27.0500",
+        "lpips  not measured",
+        "views  name a.png, psnr 28.0000",
+        "       name b.png",
+    ]
