@@ -4,49 +4,20 @@
 
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <initializer_list>
-#include <optional>
-#include <tuple>
-#include <vector>
+
+#include "../tensors.h"
 
 namespace n3d {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
 #if defined(N3D_EMULATED)
 constexpr auto kDeviceType = torch::headeronly::DeviceType::CPU;
+inline bool is_ours(const Tensor& t) { return t.is_cpu(); }
 #else
 constexpr auto kDeviceType = torch::headeronly::DeviceType::CUDA;
+inline bool is_ours(const Tensor& t) { return t.is_cuda(); }
 #endif
-
-template <class S>
-constexpr ScalarType scalar_type();
-template <>
-constexpr ScalarType scalar_type<float>() {
-  return ScalarType::Float;
-}
-template <>
-constexpr ScalarType scalar_type<double>() {
-  return ScalarType::Double;
-}
-template <>
-constexpr ScalarType scalar_type<int32_t>() {
-  return ScalarType::Int;
-}
-template <>
-constexpr ScalarType scalar_type<int64_t>() {
-  return ScalarType::Long;
-}
-template <>
-constexpr ScalarType scalar_type<uint8_t>() {
-  return ScalarType::Byte;
-}
 
 inline void check_cuda(cudaError_t error, const char* what) {
   STD_TORCH_CHECK(error == cudaSuccess, "neural3d: CUDA: ", what, ": ", cudaGetErrorString(error));
@@ -56,8 +27,7 @@ inline void check_cuda(cudaError_t error, const char* what) {
 class OnDevice {
  public:
   explicit OnDevice(const Tensor& first) : index_(first.get_device_index()) {
-    STD_TORCH_CHECK(kDeviceType == torch::headeronly::DeviceType::CPU ? first.is_cpu() : first.is_cuda(),
-                    "neural3d: the first tensor is not on a CUDA device");
+    STD_TORCH_CHECK(is_ours(first), "neural3d: the first tensor is not on a CUDA device");
     check_cuda(cudaGetDevice(&before_), "cudaGetDevice");
     if (before_ != index_) check_cuda(cudaSetDevice(index_), "cudaSetDevice");
     void* stream = nullptr;
@@ -72,17 +42,11 @@ class OnDevice {
 
   cudaStream_t stream() const { return stream_; }
 
-  // The tensor's numbers. The Python wrappers have already refused bad arguments with a ValueError that names them;
-  // this is for whoever calls an operator past them.
   template <class S>
   S* pointer(const Tensor& t) const {
-    const bool here =
-        kDeviceType == torch::headeronly::DeviceType::CPU ? t.is_cpu() : t.is_cuda() && t.get_device_index() == index_;
-    STD_TORCH_CHECK(here, "neural3d: a tensor is not on the device of the first argument");
-    STD_TORCH_CHECK(t.is_contiguous(), "neural3d: a tensor is not contiguous");
-    const bool same = t.scalar_type() == scalar_type<S>() || (sizeof(S) == 1 && t.scalar_type() == ScalarType::Bool);
-    STD_TORCH_CHECK(same, "neural3d: a tensor has another dtype than the first argument");
-    return static_cast<S*>(t.mutable_data_ptr());
+    STD_TORCH_CHECK(is_ours(t) && t.get_device_index() == index_,
+                    "neural3d: a tensor is not on the device of the first argument");
+    return checked_pointer<S>(t);
   }
   template <class S>
   S* pointer(const std::optional<Tensor>& t) const {
@@ -146,17 +110,5 @@ void allow_shared(K* kernel, size_t bytes) {
 
 template <class T>
 using Same = T;
-
-// Runs f with S = float or double, the tensor's scalar type.
-#define N3D_FOR_SCALAR(tensor, S, ...)                                                                          \
-  [&] {                                                                                                         \
-    if ((tensor).scalar_type() == n3d::ScalarType::Double) {                                                    \
-      using S = double;                                                                                         \
-      return __VA_ARGS__();                                                                                     \
-    }                                                                                                           \
-    STD_TORCH_CHECK((tensor).scalar_type() == n3d::ScalarType::Float, "neural3d: float32 or float64 expected"); \
-    using S = float;                                                                                            \
-    return __VA_ARGS__();                                                                                       \
-  }()
 
 }  // namespace n3d
