@@ -8,12 +8,14 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 
 HERE = Path(__file__).parent
@@ -49,6 +51,8 @@ def emulated_operators() -> ModuleType:
 
 def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Path:
     """The library that registers the sources' operators under a namespace; compiled where it is not there yet."""
+    if sys.platform != "linux":
+        pytest.skip("the emulator is for Linux")
     flags = [*FLAGS, *(SANITIZED if sanitized else PLAIN), *_includes(), f"-DN3D_EMULATED={namespace}"]
     context = _hash(" ".join(flags), torch.__version__, _version(), *(path.read_text() for path in _headers()))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -56,7 +60,8 @@ def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Pa
     target = CACHE / f"{_hash(*map(str, objects))}.so"
     libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10"]
     sanitizers = SANITIZED[3:] if sanitized else []
-    return _made(target, [COMPILER, "-shared", *sanitizers, *map(str, objects), *libraries])
+    # -Bsymbolic: a CUDA build of torch has functions of the same names as those that the emulator stands in for.
+    return _made(target, [COMPILER, "-shared", "-Wl,-Bsymbolic", *sanitizers, *map(str, objects), *libraries])
 
 
 def sanitized_environment() -> dict[str, str]:

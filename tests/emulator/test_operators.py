@@ -70,3 +70,32 @@ def test_the_cpu_does_the_same(dtype):
                 check(ours, theirs, tolerance)
             else:
                 assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda t: t.double(), "another dtype than the first argument"),
+        (lambda t: t.repeat_interleave(2, dim=1)[:, ::2], "not contiguous"),
+    ],
+)
+def test_what_would_read_foreign_memory_is_refused(change, complaint):
+    """For whoever calls an operator past its wrapper."""
+    operators, (means, sh, *rest) = emulated_operators(), arguments_of(torch.float32)["sh_colors"]
+    with pytest.raises(RuntimeError, match=complaint):
+        operators.sh_colors(means, change(sh), *rest)
+    image, matrix = arguments_of(torch.float32)["color_affine"]
+    with pytest.raises(RuntimeError, match=complaint):
+        operators.color_affine(image, change(matrix))
+
+
+def test_empty_images_and_nobody():
+    operators, empty = emulated_operators(), torch.empty(3, 0, 5)
+    d_image, d_matrix = operators.color_affine_vjp(empty, torch.rand(3, 4), empty)
+    assert d_image.shape == (3, 0, 5) and (d_matrix == 0).all()
+    _, d_grid = operators.bilateral_slice_vjp(empty, torch.rand(12, 2, 3, 4), empty)
+    assert (d_grid == 0).all()
+    nobody = torch.empty(0, 3)
+    rates, moments = torch.rand(3), [torch.empty(0, 3) for _ in range(3)]
+    assert operators.adam(nobody, *moments, rates, None, 1, 0.9, 0.999, 1e-15) == 0
+    assert operators.visible_rows(torch.empty(0, 2)).shape == (0,)
