@@ -82,12 +82,6 @@ inline unsigned blocks_for(int64_t count, int64_t per_block) {
   return unsigned(blocks);
 }
 
-// Lets a kernel have more than 48 KiB of dynamic shared memory; 64 KiB is what every supported GPU has.
-template <class K>
-void allow_shared(K* kernel, size_t bytes) {
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), "shared memory");
-}
-
 // N3D_LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...); kernels with several template
 // arguments go in parentheses. An empty grid launches nothing, as N = 0 or an image without tiles must.
 #if !defined(N3D_EMULATED)

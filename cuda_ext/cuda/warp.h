@@ -62,19 +62,7 @@ __device__ __forceinline__ S warp_sums(S (&values)[kWarp]) {
   return values[0];
 }
 
-// The sum over a block of `threads` threads, in thread 0 alone. `space` holds a number for each warp; all threads must
-// call it, and pass a barrier before they use the space again.
-template <int threads, class S>
-__device__ __forceinline__ S block_sum(S value, S* space) {
-  static_assert(threads % kWarp == 0 && threads <= kWarp * kWarp, "whole warps, and one warp can sum them");
-  value = warp_sum(value);
-  if (lane_in_warp() == 0) space[warp_in_block()] = value;
-  __syncthreads();
-  if (warp_in_block() == 0) value = warp_sum(lane_in_warp() < threads / kWarp ? space[lane_in_warp()] : S(0));
-  return value;
-}
-
-// 2^x and log2 x at the speed of the chip, about 2 ulp; denormal results and arguments count as zero.
+// 2^x at the speed of the chip, about 2 ulp; denormal results and arguments count as zero.
 __device__ __forceinline__ float fast_exp2(float x) {
 #if defined(N3D_EMULATED)
   return ::exp2f(x);
@@ -85,8 +73,6 @@ __device__ __forceinline__ float fast_exp2(float x) {
 #endif
 }
 __device__ __forceinline__ double fast_exp2(double x) { return ::exp2(x); }
-__device__ __forceinline__ float fast_log2(float x) { return ::__log2f(x); }
-__device__ __forceinline__ double fast_log2(double x) { return ::log2(x); }
 // 1/x to 1 ulp; denormal results and arguments count as zero.
 __device__ __forceinline__ float fast_reciprocal(float x) {
 #if defined(N3D_EMULATED)

@@ -46,7 +46,7 @@ dim3 blockDim, gridDim;
 namespace emulator {
 namespace {
 
-constexpr size_t kUsualShared = 48 << 10, kMostShared = 64 << 10;  // bytes a block has on every GPU we compile for
+constexpr size_t kShared = 48 << 10;  // bytes that a block has on every GPU without asking for more
 constexpr int kLanes = 32;
 
 enum class State { fresh, ready, at_block, at_warp, done };
@@ -65,7 +65,7 @@ struct Launch {
   const char* kernel;
   Body body;
   const void* arguments;
-  size_t dynamic_bytes, shared_limit;
+  size_t dynamic_bytes;
 };
 
 struct Piece {
@@ -79,7 +79,6 @@ enum class Order { ascending, descending, shuffled };
 std::mutex mutex;
 Order order = Order::ascending;
 std::mt19937 dice;
-std::map<const void*, size_t> shared_limits;
 Stacks stacks;
 Side scheduler;
 std::vector<Thread> threads;
@@ -251,7 +250,7 @@ void run_block(uint3 block) {
 void check_launch(dim3 grid, dim3 block) {
   const uint64_t count = uint64_t(block.x) * block.y * block.z;
   const bool fits = count >= 1 && count <= 1024 && block.z <= 64 && grid.x <= 0x7fffffffu && grid.y <= 65535 &&
-                    grid.z <= 65535 && now.dynamic_bytes <= now.shared_limit;
+                    grid.z <= 65535 && now.dynamic_bytes <= kShared;
   if (!fits)
     throw std::runtime_error("neural3d emulator: kernel " + std::string(now.kernel) + ": no GPU takes this launch");
 }
@@ -262,14 +261,12 @@ uint3 unpack(uint64_t i, dim3 size) {
 
 }  // namespace
 
-void launch(const char* kernel, const void* function, dim3 grid, dim3 block, size_t bytes, Body body,
-            const void* arguments) {
+void launch(const char* kernel, dim3 grid, dim3 block, size_t bytes, Body body, const void* arguments) {
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (blocks == 0) return;
   const std::lock_guard<std::mutex> alone(mutex);
   N3D_ASAN(__sanitizer_set_death_callback(say_where);)
-  const auto limit = shared_limits.find(function);
-  now = {kernel, body, arguments, bytes, limit == shared_limits.end() ? kUsualShared : limit->second};
+  now = {kernel, body, arguments, bytes};
   failure.clear();
   dice.seed(1);
   check_launch(grid, block);
@@ -285,16 +282,11 @@ void launch(const char* kernel, const void* function, dim3 grid, dim3 block, siz
   }
 }
 
-void allow_shared(const void* function, size_t bytes) {
-  if (bytes > kMostShared) throw std::runtime_error("neural3d emulator: the oldest GPU has 64 KiB of shared memory");
-  shared_limits[function] = bytes;
-}
-
 void* block_memory(const void* site, size_t bytes) {
   for (const Piece& piece : pieces)
     if (piece.site == site) return piece.memory.get();
   shared_bytes += bytes;
-  if (shared_bytes > now.shared_limit) fail("takes more shared memory than a block has");
+  if (shared_bytes > kShared) fail("takes more shared memory than a block has");
   pieces.push_back({site, std::unique_ptr<char[]>(new char[bytes])});
   scramble(pieces.back().memory.get(), bytes);
   return pieces.back().memory.get();

@@ -17,6 +17,13 @@ __global__ void reverse(const float* in, float* out) {
   out[threadIdx.x] = space[kThreads - 1 - threadIdx.x];
 }
 
+__global__ void reverse_in_dynamic_memory(const float* in, float* out) {
+  N3D_DYNAMIC_SHARED(float, space);
+  space[threadIdx.x] = in[threadIdx.x];
+  __syncthreads();
+  out[threadIdx.x] = space[kThreads - 1 - threadIdx.x];
+}
+
 __global__ void reverse_without_barrier(const float* in, float* out) {
   N3D_SHARED(space, float[kThreads]);
   space[threadIdx.x] = in[threadIdx.x];
@@ -52,6 +59,12 @@ __global__ void read_past_shared(const float* in, float* out) {
   N3D_SHARED(space, float[kThreads]);
   space[threadIdx.x] = in[threadIdx.x];
   __syncthreads();
+  out[threadIdx.x] = space[threadIdx.x + 1];
+}
+
+__global__ void read_past_dynamic_memory(const float* in, float* out) {
+  N3D_DYNAMIC_SHARED(float, space);
+  space[threadIdx.x] = in[threadIdx.x];
   out[threadIdx.x] = space[threadIdx.x + 1];
 }
 
@@ -114,9 +127,6 @@ __global__ void speak(const float* in, float* out) {
   say(warp_sums(many));
   say(warp_sum(mine));
   say(warp_max(mine) - warp_min(mine));
-  N3D_SHARED(space, float[kThreads / kWarp]);
-  const float total = block_sum<kThreads>(mine, space);
-  say(i == 0 ? total : 0.0f);
 }
 
 }  // namespace
@@ -127,12 +137,13 @@ static Tensor run(Tensor numbers, std::string name, int64_t blocks, int64_t rows
   const float* from = on.pointer<float>(numbers);
   float* to = on.pointer<float>(out);
   bool found = false;
-#define N3D_RUN(kernel)                                                                 \
-  if (name == #kernel) {                                                                \
-    found = true;                                                                       \
-    N3D_LAUNCH(kernel, unsigned(blocks), unsigned(kThreads), 0, on.stream(), from, to); \
+#define N3D_RUN(kernel)                                                                                        \
+  if (name == #kernel) {                                                                                       \
+    found = true;                                                                                              \
+    N3D_LAUNCH(kernel, unsigned(blocks), unsigned(kThreads), kThreads * sizeof(float), on.stream(), from, to); \
   }
   N3D_RUN(reverse)
+  N3D_RUN(reverse_in_dynamic_memory)
   N3D_RUN(reverse_without_barrier)
   N3D_RUN(reverse_warp_without_barrier)
   N3D_RUN(count_on_blocks)
@@ -141,6 +152,7 @@ static Tensor run(Tensor numbers, std::string name, int64_t blocks, int64_t rows
   N3D_RUN(read_past_the_end)
   N3D_RUN(write_before_the_start)
   N3D_RUN(read_past_shared)
+  N3D_RUN(read_past_dynamic_memory)
   N3D_RUN(leave_early)
   N3D_RUN(wait_apart)
   N3D_RUN(wait_for_one_who_left)

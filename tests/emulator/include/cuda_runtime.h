@@ -39,9 +39,7 @@ struct Site {
 };
 
 using Body = void (*)(const void* arguments);
-void launch(const char* kernel, const void* function, dim3 grid, dim3 block, size_t shared_bytes, Body body,
-            const void* arguments);
-void allow_shared(const void* function, size_t bytes);
+void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, Body body, const void* arguments);
 void* block_memory(const void* site, size_t bytes);     // the block's own memory of a N3D_SHARED
 void* dynamic_memory();                                 // the block's dynamic shared memory
 void scramble(void* memory, size_t bytes);              // fills fresh memory with what nobody expects: NaN, or -1
@@ -61,7 +59,7 @@ void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
     std::tuple<std::decay_t<P>...> arguments;
   } call{kernel, {arguments...}};
   launch(
-      name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes,
+      name, grid, block, shared_bytes,
       [](const void* c) {
         const Call& call = *static_cast<const Call*>(c);
         std::apply(call.kernel, call.arguments);

@@ -3,7 +3,6 @@
 
 using cudaStream_t = struct CUstream_st*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 
 inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "invalid value"; }
@@ -17,7 +16,6 @@ inline cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   return memmove(to, from, bytes), cudaSuccess;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 constexpr unsigned cudaHostAllocPortable = 1, cudaEventDisableTiming = 2;
 inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   return *memory = ::operator new(bytes), cudaSuccess;
@@ -27,8 +25,3 @@ inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { retu
 inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-template <class K>
-cudaError_t cudaFuncSetAttribute(K* kernel, cudaFuncAttribute, int bytes) {
-  emulator::allow_shared(reinterpret_cast<const void*>(kernel), size_t(bytes));
-  return cudaSuccess;
-}
