@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,26 +87,29 @@ class BuildNative(build_ext):
         shared = [ROOT / "setup.py", torch / "version.py", *(ROOT / "cuda_ext").rglob("*.h")]
         shared_changed = max(path.stat().st_mtime for path in shared)
 
-        def compile_one(job: tuple) -> list[str]:
+        def compile_one(job: tuple) -> str:
             source, folder, defines, flags = job
             relative = os.path.relpath(source, ROOT)
             output = os.path.join(self.build_temp, folder)
             (compiled,) = self.compiler.object_filenames([relative], output_dir=output)
             changed = max(shared_changed, source.stat().st_mtime)
             if os.path.exists(compiled) and os.path.getmtime(compiled) > changed:
-                return [compiled]
-            return self.compiler.compile(
+                return compiled
+            begun = time.time()
+            self.compiler.compile(
                 [relative],
                 output_dir=output,
                 macros=defines,
                 include_dirs=include if folder == "drivers" else [],
                 extra_postargs=flags,
             )
+            os.utime(compiled, (begun, begun))  # What is edited while it compiles is newer than the object.
+            return compiled
 
         if not getattr(self.compiler, "initialized", True):
             self.compiler.initialize()  # MSVC's does it in its first compile, of which there are several at once.
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = [o for compiled in pool.map(compile_one, jobs) for o in compiled]
+            objects = list(pool.map(compile_one, jobs))
         self.compiler.link_shared_object(
             objects,
             self.get_ext_fullpath(ext.name),

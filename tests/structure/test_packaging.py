@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import setuptools
 
 STAYS = shutil.ignore_patterns(
     ".*", "build", "dist", "runs", "out", "node_modules", "__pycache__", "*.egg-info", "*.so", "*.dll"
@@ -79,6 +81,63 @@ def test_the_wheels_tag_asks_for_the_systems_that_the_library_needs(build, libra
 )
 def test_the_oldest_system_that_brings_it_all(build, symbols, tag):
     assert build.manylinux(symbols) == tag
+
+
+class FakeCompiler:
+    """Writes empty objects, and may edit a header meanwhile."""
+
+    def __init__(self) -> None:
+        self.compiled: list[str] = []
+        self.edit: Path | None = None
+
+    def object_filenames(self, sources, output_dir):
+        return [str(Path(output_dir) / f"{Path(source).stem}.o") for source in sources]
+
+    def compile(self, sources, output_dir, **_):
+        self.compiled += sources
+        (path,) = map(Path, self.object_filenames(sources, output_dir))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.edit is not None:
+            time.sleep(0.01)
+            self.edit.touch()
+            time.sleep(0.01)
+        path.touch()
+
+    def link_shared_object(self, objects, *_, **__):
+        self.linked = objects
+
+
+def test_what_changed_is_compiled_and_no_more(build, tmp_path, monkeypatch):
+    """An edit while the compiler runs included: the object may or may not have seen it."""
+    names = ["setup.py", "cuda_ext/ops.cpp", "cuda_ext/cpu/a.cpp", "cuda_ext/cpu/b.h", "cuda_ext/cpu/kernels/c.cpp"]
+    for path in (tmp_path / name for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    extension = setuptools.Extension("neural3d._native", sources=[])
+    command = build.BuildNative(setuptools.Distribution({"ext_modules": [extension]}))
+    command.ensure_finalized()
+    command.compiler = FakeCompiler()
+
+    def compiled() -> set[str]:
+        command.compiler.compiled = []
+        time.sleep(0.02)  # file systems' clocks are coarse
+        command.build_extension(extension)
+        time.sleep(0.02)
+        return {Path(source).name for source in command.compiler.compiled}
+
+    assert compiled() == {"ops.cpp", "a.cpp", "c.cpp"}
+    assert len(command.compiler.linked) == 2 + len(build.INSTRUCTION_SETS)
+    assert compiled() == set()
+    (tmp_path / "cuda_ext/cpu/a.cpp").touch()
+    assert compiled() == {"a.cpp"}
+    command.compiler.edit = tmp_path / "cuda_ext/cpu/b.h"
+    command.compiler.edit.touch()
+    assert compiled() == {"ops.cpp", "a.cpp", "c.cpp"}
+    command.compiler.edit = None
+    assert "c.cpp" in compiled(), "the header was edited while it compiled"
+    assert compiled() == set()
 
 
 @ON_LINUX
