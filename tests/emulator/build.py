@@ -33,6 +33,7 @@ PLAIN = ["-O2", "-g0"]
 SANITIZED = [
     *("-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"),
     "-fno-sanitize-recover=all",
+    "-fno-sanitize=null,object-size,vptr",  # the address sanitizer finds these, and they take a fifth of the time
 ]
 
 
@@ -59,7 +60,7 @@ def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Pa
         objects = list(pool.map(lambda path: _object(path, flags, context), [HERE / "emulator.cpp", *sources]))
     target = CACHE / f"{_hash(*map(str, objects))}.so"
     libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10"]
-    sanitizers = SANITIZED[3:] if sanitized else []
+    sanitizers = [flag for flag in SANITIZED if sanitized and flag.startswith("-fsanitize")]
     # -Bsymbolic: a CUDA build of torch has functions of the same names as those that the emulator stands in for.
     return _made(target, [COMPILER, "-shared", "-Wl,-Bsymbolic", *sanitizers, *map(str, objects), *libraries])
 

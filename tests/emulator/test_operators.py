@@ -62,7 +62,7 @@ def test_the_cpu_does_the_same(dtype):
     precise = dtype == torch.float64
     for name, values in arguments_of(dtype).items():
         gradient = name.endswith("vjp")
-        tolerance = "float64 twin" if precise else "float32 gradient" if gradient else "float32 twin"
+        tolerance = "float64 twin" if precise else "float32 devices' gradients" if gradient else "float32 devices"
         check = assert_close_but_for_flips if name in CUT else assert_close
         pairs = zip(results(emulated_operators(), name, values), results(native(), name, values), strict=True)
         for ours, theirs in pairs:

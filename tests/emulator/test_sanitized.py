@@ -6,7 +6,7 @@ import sys
 from .build import build, operators_sources, sanitized_environment
 
 TESTS = ["tests/ops", *(f"tests/emulator/test_{name}.py" for name in ("operators", "modes", "bin", "rasterize"))]
-CHOICE = "emulator or (emulated and not determinism)"
+CHOICE = "emulator or (emulated and not determinism and not derivative)"
 
 
 def test_the_drivers_under_the_sanitizers(repository):
