@@ -8,7 +8,7 @@ namespace n3d {
 constexpr int64_t kAdamGrain = 1024;
 
 static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
-                    int64_t step, double beta1, double beta2, double eps) {
+                   int64_t step, double beta1, double beta2, double eps) {
   return N3D_FOR_SCALAR(param, S, [&] {
     AdamArgs<S> a = {};
     a.param = pointer<S>(param), a.grad = pointer<S>(grad), a.first = pointer<S>(first), a.second = pointer<S>(second);
