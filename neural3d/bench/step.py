@@ -21,7 +21,6 @@ from neural3d.bench.scenes import (
 from neural3d.bench.twin import twin_step
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.library import native
-from neural3d.ops.project import visible_rows
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import splat_view, view_of
 from neural3d.train.config import SplatConfig
@@ -99,7 +98,7 @@ def take_step(work: Workload) -> None:
         exposure=work.exposure.color_map(0),
         ssim_weight=CONFIG.ssim_weight,
     )
-    visible = visible_rows(gradient.projected)
+    visible = gradient.visible
     rate = means_rate(CONFIG.rates, FRACTION, EXTENT)
     context = StepContext(STEP, FRACTION, CONFIG.seed, EXTENT, rate, visible)
     work.densifier.before_update(work.state, gradient, context)

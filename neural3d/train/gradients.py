@@ -5,11 +5,13 @@ holds the two to the same bytes. Another loss can be written with `render_splats
 """
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.ops.library import native
+from neural3d.ops.project import visible_rows
 from neural3d.ops.records import Projected
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View
@@ -34,7 +36,25 @@ class PhotoGradient:
     """Gradients of the projected means, what adaptive density control looks at."""
     exposure: Float[Tensor, "..."] | None
     """Of the photo's own colour map."""
-    projected: Projected
+    visible: Bool[Tensor, "N"]
+    """Gaussians that the photo sees."""
+
+
+@runtime_checkable
+class GradientFn(Protocol):
+    """The seam between training and whatever renders: a photo in, what it pulls on out."""
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        photo: TrainingPhoto,
+        background: Float[Tensor, "3"],
+        *,
+        sh_degree: int,
+        exposure: ColorMap | None,
+        ssim_weight: float,
+    ) -> PhotoGradient:
+        """Render a photo's view, compare, and pull the difference back to every parameter."""
 
 
 def photo_gradient(
@@ -46,7 +66,7 @@ def photo_gradient(
     exposure: ColorMap | None,
     ssim_weight: float,
 ) -> PhotoGradient:
-    """Render a photo's view, compare, and pull the difference back to every parameter."""
+    """The engine's own `GradientFn`."""
     engine, view = native(), photo.view
     projected, colors, bins = _front(gaussians, view, sh_degree)
     seen = (projected.means_px, projected.conics, projected.opacities, colors, background, *bins)
@@ -74,7 +94,7 @@ def photo_gradient(
         logit_opacities=d_logits,
         sh=d_sh,
     )
-    return PhotoGradient(view, loss, squared_error, gradient, d_means_px, d_exposure, projected)
+    return PhotoGradient(view, loss, squared_error, gradient, d_means_px, d_exposure, visible_rows(projected))
 
 
 def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:

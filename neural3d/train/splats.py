@@ -11,7 +11,6 @@ from torch import Tensor
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError, NumericError
 from neural3d.ops.library import native
-from neural3d.ops.project import visible_rows
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
@@ -19,7 +18,7 @@ from neural3d.train.adc import Adc
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
 from neural3d.train.exposure import exposure_from_tensors, fresh_exposure
-from neural3d.train.gradients import PhotoGradient, photo_gradient
+from neural3d.train.gradients import GradientFn, PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.observer import Progress, Request, TrainingObserver
@@ -57,9 +56,11 @@ def train_splats(
     run: Run | None = None,
     observers: Sequence[TrainingObserver] = (),
     densifier: Densifier | None = None,
+    gradient_of: GradientFn = photo_gradient,
 ) -> TrainResult:
     """Train on the scene's training photos until the steps or the time are used up, or an observer asks to stop.
 
+    `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back.
     With a `run`, training goes on from its latest checkpoint and keeps new ones there; with a fixed seed and no limit
     on time the result is the same bytes, interrupted or not, on any number of threads.
 
@@ -69,7 +70,7 @@ def train_splats(
     """
     if len(scene.train_indices) == 0:
         raise InputError("the capture has no training photos; give it some, or hold out fewer")
-    return _Training(scene, config, run, observers, densifier).go()
+    return _Training(scene, config, run, observers, densifier, gradient_of).go()
 
 
 def gaussian_cap(scene: Scene, config: SplatConfig) -> int:
@@ -104,12 +105,13 @@ def _densifiers_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class _Training:
     """One run of the loop; everything that a checkpoint must hold is in `state`, `exposure`, `densifier` and `step`."""
 
-    def __init__(self, scene, config, run, observers, densifier) -> None:
+    def __init__(self, scene, config, run, observers, densifier, gradient_of) -> None:
         native().keep_memory()
         self.scene: Scene = scene
         self.config: SplatConfig = config
         self.run: Run | None = run
         self.observers: Sequence[TrainingObserver] = observers
+        self.gradient_of: GradientFn = gradient_of
         cap = gaussian_cap(scene, config)
         self.densifier: Densifier = _densifier(config, cap) if densifier is None else densifier
         self.photos: PhotoPyramid = build_pyramid(scene, config.coarse_levels)
@@ -173,7 +175,7 @@ class _Training:
         background = background_color(self.background, seed, self.step)
         degree = active_sh_degree(config, fraction)
         exposure = None if self.exposure is None else self.exposure.color_map(index)
-        gradient = photo_gradient(
+        gradient = self.gradient_of(
             self.state.gaussians,
             photo,
             background,
@@ -190,7 +192,7 @@ class _Training:
             self.exposure.update(index, gradient.exposure, rate=rate, step=self.step)
 
     def _update(self, gradient: PhotoGradient, fraction: float, degree: int) -> None:
-        visible = visible_rows(gradient.projected)
+        visible = gradient.visible
         rates, extent = self.config.rates, self.scene.extent
         context = StepContext(
             self.step, fraction, self.config.seed, extent, means_rate(rates, fraction, extent), visible
