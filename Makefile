@@ -52,7 +52,7 @@ test-long: $(VENV)/stamp-tests
 # The sanitizers' libraries must be the first that are loaded. Leaks are not looked for: Python and torch keep memory to the end.
 sanitize: $(VENV)/stamp-tests
 	NEURAL3D_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
-	PYTHONPATH=build/sanitize/lib LD_PRELOAD="$$(for name in asan ubsan stdc++; do g++ -print-file-name=lib$$name.so; done | tr '\n' :)" \
+	NEURAL3D_TEST_DEVICE=cpu PYTHONPATH=build/sanitize/lib LD_PRELOAD="$$(for name in asan ubsan stdc++; do g++ -print-file-name=lib$$name.so; done | tr '\n' :)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(BIN)/pytest tests/ops
 
 check: $(VENV)/stamp-ruff

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from device_operators import devices_to_test
 
 REPOSITORY = Path(__file__).parents[1]
 DATA_VARIABLE = "NEURAL3D_DATA"
@@ -16,10 +17,6 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 
 def _data_dir() -> Path:
     return Path(os.environ.get(DATA_VARIABLE, REPOSITORY.parent / "shared" / "data"))
-
-
-def _devices() -> list[str]:
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +34,9 @@ def data_dir() -> Path:
     return folder
 
 
-@pytest.fixture(params=_devices())
+@pytest.fixture(params=devices_to_test())
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Each device that this machine has."""
+    """Each device that this machine has, or the one that NEURAL3D_TEST_DEVICE names."""
     return torch.device(request.param)
 
 

@@ -76,6 +76,7 @@ def sanitized_environment() -> dict[str, str]:
     ]
     return os.environ | {
         SANITIZE: "1",
+        "NEURAL3D_TEST_DEVICE": "cpu",  # CUDA and the address sanitizer want the same addresses
         "LD_PRELOAD": ":".join(result.stdout.strip() for result in found),
         "ASAN_OPTIONS": "detect_leaks=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",

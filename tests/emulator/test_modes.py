@@ -1,8 +1,8 @@
-"""The emulated drivers from Gaussians to the loss and back: in every mode, at every size."""
+"""The CUDA drivers from Gaussians to the loss and back: in every mode, at every size."""
 
 import pytest
 import torch
-from ops.backends import Backend, gradients, load_backend, render
+from ops.backends import DRIVERS, Backend, gradients, load_backend, render
 from ops.random_scenes import as_dtype, make_gaussians, make_view
 from torch import Tensor
 
@@ -10,10 +10,10 @@ BACKGROUND = torch.tensor([0.2, 0.5, 0.8])
 SIZES = [(1, 1), (1, 257), (257, 1), (16, 16), (33, 47), (257, 257)]
 
 
-@pytest.fixture(scope="module")
-def emulated() -> Backend:
-    """The CUDA drivers."""
-    return load_backend("emulated")
+@pytest.fixture(scope="module", params=DRIVERS)
+def drivers(request: pytest.FixtureRequest) -> Backend:
+    """The CUDA drivers, on the emulator and on the GPU."""
+    return load_backend(request.param)
 
 
 def loss_gradients(
@@ -38,10 +38,10 @@ def loss_gradients(
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_every_parameter_is_pulled(emulated, degree, antialiased, masked):
+def test_every_parameter_is_pulled(drivers, degree, antialiased, masked):
     gaussians = as_dtype(make_gaussians(40, size=0.3), torch.float32)
     options = {"degree": degree, "antialiased": antialiased, "masked": masked}
-    grads = loss_gradients(emulated, gaussians, (37, 29), **options)
+    grads = loss_gradients(drivers, gaussians, (37, 29), **options)
     expected = loss_gradients(load_backend("native"), gaussians, (37, 29), **options)
     for name, grad in grads.items():
         used = grad[:, : (degree + 1) ** 2] if name == "sh" else grad.flatten(1).T if name == "grid" else grad
@@ -50,26 +50,27 @@ def test_every_parameter_is_pulled(emulated, degree, antialiased, masked):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size(emulated, size):
+def test_every_size(drivers, size):
     gaussians = as_dtype(make_gaussians(30, size=0.2), torch.float32)
-    assert all(grad.isfinite().all() for grad in loss_gradients(emulated, gaussians, size, masked=True).values())
+    assert all(grad.isfinite().all() for grad in loss_gradients(drivers, gaussians, size, masked=True).values())
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_hardly_any_gaussians(emulated, count):
-    grads = loss_gradients(emulated, as_dtype(make_gaussians(count), torch.float32), (37, 29))
+def test_hardly_any_gaussians(drivers, count):
+    grads = loss_gradients(drivers, as_dtype(make_gaussians(count), torch.float32), (37, 29))
     assert all(len(grads[name]) == count for name in ("means_world", "sh"))
 
 
-def test_nobody_is_seen(emulated):
+def test_nobody_is_seen(drivers):
     gaussians = as_dtype(make_gaussians(20), torch.float32)
     gaussians["means_world"][:, 2] -= 100
-    grads = loss_gradients(emulated, gaussians, (37, 29))
+    grads = loss_gradients(drivers, gaussians, (37, 29))
     assert all((grads[name] == 0).all() for name in gaussians)
 
 
-def test_a_view_into_a_tensor_may_begin_anywhere(emulated):
-    """Rows that do not begin at 16 bytes are read number by number."""
+def test_a_view_into_a_tensor_may_begin_anywhere():
+    """Rows that do not begin at 16 bytes are read number by number; copies for a GPU would begin where rows should."""
+    emulated = load_backend("emulated")
     gaussians = as_dtype(make_gaussians(50, size=0.2), torch.float32)
     shifted = {
         name: torch.cat([torch.zeros(1), tensor.flatten()])[1:].view_as(tensor) for name, tensor in gaussians.items()

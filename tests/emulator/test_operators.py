@@ -58,13 +58,13 @@ def arguments_of(dtype: torch.dtype) -> dict[str, tuple]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_cpu_does_the_same(dtype):
+def test_the_cpu_does_the_same(drivers, dtype):
     precise = dtype == torch.float64
     for name, values in arguments_of(dtype).items():
         gradient = name.endswith("vjp")
         tolerance = "float64 twin" if precise else "float32 devices' gradients" if gradient else "float32 devices"
         check = assert_close_but_for_flips if name in CUT else assert_close
-        pairs = zip(results(emulated_operators(), name, values), results(native(), name, values), strict=True)
+        pairs = zip(results(drivers, name, values), results(native(), name, values), strict=True)
         for ours, theirs in pairs:
             if ours.is_floating_point():
                 check(ours, theirs, tolerance)
@@ -89,8 +89,8 @@ def test_what_would_read_foreign_memory_is_refused(change, complaint):
         operators.color_affine(image, change(matrix))
 
 
-def test_empty_images_and_nobody():
-    operators, empty = emulated_operators(), torch.empty(3, 0, 5)
+def test_empty_images_and_nobody(drivers):
+    operators, empty = drivers, torch.empty(3, 0, 5)
     d_image, d_matrix = operators.color_affine_vjp(empty, torch.rand(3, 4), empty)
     assert d_image.shape == (3, 0, 5) and (d_matrix == 0).all()
     _, d_grid = operators.bilateral_slice_vjp(empty, torch.rand(12, 2, 3, 4), empty)

@@ -65,13 +65,13 @@ def scene(
     return Scene(ellipses, bins, size, tuple(tensor.to(dtype) for tensor in pulls))
 
 
-def assert_as_on_the_cpu(made: Scene, cutoffs: tuple[float, float] = (1 / 255, 1e-4)) -> tuple[Tensor, ...]:
+def assert_as_on_the_cpu(drivers, made: Scene, cutoffs: tuple[float, float] = (1 / 255, 1e-4)) -> tuple[Tensor, ...]:
     """Compares images and gradients; returns the gradients."""
     dtype = made.ellipses[0].dtype
-    ours, theirs = (made.blend(operators, cutoffs) for operators in (emulated_operators(), native()))
+    ours, theirs = (made.blend(operators, cutoffs) for operators in (drivers, native()))
     for actual, expected in zip(ours[:2], theirs[:2], strict=True):
         assert_close_but_for_flips(actual, expected, TOLERANCES[dtype][0])
-    pulled = made.pull(emulated_operators(), cutoffs, ours)
+    pulled = made.pull(drivers, cutoffs, ours)
     flips = dtype == torch.float32 and cutoffs != (0.0, 0.0)
     for actual, expected in zip(pulled, made.pull(native(), cutoffs, theirs), strict=True):
         if flips:
@@ -92,16 +92,16 @@ def assert_few_flips(actual: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 32])
-def test_any_number_of_channels(channels, dtype):
+def test_any_number_of_channels(drivers, channels, dtype):
     for cutoffs in ((1 / 255, 1e-4), (0.0, 0.0)):
-        pulled = assert_as_on_the_cpu(scene(60, (37, 29), channels, dtype), cutoffs)
+        pulled = assert_as_on_the_cpu(drivers, scene(60, (37, 29), channels, dtype), cutoffs)
         assert all((gradient != 0).any(dim=0).all() for gradient in pulled)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_any_size(size):
-    assert_as_on_the_cpu(scene(40, size, 3, torch.float64))
-    assert_as_on_the_cpu(scene(40, size, 3, torch.float32))
+def test_any_size(drivers, size):
+    assert_as_on_the_cpu(drivers, scene(40, size, 3, torch.float64))
+    assert_as_on_the_cpu(drivers, scene(40, size, 3, torch.float32))
 
 
 @pytest.mark.parametrize("cutoffs", [(1 / 255, 1e-4), (1 / 255, 0.3), (0.0, 0.0)], ids=["cut", "early", "smooth"])
@@ -111,48 +111,48 @@ def test_lists_of_many_segments(order, cutoffs):
     made = scene(500, (40, 33), 3, torch.float64, spread=0.3)
     assert made.bins[0].diff().max() > 4 * 64
     emulated_operators().set_order(order)
-    assert_as_on_the_cpu(made, cutoffs)
+    assert_as_on_the_cpu(emulated_operators(), made, cutoffs)
     emulated_operators().set_order(ORDERS[0])
 
 
-def test_longer_segments():
+def test_longer_segments(drivers):
     """So many pairs that segments are longer, though hardly anybody can be seen."""
     made = scene(110_000, (37, 29), 3, torch.float64, spread=3.0)
     made.ellipses[2][torch.arange(110_000) % 100 > 0] = 0.001
     assert len(made.bins[1]) > 8192 * 64
-    assert_as_on_the_cpu(made)
+    assert_as_on_the_cpu(drivers, made)
 
 
-def test_without_gradients_no_state_is_kept():
+def test_without_gradients_no_state_is_kept(drivers):
     made, cutoffs = scene(300, (40, 33), 3, torch.float32), (1 / 255, 1e-4)
-    image, alphas, state = made.blend(emulated_operators(), cutoffs)
-    again = made.blend(emulated_operators(), cutoffs, with_state=False)
+    image, alphas, state = made.blend(drivers, cutoffs)
+    again = made.blend(drivers, cutoffs, with_state=False)
     assert torch.equal(again[0], image) and torch.equal(again[1], alphas)
     assert len(again[2]) == 0 < len(state)
     with pytest.raises(RuntimeError, match="kept no state for this backward pass"):
-        made.pull(emulated_operators(), cutoffs, again)
+        made.pull(drivers, cutoffs, again)
 
 
-def test_only_the_image_pulls():
+def test_only_the_image_pulls(drivers):
     made, cutoffs = scene(60, (37, 29), 3, torch.float64), (1 / 255, 1e-4)
     only = Scene(made.ellipses, made.bins, made.size, (made.pulls[0], None))
-    assert_as_on_the_cpu(only, cutoffs)
+    assert_as_on_the_cpu(drivers, only, cutoffs)
 
 
 @pytest.mark.parametrize("count", [0, 30])
-def test_nobody_is_listed(count):
+def test_nobody_is_listed(drivers, count):
     made = scene(count, (37, 29), 3, torch.float32)
     empty = tuple(torch.zeros_like(t) if t.numel() in (7, count + 1) else t[:0] for t in made.bins)
-    pulled = assert_as_on_the_cpu(Scene(made.ellipses, empty, made.size, made.pulls))
+    pulled = assert_as_on_the_cpu(drivers, Scene(made.ellipses, empty, made.size, made.pulls))
     assert all((gradient == 0).all() for gradient in pulled)
 
 
-def test_bad_colors_stay_where_they_are_seen():
+def test_bad_colors_stay_where_they_are_seen(drivers):
     """Who blends with nothing at a pixel leaves no trace there, whatever its colour is."""
     made, cutoffs = scene(40, (64, 64), 3, torch.float32, spread=0.05), (1 / 255, 1e-4)
-    clean = made.blend(emulated_operators(), cutoffs)[0]
+    clean = made.blend(drivers, cutoffs)[0]
     made.ellipses[3][7] = torch.nan
-    image = made.blend(emulated_operators(), cutoffs)[0]
+    image = made.blend(drivers, cutoffs)[0]
     touched = image.isnan().any(dim=0)
     assert 0 < touched.sum() < 64 * 64 / 2
     assert torch.equal(image[:, ~touched], clean[:, ~touched])

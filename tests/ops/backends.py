@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 import torch
+from device_operators import on_device, tests_drivers_on_gpu
 from emulator.operators import emulated_module
 from torch import Tensor
 
@@ -15,7 +16,11 @@ MODULES: dict[str, Callable[[str], ModuleType]] = {
     "reference": lambda name: import_module(f"neural3d.reference.{name}"),
     "native": lambda name: import_module(f"neural3d.ops.{name}"),
     "emulated": emulated_module,  # the CUDA drivers, run on the CPU
+    "cuda": lambda name: import_module(f"neural3d.ops.{name}"),  # the same wrappers; tensors go to the GPU and back
 }
+DRIVERS = ("emulated", "cuda") if tests_drivers_on_gpu() else ("emulated",)
+"""The CUDA drivers: always on the emulator, and on the GPU where tests are to run on one."""
+BACKENDS = ("reference", "native", *DRIVERS)
 FUNCTIONS = {
     "project": "project",
     "sh_colors": "sh",
@@ -46,6 +51,8 @@ class Backend:
 def load_backend(name: str) -> Backend:
     """Import the operators of one kind, a key of `MODULES`."""
     functions = {function: getattr(MODULES[name](module), function) for function, module in FUNCTIONS.items()}
+    if name == "cuda":
+        functions = {function: on_device(call, "cuda") for function, call in functions.items()}
     return Backend(name, **functions)
 
 

@@ -1,4 +1,7 @@
-"""What the tests run on: the twins, the native operators on every instruction set, and the CUDA drivers, emulated."""
+"""What the tests run on: the twins, the native operators on every instruction set, and the CUDA drivers.
+
+These run on the emulator, and on the GPU where there is one.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from .backends import MODULES, Backend, load_backend
+from .backends import BACKENDS, DRIVERS, Backend, load_backend
 
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 
@@ -33,7 +36,7 @@ def load_native_on(instruction_set: str) -> Iterator[Backend]:
     torch.ops.neural3d.set_simd(usual)
 
 
-@pytest.fixture(params=MODULES)
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """The twins, the native operators, the CUDA drivers."""
     return load_backend(request.param)
@@ -45,28 +48,28 @@ def reference() -> Backend:
     return load_backend("reference")
 
 
-@pytest.fixture(params=["native", "emulated"])
+@pytest.fixture(params=["native", *DRIVERS])
 def native(request: pytest.FixtureRequest) -> Backend:
     """The native operators on the best instruction set that this machine has; the CUDA drivers."""
     return load_backend(request.param)
 
 
-@pytest.fixture(params=[*INSTRUCTION_SETS, "emulated"])
+@pytest.fixture(params=[*INSTRUCTION_SETS, *DRIVERS])
 def each_native(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The native operators on each instruction set; the CUDA drivers."""
-    if request.param == "emulated":
-        yield load_backend("emulated")
+    if request.param in DRIVERS:
+        yield load_backend(request.param)
     else:
         yield from load_native_on(request.param)
 
 
-@pytest.fixture(params=["native double", "emulated double", *INSTRUCTION_SETS, "emulated"])
+@pytest.fixture(params=[*(f"{name} double" for name in ("native", *DRIVERS)), *INSTRUCTION_SETS, *DRIVERS])
 def precision(request: pytest.FixtureRequest) -> Iterator[Precision]:
     """In double, where loops are the same on every instruction set, and in single on each; the CUDA drivers in both."""
     name, _, double = request.param.partition(" ")
     if double:
         yield Precision(load_backend(name), torch.float64, "float64 twin", "float64 twin")
     else:
-        natives = [load_backend(name)] if name == "emulated" else load_native_on(name)
+        natives = [load_backend(name)] if name in DRIVERS else load_native_on(name)
         for native in natives:
             yield Precision(native, torch.float32, "float32 twin", "float32 gradient")
