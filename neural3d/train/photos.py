@@ -84,6 +84,11 @@ def _area(planes: Float[Tensor, "C H W"], height: int, width: int) -> Float[Tens
     return interpolate(planes[None], size=(height, width), mode="area")[0]
 
 
+def background_kind(choice: str, *, has_alpha: bool) -> str:
+    """What "auto" means: random for captures with alpha, else black."""
+    return choice if choice != "auto" else "random" if has_alpha else "black"
+
+
 def background_color(kind: str, seed: int, step: int) -> Float[Tensor, "3"]:
     """What lies behind the Gaussians in one step; `kind` is white, black or random."""
     if kind == "random":

@@ -1,15 +1,14 @@
 """Training Gaussian splats: one photo a step, forward, loss, backward, Adam, densify."""
 
-import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
-from neural3d.errors import InputError, NumericError
+from neural3d.errors import InputError
 from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
@@ -20,19 +19,15 @@ from neural3d.train.densify import Densifier, StepContext
 from neural3d.train.exposure import exposure_from_tensors, fresh_exposure
 from neural3d.train.gradients import GradientFn, PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
+from neural3d.train.loop import Budget, StepOutcome, TrainingLoop, frame_meta
 from neural3d.train.mcmc import Mcmc
-from neural3d.train.observer import Progress, Request, TrainingObserver
-from neural3d.train.photos import PhotoPyramid, background_color, build_pyramid, photo_index
+from neural3d.train.observer import TrainingObserver
+from neural3d.train.photos import background_color, background_kind, build_pyramid, photo_index
 from neural3d.train.schedule import active_sh_degree, means_rate, parameter_rates, resolution_level
 from neural3d.train.state import adam_update, fresh_state, state_from_tensors, state_tensors
 
 __all__ = ["SplatConfig", "TrainResult", "train_splats"]
 
-PROGRESS_SECONDS = 0.25
-LOG_SECONDS = 1.0
-PSNR_INTERVAL = 10
-POISONED_SHARE = 1e-3
-"""Of the Gaussians; more non-finite gradients than this, ten steps in a row, end the run."""
 GAUSSIANS_PER_PIXEL = 0.25
 
 
@@ -70,7 +65,19 @@ def train_splats(
     """
     if len(scene.train_indices) == 0:
         raise InputError("the capture has no training photos; give it some, or hold out fewer")
-    return _Training(scene, config, run, observers, densifier, gradient_of).go()
+    native().keep_memory()
+    learner = _SplatLearner(scene, config, densifier, gradient_of)
+    checkpoint = run.latest_checkpoint() if run is not None else None
+    if checkpoint is None:
+        learner.begin()
+    else:
+        if densifier is None:
+            require_resumable(checkpoint, config, run.path)
+        learner.load(checkpoint)
+    budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
+    step, earlier = (0, None) if checkpoint is None else (checkpoint.step, checkpoint.meta)
+    ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
+    return TrainResult(learner.snapshot(), **vars(ending))
 
 
 def gaussian_cap(scene: Scene, config: SplatConfig) -> int:
@@ -102,77 +109,46 @@ def _densifiers_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("densifier."): t for name, t in tensors.items() if name.startswith("densifier.")}
 
 
-class _Training:
-    """One run of the loop; everything that a checkpoint must hold is in `state`, `exposure`, `densifier` and `step`."""
+class _SplatLearner:
+    """A splat model as it learns; everything that a checkpoint must hold is in `state`, `exposure` and `densifier`."""
 
-    def __init__(self, scene, config, run, observers, densifier, gradient_of) -> None:
-        native().keep_memory()
-        self.scene: Scene = scene
-        self.config: SplatConfig = config
-        self.run: Run | None = run
-        self.observers: Sequence[TrainingObserver] = observers
-        self.gradient_of: GradientFn = gradient_of
-        cap = gaussian_cap(scene, config)
-        self.densifier: Densifier = _densifier(config, cap) if densifier is None else densifier
-        self.photos: PhotoPyramid = build_pyramid(scene, config.coarse_levels)
-        self.background = config.background if config.background != "auto" else "random" if scene.has_alpha else "black"
+    rows_are = "Gaussians"
+
+    def __init__(self, scene: Scene, config: SplatConfig, densifier: Densifier | None, gradient_of: GradientFn) -> None:
+        self.scene, self.config, self.gradient_of = scene, config, gradient_of
+        self.cap = gaussian_cap(scene, config)
+        self.densifier: Densifier = _densifier(config, self.cap) if densifier is None else densifier
+        self.photos = build_pyramid(scene, config.coarse_levels)
+        self.background = background_kind(config.background, has_alpha=scene.has_alpha)
         self.exposure = fresh_exposure(config.exposure, self.photos.num_photos)
-        self.step, self.earlier_seconds, self.poisoned_steps, self.bad_in_a_row = 0, 0.0, 0, 0
-        self.psnr: float | None = None
-        checkpoint = run.latest_checkpoint() if run is not None else None
-        if checkpoint is None:
-            self.state = fresh_state(
-                initial_gaussians(
-                    scene,
-                    max_gaussians=cap,
-                    sh_degree=config.sh_degree,
-                    antialiased=config.antialiased,
-                    seed=config.seed,
-                )
-            )
-        else:
-            if densifier is None:
-                require_resumable(checkpoint, config, run.path)
-            self._load(checkpoint.step, checkpoint.tensors, checkpoint.meta)
-        self.loss, self.steps_per_second, self.told_step = 0.0, 0.0, self.step
-        self.started = self.saved = self.told = self.logged = time.perf_counter()
 
-    def go(self) -> TrainResult:
-        stopped = False
-        while not stopped and self.fraction < 1:
-            request = self._requested()
-            if request == "pause":
-                self._wait()
-                continue
-            stopped = request == "stop"
-            if not stopped:
-                self._take_step()
-                self._tell_and_save()
-        if self.told_step != self.step:
-            self._tell()
-        if self.run is not None:
-            self._save()
-        return TrainResult(
-            self.state.gaussians.clone(), self.step, self.train_seconds, not stopped, self.poisoned_steps
+    def begin(self) -> None:
+        """Make the first Gaussians.
+
+        Raises: InputError where there is no place for them.
+        """
+        config = self.config
+        gaussians = initial_gaussians(
+            self.scene,
+            max_gaussians=self.cap,
+            sh_degree=config.sh_degree,
+            antialiased=config.antialiased,
+            seed=config.seed,
         )
+        self.state = fresh_state(gaussians)
 
-    @property
-    def train_seconds(self) -> float:
-        return self.earlier_seconds + time.perf_counter() - self.started
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.state = state_from_tensors(checkpoint.tensors, antialiased=checkpoint.meta["antialiased"])
+        self.exposure = exposure_from_tensors(self.config.exposure, checkpoint.tensors)
+        self.densifier.load(_densifiers_own(checkpoint.tensors))
 
-    @property
-    def fraction(self) -> float:
-        """Of the run: by steps or by time, whichever is further."""
-        by_steps = self.step / self.config.steps
-        if self.config.max_seconds is None:
-            return by_steps
-        return min(1.0, max(by_steps, self.train_seconds / self.config.max_seconds))
-
-    def _take_step(self) -> None:
-        fraction, config, seed = self.fraction, self.config, self.config.seed
-        index = photo_index(seed, self.step, self.photos.num_photos)
+    def take_step(self, step: int, fraction: float) -> StepOutcome:
+        """Look at one photo."""
+        config, seed = self.config, self.config.seed
+        index = photo_index(seed, step, self.photos.num_photos)
         photo = self.photos.levels[resolution_level(config, fraction, len(self.photos.levels))][index]
-        background = background_color(self.background, seed, self.step)
+        background = background_color(self.background, seed, step)
         degree = active_sh_degree(config, fraction)
         exposure = None if self.exposure is None else self.exposure.color_map(index)
         gradient = self.gradient_of(
@@ -183,110 +159,37 @@ class _Training:
             exposure=exposure,
             ssim_weight=config.ssim_weight,
         )
-        if self.step % PSNR_INTERVAL == 0:
-            self._note(gradient)
-        self.step += 1
-        self._update(gradient, fraction, degree)
+        num_rows = len(self.state)
+        poisoned = self._update(gradient, step + 1, fraction, degree)
         if self.exposure is not None:
             rate = max(config.rates.exposure * (1 - fraction), 1e-5)
-            self.exposure.update(index, gradient.exposure, rate=rate, step=self.step)
+            self.exposure.update(index, gradient.exposure, rate=rate, step=step + 1)
+        return StepOutcome(gradient.loss, gradient.squared_error, poisoned, num_rows)
 
-    def _update(self, gradient: PhotoGradient, fraction: float, degree: int) -> None:
+    def _update(self, gradient: PhotoGradient, step: int, fraction: float, degree: int) -> Tensor:
         visible = gradient.visible
         rates, extent = self.config.rates, self.scene.extent
-        context = StepContext(
-            self.step, fraction, self.config.seed, extent, means_rate(rates, fraction, extent), visible
-        )
+        context = StepContext(step, fraction, self.config.seed, extent, means_rate(rates, fraction, extent), visible)
         self.densifier.before_update(self.state, gradient, context)
         columns = parameter_rates(rates, fraction, extent, degree, self.state.gaussians.sh.shape[1])
-        poisoned = adam_update(self.state, gradient.gaussians, columns, step=self.step, visible=visible)
-        self._guard(int(poisoned))
+        poisoned = adam_update(self.state, gradient.gaussians, columns, step=step, visible=visible)
         self.state = self.densifier.after_update(self.state, context)
+        return poisoned
 
-    def _guard(self, poisoned: int) -> None:
-        """Rows with a non-finite gradient are left alone; many of them, again and again, end the run.
+    def snapshot(self) -> Gaussians:
+        """A copy of the Gaussians."""
+        return self.state.gaussians.clone()
 
-        Raises: NumericError.
-        """
-        self.poisoned_steps += poisoned > 0
-        bad = poisoned > POISONED_SHARE * len(self.state)
-        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        if self.bad_in_a_row >= 10:
-            raise NumericError(
-                f"step {self.step}: {poisoned} of {len(self.state)} Gaussians got gradients that are not finite, "
-                "ten steps in a row; the last checkpoint stands. Check the poses, or lower the learning rates"
-            )
+    def size(self) -> dict[str, int]:
+        """How many there are."""
+        return {"num_gaussians": len(self.state)}
 
-    def _note(self, gradient: PhotoGradient) -> None:
-        """For people: nothing that is trained depends on these two numbers."""
-        self.loss = float(gradient.loss)
-        seen = -10 * math.log10(max(float(gradient.squared_error), 1e-10))
-        self.psnr = seen if self.psnr is None else 0.9 * self.psnr + 0.1 * seen
-
-    def _requested(self) -> Request:
-        answers = {observer.requested() for observer in self.observers}
-        return "stop" if "stop" in answers else "pause" if "pause" in answers else "run"
-
-    def _wait(self) -> None:
-        """Paused time is not training time."""
-        before = time.perf_counter()
-        time.sleep(0.05)
-        self.started += time.perf_counter() - before
-
-    def _tell_and_save(self) -> None:
-        now = time.perf_counter()
-        if now - self.told >= PROGRESS_SECONDS:
-            self._tell()
-        if self.run is not None and now - self.saved >= self.config.checkpoint_seconds:
-            self._save()
-
-    def _tell(self) -> None:
-        now, steps = time.perf_counter(), self.step - self.told_step
-        self.steps_per_second = steps / max(now - self.told, 1e-9) if steps else self.steps_per_second
-        self.told, self.told_step = now, self.step
-        progress = self._progress()
-        for observer in self.observers:
-            observer.on_progress(progress, self.state.gaussians.clone)
-        if self.run is not None and now - self.logged >= LOG_SECONDS:
-            self.logged = now
-            self.run.log(asdict(progress))
-
-    def _progress(self) -> Progress:
-        seconds, fraction = self.train_seconds, self.fraction
-        left = seconds * (1 - fraction) / fraction if fraction > 0 else 0.0
-        return Progress(
-            step=self.step,
-            total_steps=self.config.steps,
-            fraction=fraction,
-            train_seconds=seconds,
-            seconds_left=left,
-            psnr=self.psnr,
-            num_gaussians=len(self.state),
-            loss=self.loss,
-            steps_per_second=self.steps_per_second,
-        )
-
-    def _save(self) -> None:
+    def tensors(self) -> dict[str, Tensor]:
+        """Gaussians, Adam's moments, exposure, and what the densifier remembers."""
         exposure = {} if self.exposure is None else self.exposure.tensors()
         own = {f"densifier.{name}": tensor for name, tensor in self.densifier.tensors().items()}
-        to_capture = self.scene.capture_from_scene
-        meta = {
-            "antialiased": self.state.gaussians.antialiased,
-            "train_seconds": self.train_seconds,
-            "fraction": self.fraction,
-            "poisoned_steps": self.poisoned_steps,
-            "capture_from_scene": {
-                "scale": to_capture.scale,
-                "rotation": to_capture.rotation.tolist(),
-                "translation": to_capture.translation.tolist(),
-            },
-        }
-        self.run.save_checkpoint(self.step, {**state_tensors(self.state), **exposure, **own}, meta)
-        self.saved = time.perf_counter()
+        return {**state_tensors(self.state), **exposure, **own}
 
-    def _load(self, step: int, tensors: dict[str, Tensor], meta: dict) -> None:
-        self.state = state_from_tensors(tensors, antialiased=meta["antialiased"])
-        self.exposure = exposure_from_tensors(self.config.exposure, tensors)
-        self.densifier.load(_densifiers_own(tensors))
-        self.step, self.earlier_seconds = step, meta["train_seconds"]
-        self.poisoned_steps = meta["poisoned_steps"]
+    def meta(self) -> dict[str, Any]:
+        """What kind of splats they are, and the way back to the capture's frame."""
+        return {"antialiased": self.state.gaussians.antialiased, **frame_meta(self.scene.capture_from_scene)}

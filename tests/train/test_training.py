@@ -12,7 +12,7 @@ from neural3d.errors import InputError
 from neural3d.evaluation import evaluate
 from neural3d.render.splats import render_function, render_splats
 from neural3d.run import Run
-from neural3d.train import initial, splats
+from neural3d.train import initial, loop
 from neural3d.train.config import LearningRates, SplatConfig
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import build_pyramid
@@ -111,7 +111,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(splats, "time", SimpleNamespace(perf_counter=clock.perf_counter, sleep=clock.sleep))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=clock.perf_counter, sleep=clock.sleep))
     return clock
 
 
