@@ -26,6 +26,7 @@ _MODULE_FROM_NAME = {
     "StorageError": "neural3d.errors",
     "TrainResult": "neural3d.train.splats",
     "TrainingObserver": "neural3d.train.observer",
+    "choose_device": "neural3d.devices",
     "evaluate": "neural3d.evaluation",
     "evaluation_background": "neural3d.evaluation",
     "inspect_capture": "neural3d.capture",

@@ -48,6 +48,9 @@ _WHOLE, _NUMBER = _spec(int, "N", "a whole number"), _spec(float, "X", "a number
 Whole, Number = Annotated[int, _WHOLE], Annotated[float, _NUMBER]
 OptionalWhole, OptionalNumber = Annotated[int | None, _WHOLE], Annotated[float | None, _NUMBER]
 Flag = FlagCreatePairsOff[bool]
+Device = Annotated[
+    Literal["cpu", "cuda"] | None, arg(metavar="{cpu,cuda}", help_behavior_hint="(default: cuda where it works)")
+]
 CaptureFolder = Annotated[Path, arg(metavar="CAPTURE")]
 RunFolder = Annotated[Path, arg(metavar="RUN")]
 AllowedHosts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")]
@@ -73,8 +76,8 @@ class Training:
     """Replace the run that is in the folder."""
     background: Literal["auto", "white", "black", "random"] = SplatConfig.background
     """What lies behind the scene; auto: random while training on photos with transparency, else black."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where to compute; this version knows the CPU only."""
+    device: Device = None
+    """Where to compute; a run that is resumed goes on where it was made unless this says otherwise."""
     backend: Literal["native", "gsplat"] = "native"
     """Whose engine renders; this version has its own only."""
     max_gaussians: Annotated[OptionalWhole, _unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
@@ -129,6 +132,8 @@ class Demo:
     """Folder of the run; an earlier run in it is replaced."""
     max_seconds: Number = 45.0
     """How long to train."""
+    device: Device = None
+    """Where to compute."""
     viewer: bool = True
     """Watch in the browser while it trains, and afterwards until Ctrl-C."""
     json: Flag = False
@@ -153,6 +158,8 @@ class Eval:
     """Folder of the run."""
     capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(default: where it was)")] = None
     """Where the run's capture lies now, if it was moved."""
+    device: Device = None
+    """Where to render."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -177,6 +184,8 @@ class Render:
     """Frames a second of a video."""
     bits: Literal[8, 16] = 8
     """Of each colour channel of a PNG."""
+    device: Device = None
+    """Where to render."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,8 @@ class View:
     """A name under which browsers may reach the viewer, as through a proxy; can be given more than once."""
     browser: bool = True
     """Open the browser, where there is a display."""
+    device: Device = None
+    """Where to render exact pictures."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from neural3d.capture import inspect_capture
 from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
 from neural3d.cli.progress import clock, say
 from neural3d.cli.runs import Model, load_model, load_scene
+from neural3d.devices import choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
 from neural3d.export.ply import read_ply, write_ply
@@ -80,10 +81,11 @@ def inspect(options: Inspect) -> None:
 
 def judge_run(options: Eval) -> None:
     """Compare a run with the photos that it has not seen."""
+    device = choose_device(options.device)
     model = load_model(options.run)
     scene = load_scene(model.settings, model.views, options.capture)
     facts = {"train_seconds": model.checkpoint.meta["train_seconds"], "step": model.checkpoint.step}
-    metrics = judge(model.run, model.gaussians, scene, model.settings.background, facts)
+    metrics = judge(model.run, model.gaussians.to(device), scene, model.settings.background, facts)
     answer(
         metrics if options.json else {name: value for name, value in metrics.items() if name != "views"}, options.json
     )
@@ -103,9 +105,10 @@ def render(options: Render) -> None:
     """Render views of a run to pictures or a video."""
     as_video = options.format == "mp4" or (options.format is None and options.output.suffix.lower() == ".mp4")
     _require_sensible(options, as_video)
+    device = choose_device(options.device)
     model = load_model(options.run)
     cameras, names, fps = _views(options, model)
-    render_fn = render_function(model.gaussians, background=_background(model))
+    render_fn = render_function(model.gaussians.to(device), background=_background(model))
     frames = (render_fn(cameras[index]).colors[0] for index in counted(range(len(cameras)), len(cameras), "rendering"))
     if as_video:
         if len(cameras.size_px.unique(dim=0)) > 1:
@@ -138,6 +141,7 @@ def view(options: View) -> None:
     from neural3d.cli.training import has_display
     from neural3d.viewer import serve_forever, view_gaussians
 
+    device = choose_device(options.device)
     where = {"host": options.host, "port": options.port, "title": options.source.name}
     where |= {"allow_hosts": options.allow_host}
     if options.source.is_dir():
@@ -146,7 +150,9 @@ def view(options: View) -> None:
         where |= _surroundings(model)
     else:
         gaussians, background = read_ply(options.source), None
-    viewer = view_gaussians(gaussians, render_fn_from=partial(render_function, background=background), **where)
+    viewer = view_gaussians(
+        gaussians.to(device), render_fn_from=partial(render_function, background=background), **where
+    )
     serve_forever(viewer, open_browser=options.browser and has_display())
 
 

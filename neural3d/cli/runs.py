@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.checkpoints import Checkpoint
+from neural3d.devices import DeviceName
 from neural3d.errors import InputError
 from neural3d.run import Run
 from neural3d.scene import Scene, Similarity
@@ -33,6 +34,8 @@ class Settings:
     downscale: float
     background: str
     splat: SplatConfig
+    device: DeviceName
+    """Where it was trained."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,10 @@ def _read(path: Path, content: dict[str, Any], parse: Callable[[dict[str, Any]],
 
 def _settings(content: dict[str, Any]) -> Settings:
     splat = config_from_json(content["splat"])
-    return Settings(Path(content["capture"]), float(content["downscale"]), splat.background, splat)
+    device = content["device"]
+    if device not in get_args(DeviceName):
+        raise InputError(f"device: expected {' or '.join(get_args(DeviceName))}, got {device!r}")
+    return Settings(Path(content["capture"]), float(content["downscale"]), splat.background, splat, device)
 
 
 def _views(content: dict[str, Any]) -> Views:

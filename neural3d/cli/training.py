@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import neural3d
 from neural3d.capture import load_capture
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
@@ -16,6 +18,7 @@ from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import answer, judge
 from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, save_views
+from neural3d.devices import choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.export.ply import write_ply
@@ -36,6 +39,7 @@ class Work:
 
     scene: Scene
     config: SplatConfig
+    device: torch.device
     open_run: Callable[[], Run]
     """Creates the run, or takes up an earlier one."""
 
@@ -45,7 +49,7 @@ def train(options: Train, interrupts: Interrupts) -> int:
     work = _resumed(options) if options.resume else _created(options, options.capture)
     with _viewer(options, work) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
-        answer(_facts(run, result), options.json)
+        answer(_facts(run, work, result), options.json)
         _stay(viewer, run)
     return 0
 
@@ -57,7 +61,7 @@ def make(options: Make, interrupts: Interrupts) -> int:
     work = _created(options, options.source)
     with _viewer(options, work) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
-        answer({**_facts(run, result), **_finished(run, work, result)}, options.json)
+        answer({**_facts(run, work, result), **_finished(run, work, result)}, options.json)
         _stay(viewer, run)
     return 0
 
@@ -69,6 +73,7 @@ def demo(options: Demo, interrupts: Interrupts) -> int:
         output=options.output,
         source=source,
         max_seconds=options.max_seconds,
+        device=options.device,
         exposure="none",  # rendered by one camera: there is nothing to correct
         overwrite=True,
         viewer=options.viewer,
@@ -109,6 +114,7 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
     _require_possible(options)
+    device = choose_device(options.device)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
@@ -121,12 +127,12 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         "method": "splat",
         "capture": str(capture.resolve()),
         "downscale": scene.downscale,
-        "device": options.device,
+        "device": device.type,
         "backend": options.backend,
         "background": config.background,
         "splat": asdict(config),
     }
-    return Work(scene, config, partial(Run.create, options.output, kept, overwrite=options.overwrite))
+    return Work(scene, config, device, partial(Run.create, options.output, kept, overwrite=options.overwrite))
 
 
 def _resumed(options: Train) -> Work:
@@ -137,6 +143,7 @@ def _resumed(options: Train) -> Work:
     earlier = Run.open(options.output)
     settings = load_settings(earlier)
     _require_same(options, settings)
+    device = _device_to_go_on(options, settings)
     config = settings.splat
     if options.max_seconds is not None:
         config = _configured(config, {"max_seconds": options.max_seconds})
@@ -147,7 +154,20 @@ def _resumed(options: Train) -> Work:
         say(f"neural3d: warning: passed over {skipped}")
     scene = load_scene(settings, load_views(earlier), options.capture)
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
-    return Work(scene, config, partial(Run.resume, options.output))
+    return Work(scene, config, device, partial(Run.resume, options.output))
+
+
+def _device_to_go_on(options: Train, settings: Settings) -> torch.device:
+    """Where the run was made, for its bytes' sake, unless another device is asked for.
+
+    Raises: InputError where that does not work here.
+    """
+    try:
+        return choose_device(options.device or settings.device)
+    except InputError as error:
+        if options.device is not None:
+            raise
+        raise InputError(f"{options.output}: the run was made with {error}, or go on with --device cpu") from error
 
 
 def _require_same(options: Train, settings: Settings) -> None:
@@ -165,8 +185,6 @@ def _require_same(options: Train, settings: Settings) -> None:
 def _require_possible(options: Train | Make) -> None:
     if options.allow_host and not options.viewer:
         raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
-    if options.device != "cpu":
-        raise InputError(f"--device {options.device}: this version computes on the CPU; leave it out")
     if options.backend != "native":
         raise InputError(f"--backend {options.backend}: this version has its own engine only; leave it out")
 
@@ -181,7 +199,7 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> TrainRe
     watchers = [line, interrupts, *([viewer] if viewer is not None else [])]
     try:
         with interrupts.graceful():
-            result = train_splats(work.scene, work.config, run=run, observers=watchers)
+            result = train_splats(work.scene, work.config, run=run, observers=watchers, device=work.device)
     finally:
         line.close()
     if viewer is not None:
@@ -201,10 +219,11 @@ def _note_end(run: Run, result: TrainResult, interrupts: Interrupts) -> None:
     say(f"stopped {reason} at step {result.step:,}; go on with: neural3d train splat --resume --output {run.path}")
 
 
-def _facts(run: Run, result: TrainResult) -> dict[str, Any]:
+def _facts(run: Run, work: Work, result: TrainResult) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "status": run.status["state"],
+        "device": work.device.type,
         "step": result.step,
         "num_gaussians": len(result.gaussians),
         "train_seconds": result.train_seconds,

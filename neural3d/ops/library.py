@@ -1,4 +1,4 @@
-"""Loads the native library and says how to build it where it is missing."""
+"""Loads the native libraries and says how to build what is missing: the CPU's, and where torch has CUDA the GPU's."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,8 @@ from types import ModuleType
 import torch
 
 _SUFFIXES = (".so", ".dll")
+_BUILD = "pip install --no-build-isolation -e ."
+_BUILD_CUDA = f"NEURAL3D_CUDA=1 {_BUILD}"
 
 
 @cache
@@ -16,17 +18,51 @@ def native() -> ModuleType:
     Raises:
         ImportError: The library was not built, or it does not fit the installed torch.
     """
-    folder = Path(__file__).parent.parent
-    found = [folder / f"_native{suffix}" for suffix in _SUFFIXES if (folder / f"_native{suffix}").exists()]
-    if not found:
-        raise ImportError(
-            f"neural3d's native library is missing in {folder}; build it with: pip install --no-build-isolation -e ."
-        )
+    library = _library("_native")
+    if library is None:
+        raise ImportError(f"neural3d's native library is missing in {_folder()}; build it with: {_BUILD}")
     try:
-        torch.ops.load_library(str(found[0]))
+        torch.ops.load_library(str(library))
     except OSError as error:
         raise ImportError(
-            f"{found[0]} does not fit torch {torch.__version__} ({error}); "
-            "rebuild it with: pip install --no-build-isolation -e ."
+            f"{library} does not fit torch {torch.__version__} ({error}); rebuild it with: {_BUILD}"
         ) from error
+    cuda_library_problem()
     return torch.ops.neural3d
+
+
+@cache
+def cuda_library_problem() -> str | None:
+    """Load the drivers for GPUs; None where that went well, else why not and what to do, in one line.
+
+    The CPU needs none of it, so nothing is raised or printed. Where torch has no CUDA nothing is loaded either: the
+    library would find no stream to work on.
+    """
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is a build without CUDA; install one with CUDA (the start page of pytorch.org "
+            f"shows how), then build neural3d again with: {_BUILD_CUDA}"
+        )
+    library = _library("_native_cuda")
+    if library is None:
+        return f"neural3d was built without CUDA; with nvcc on the PATH build it with: {_BUILD_CUDA}"
+    try:
+        torch.ops.load_library(str(library))
+    except (OSError, RuntimeError) as error:
+        return f"{library} does not fit torch {torch.__version__} ({_one_line(error)}); rebuild it with: {_BUILD_CUDA}"
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("neural3d::adam", "CUDA"):
+        return f"{library} holds no drivers of neural3d; rebuild it with: {_BUILD_CUDA}"
+    return None
+
+
+def _folder() -> Path:
+    return Path(__file__).parent.parent
+
+
+def _library(name: str) -> Path | None:
+    found = (_folder() / f"{name}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in found if path.exists()), None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -21,6 +21,8 @@ def render_splats(
 ) -> Rendering:
     """Render V views of one size over a background (black unless given); differentiable in the Gaussians.
 
+    It is done where the Gaussians lie, and the images stay there; the cameras' few numbers are brought.
+
     Raises:
         ValueError: The views differ in size; render them one at a time.
     """
@@ -30,7 +32,13 @@ def render_splats(
     if background is None:
         background = gaussians.means_world.new_zeros(3)
     views = [
-        splat_view(gaussians, view_of(cameras, i), background, sh_degree=sh_degree, with_depth=with_depth)
+        splat_view(
+            gaussians,
+            view_of(cameras, i).to(gaussians.device),
+            background,
+            sh_degree=sh_degree,
+            with_depth=with_depth,
+        )
         for i in range(len(cameras))
     ]
     images = torch.stack([v.image for v in views]).permute(0, 2, 3, 1)
@@ -42,8 +50,9 @@ def render_splats(
 
 
 def render_function(gaussians: Gaussians, *, background: Float[Tensor, "3"] | None = None) -> RenderFn:
-    """The seam that viewers and evaluation see: cameras in, pictures out, no gradients."""
+    """The seam that viewers and evaluation see: cameras in, pictures (where the Gaussians lie) out, no gradients."""
     native().keep_memory()
+    background = None if background is None else background.to(gaussians.device)
 
     @torch.no_grad()
     def render(cameras: Cameras) -> Rendering:

@@ -35,6 +35,11 @@ class Gaussians:
         """Degree of the stored harmonics, 0 to 3."""
         return int(self.sh.shape[1] ** 0.5) - 1
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.means_world.device
+
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by name, in declaration order."""
         return {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
@@ -49,6 +54,10 @@ class Gaussians:
     def detach(self) -> "Gaussians":
         """The same values without history (memory is shared)."""
         return self.map(Tensor.detach)
+
+    def to(self, device: torch.device | str) -> "Gaussians":
+        """The same values on a device (memory is shared where they lie there already)."""
+        return self.map(lambda tensor: tensor.to(device))
 
     def clone(self) -> "Gaussians":
         """A copy that later steps cannot change."""

@@ -26,6 +26,15 @@ class View:
     width: int
     height: int
 
+    def to(self, device: torch.device) -> "View":
+        """The same camera on a device, in one copy; itself where it lies there already."""
+        tensors = (self.camera_from_world, self.focal_px, self.principal_px, self.center_world)
+        if self.center_world.device == device:
+            return self
+        packed = torch.cat([tensor.flatten() for tensor in tensors]).to(device, non_blocking=True)
+        parts = packed.split([tensor.numel() for tensor in tensors])
+        return View(parts[0].view(4, 4), *parts[1:], self.width, self.height)
+
 
 def view_of(cameras: Cameras, index: int) -> View:
     """The camera at `index`, contiguous and float32."""

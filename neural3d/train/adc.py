@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from neural3d.splats.gaussians import Gaussians
-from neural3d.train.densify import StepContext, check_memory, opacities_of
+from neural3d.train.densify import StepContext, check_memory, opacities_of, rows_of
 from neural3d.train.gradients import PhotoGradient
 from neural3d.train.limits import above, between, check_fields, number, whole
 from neural3d.train.random_numbers import Purpose, generator
@@ -78,15 +78,15 @@ class Adc:
         self.max_gaussians = max_gaussians
         self.config = config
         check_fields(self, {"max_gaussians": whole(1)}, prefix="Adc.")
-        self._forget(0)
+        self._forget(0, torch.device("cpu"))
         self.reset_step, self.reset_fraction = 0, 0.0
 
     def before_update(self, state: SplatState, gradient: PhotoGradient, context: StepContext) -> None:
         """Add up the gradients on the screen; those that are not finite do not count."""
         if context.fraction > self.config.until:
             return
-        if len(self.views) != len(state):
-            self._forget(len(state))
+        if len(self.views) != len(state) or self.views.device != state.device:
+            self._forget(len(state), state.device)
         x, y = gradient.means_px.unbind(1)
         x, y = x * (gradient.view.width / 2), y * (gradient.view.height / 2)
         pulls = (x * x + y * y).sqrt()
@@ -101,7 +101,7 @@ class Adc:
             return state
         if context.step % config.interval == 0:
             state = self._densified(state, context)
-            self._forget(len(state))
+            self._forget(len(state), state.device)
         if self._reset_is_due(context):
             reset_opacities(state, config.reset_opacity)
             self.reset_step, self.reset_fraction = context.step, context.fraction
@@ -120,12 +120,12 @@ class Adc:
         """
         check_memory(self, tensors)
         self.pulls, self.views = tensors["pulls"], tensors["views"]
-        step, self.reset_fraction = tensors["last_reset"].tolist()
+        step, self.reset_fraction = tensors["last_reset"].cpu().tolist()
         self.reset_step = int(step)
 
-    def _forget(self, count: int) -> None:
-        self.pulls: Tensor = torch.zeros(count)
-        self.views: Tensor = torch.zeros(count)
+    def _forget(self, count: int, device: torch.device) -> None:
+        self.pulls: Tensor = torch.zeros(count, device=device)
+        self.views: Tensor = torch.zeros(count, device=device)
 
     def _reset_is_due(self, context: StepContext) -> bool:
         steps, fraction = context.step - self.reset_step, context.fraction - self.reset_fraction
@@ -134,27 +134,27 @@ class Adc:
     def _densified(self, state: SplatState, context: StepContext) -> SplatState:
         alive = opacities_of(state) >= self.config.dead_opacity
         wanted = self._wanted(alive)
-        size = state.gaussians.log_scales.amax(dim=1).numpy()
+        size = state.gaussians.log_scales.amax(dim=1).cpu().numpy()
         large = np.zeros(len(state), dtype=bool)
         large[wanted] = size[wanted] > log(self.config.small * context.extent)
-        whole = state.gaussians[torch.from_numpy(np.flatnonzero(large))]
-        copies = state.gaussians[torch.from_numpy(wanted[~large[wanted]])]
+        whole = state.gaussians[rows_of(state, np.flatnonzero(large))]
+        copies = state.gaussians[rows_of(state, wanted[~large[wanted]])]
         parts = split(whole, generator(context.seed, Purpose.SPLIT, context.step))
-        return state.select(torch.from_numpy(np.flatnonzero(alive & ~large))).append(copies).append(parts)
+        return state.select(rows_of(state, np.flatnonzero(alive & ~large))).append(copies).append(parts)
 
     def _wanted(self, alive: Bool[np.ndarray, "N"]) -> Int64[np.ndarray, "M"]:
         """Those pulled harder than the threshold; where the cap leaves no room for all, the hardest pulled."""
-        pull = (self.pulls / self.views.clamp(min=1)).numpy()
+        pull = (self.pulls / self.views.clamp(min=1)).cpu().numpy()
         above = np.flatnonzero(alive & (pull > self.config.gradient_threshold))
         room = max(0, self.max_gaussians - int(alive.sum()))
         return above[np.argsort(-pull[above], kind="stable")[:room]]
 
 
 def split(gaussians: Gaussians, random: np.random.Generator) -> Gaussians:
-    """Each Gaussian's smaller parts, at places drawn from its own distribution."""
+    """Each Gaussian's smaller parts, at places drawn from its own distribution, on the host as all that is drawn."""
     parts = gaussians.map(lambda tensor: tensor.repeat(PARTS, *(1,) * (tensor.dim() - 1)))
-    along_axes = random.standard_normal((len(parts), 3), dtype=np.float32) * np.exp(parts.log_scales.numpy())
-    offsets = torch.from_numpy(rotated(along_axes, parts.quats_wxyz.numpy()))
+    along_axes = random.standard_normal((len(parts), 3), dtype=np.float32) * np.exp(parts.log_scales.cpu().numpy())
+    offsets = torch.from_numpy(rotated(along_axes, parts.quats_wxyz.cpu().numpy())).to(parts.device)
     return replace(parts, means_world=parts.means_world + offsets, log_scales=parts.log_scales + log(PART_SIZE))
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float64
+import torch
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from neural3d.errors import InputError
@@ -35,7 +36,8 @@ class Densifier(Protocol):
     """Adds, moves and removes Gaussians while the model trains.
 
     A densifier's own numbers live in the tensors that it hands to the checkpoint, so that a resumed run goes on with
-    the same bytes.
+    the same bytes. State, gradients and context lie on the training's device, and so should its memory: what reads a
+    number of theirs on the host, in every step, makes a GPU wait.
     """
 
     def before_update(self, state: SplatState, gradient: PhotoGradient, context: StepContext) -> None:
@@ -48,7 +50,7 @@ class Densifier(Protocol):
         """Its memory, for a checkpoint."""
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint, whose tensors lie on the training's device."""
 
 
 def check_memory(densifier: Densifier, tensors: Mapping[str, Tensor]) -> None:
@@ -67,8 +69,17 @@ def check_memory(densifier: Densifier, tensors: Mapping[str, Tensor]) -> None:
 
 
 def opacities_of(state: SplatState) -> Float64[np.ndarray, "N"]:
-    """Opacities in double precision, by numpy: its elementwise functions give the same bytes at any thread count."""
-    return 1 / (1 + np.exp(-state.gaussians.logit_opacities.numpy().astype(np.float64)))
+    """Opacities in double precision, by numpy: its elementwise functions give the same bytes at any thread count.
+
+    On the host, wherever the state lies: who comes and goes is decided there, every hundred steps, so that each device
+    draws the same random numbers and makes the same choices.
+    """
+    return 1 / (1 + np.exp(-state.gaussians.logit_opacities.cpu().numpy().astype(np.float64)))
+
+
+def rows_of(state: SplatState, rows: Int64[np.ndarray, "M"]) -> Int64[Tensor, "M"]:
+    """Rows that the host has chosen, brought to where the state lies."""
+    return torch.from_numpy(rows).to(state.device)
 
 
 def draw(weights: Float64[np.ndarray, "N"], count: int, random: np.random.Generator) -> np.ndarray:

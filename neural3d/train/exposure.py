@@ -89,9 +89,9 @@ class AffineExposure:
     second_moments: Float[Tensor, "A 12"]
 
     @staticmethod
-    def identity(num_photos: int) -> "AffineExposure":
+    def identity(num_photos: int, device: torch.device = torch.device("cpu")) -> "AffineExposure":
         """Maps that change nothing."""
-        matrices = torch.eye(3, 4).flatten().repeat(num_photos, 1)
+        matrices = torch.eye(3, 4, device=device).flatten().repeat(num_photos, 1)
         return AffineExposure(matrices, torch.zeros_like(matrices), torch.zeros_like(matrices))
 
     def color_map(self, photo: int) -> AffineMap:
@@ -101,7 +101,7 @@ class AffineExposure:
     def update(self, photo: int, gradient: Float[Tensor, "3 4"], *, rate: float, step: int) -> None:
         """One step of Adam for one photo's map, and a recentring of all."""
         _adam_for_photo(self.matrices, gradient, self.first_moments, self.second_moments, photo, rate, step)
-        identity = torch.eye(3, 4).flatten()
+        identity = torch.eye(3, 4, device=self.matrices.device).flatten()
         # A sum of A rows of 12: small enough that torch adds it in one thread, always in the same order.
         self.matrices.sub_((self.matrices.sum(dim=0) / len(self.matrices) - identity) * 0.02)
 
@@ -134,10 +134,10 @@ class BilateralExposure:
     second_moments: Float[Tensor, "A 12 Z Y X"]
 
     @staticmethod
-    def identity(num_photos: int) -> "BilateralExposure":
+    def identity(num_photos: int, device: torch.device = torch.device("cpu")) -> "BilateralExposure":
         """Grids that change nothing."""
-        nothing = [torch.zeros(num_photos, 12, *GRID_NODES) for _ in range(3)]
-        return BilateralExposure(AffineExposure.identity(num_photos), *nothing)
+        nothing = [torch.zeros(num_photos, 12, *GRID_NODES, device=device) for _ in range(3)]
+        return BilateralExposure(AffineExposure.identity(num_photos, device), *nothing)
 
     def color_map(self, photo: int) -> GridMap:
         """One photo's grid."""
@@ -169,10 +169,12 @@ class BilateralExposure:
         self.differences.sub_(total / len(self.differences))
 
 
-def fresh_exposure(kind: Literal["none", "affine", "bilateral"], num_photos: int) -> Exposure | None:
+def fresh_exposure(
+    kind: Literal["none", "affine", "bilateral"], num_photos: int, device: torch.device = torch.device("cpu")
+) -> Exposure | None:
     """Maps that change nothing yet; None where none are to be learnt."""
     kinds = {"affine": AffineExposure, "bilateral": BilateralExposure}
-    return None if kind == "none" else kinds[kind].identity(num_photos)
+    return None if kind == "none" else kinds[kind].identity(num_photos, device)
 
 
 def exposure_from_tensors(
@@ -213,5 +215,5 @@ def _adam_for_photo(
     """A photo's turn comes once in as many steps as there are photos, and Adam counts those."""
     row = slice(photo, photo + 1)
     mine = [tensor.view(1, -1) for tensor in (parameters[row], gradient, first[row], second[row])]
-    rates = torch.full((mine[0].shape[1],), rate)
+    rates = torch.full((mine[0].shape[1],), rate, device=parameters.device)
     adam_step(*mine, rates, step=1 + (step - 1) // len(parameters))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from neural3d.errors import NumericError
 from neural3d.run import Run
 from neural3d.scene import Similarity
 from neural3d.train.observer import Progress, Request, TrainingObserver
+from neural3d.train.readings import Readings
 
 PROGRESS_SECONDS = 0.25
 LOG_SECONDS = 1.0
@@ -20,6 +22,8 @@ PSNR_INTERVAL = 10
 POISONED_SHARE = 1e-3
 """Of a model's rows; more non-finite gradients than this, ten steps in a row, end the run."""
 POISONED_IN_A_ROW = 10
+COUNTS_BATCH = 32
+"""Steps whose counts of such gradients a GPU sends to the host together."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class TrainingLoop:
         self.poisoned_steps: int = earlier["poisoned_steps"] if earlier else 0
         self.bad_in_a_row, self.loss, self.steps_per_second = 0, 0.0, 0.0
         self.psnr: float | None = None
+        self.counts: Readings[tuple[int, int]] = Readings(COUNTS_BATCH)
+        self.notes: Readings[None] = Readings(1)
         self.started = self.saved = self.told = self.logged = time.perf_counter()
 
     def go(self) -> Ending:
@@ -115,6 +121,7 @@ class TrainingLoop:
             if not stopped:
                 self._take_step()
                 self._tell_and_save()
+        self._catch_up()
         if self.told_step != self.step:
             self._tell()
         if self.run is not None:
@@ -139,9 +146,10 @@ class TrainingLoop:
         if self.step % PSNR_INTERVAL == 0:
             self._note(outcome)
         self.step += 1
-        self._guard(int(outcome.poisoned), outcome.num_rows)
+        for label, poisoned in self.counts.put((self.step, outcome.num_rows), outcome.poisoned):
+            self._guard(*label, poisoned)
 
-    def _guard(self, poisoned: int, num_rows: int) -> None:
+    def _guard(self, step: int, num_rows: int, poisoned: int) -> None:
         """Rows with a non-finite gradient are left alone; many of them, again and again, end the run.
 
         Raises: NumericError.
@@ -150,15 +158,29 @@ class TrainingLoop:
         self.bad_in_a_row = self.bad_in_a_row + 1 if poisoned > POISONED_SHARE * num_rows else 0
         if self.bad_in_a_row >= POISONED_IN_A_ROW:
             raise NumericError(
-                f"step {self.step}: {poisoned} of {num_rows} {self.learner.rows_are} got gradients that are not "
+                f"step {step}: {poisoned} of {num_rows} {self.learner.rows_are} got gradients that are not "
                 "finite, ten steps in a row; the last checkpoint stands. Check the poses, or lower the learning rates"
             )
 
     def _note(self, outcome: StepOutcome) -> None:
         """For people: nothing that is trained depends on these two numbers."""
-        self.loss = float(outcome.loss)
-        seen = -10 * math.log10(max(float(outcome.squared_error), 1e-10))
+        for _, numbers in self.notes.put(None, torch.stack([outcome.loss, outcome.squared_error])):
+            self._remember(*numbers)
+
+    def _remember(self, loss: float, squared_error: float) -> None:
+        self.loss = loss
+        seen = -10 * math.log10(max(squared_error, 1e-10))
         self.psnr = seen if self.psnr is None else 0.9 * self.psnr + 0.1 * seen
+
+    def _catch_up(self) -> None:
+        """Wait for what the steps so far have left, so that nothing is said or kept that they speak against.
+
+        Raises: NumericError.
+        """
+        for label, poisoned in self.counts.drain():
+            self._guard(*label, poisoned)
+        for _, numbers in self.notes.drain():
+            self._remember(*numbers)
 
     def _requested(self) -> Request:
         answers = {observer.requested() for observer in self.observers}
@@ -204,6 +226,7 @@ class TrainingLoop:
         )
 
     def _save(self) -> None:
+        self._catch_up()
         meta = {
             **self.learner.meta(),
             "train_seconds": self.train_seconds,

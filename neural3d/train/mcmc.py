@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from neural3d.ops.explore import add_penalties, shake
-from neural3d.train.densify import StepContext, check_memory, draw, opacities_of
+from neural3d.train.densify import StepContext, check_memory, draw, opacities_of, rows_of
 from neural3d.train.gradients import PhotoGradient
 from neural3d.train.limits import above, check_fields, number, whole
 from neural3d.train.random_numbers import Purpose, generator
@@ -144,9 +144,10 @@ def relocate(state: SplatState, dead_opacity: float, random: np.random.Generator
         return
     sources = alive[draw(opacities[alive], len(dead), random)]
     _share_out(state, sources, opacities)
+    to_rows, from_rows = rows_of(state, dead), rows_of(state, sources)
     for tensor in state.gaussians.tensors().values():
-        tensor[torch.from_numpy(dead)] = tensor[torch.from_numpy(sources)]
-    state.forget(torch.from_numpy(np.concatenate([np.unique(sources), dead])))
+        tensor[to_rows] = tensor[from_rows]
+    state.forget(rows_of(state, np.concatenate([np.unique(sources), dead])))
 
 
 def grow(state: SplatState, count: int, random: np.random.Generator) -> SplatState:
@@ -156,9 +157,8 @@ def grow(state: SplatState, count: int, random: np.random.Generator) -> SplatSta
     opacities = opacities_of(state)
     sources = draw(opacities, count, random)
     _share_out(state, sources, opacities)
-    rows = torch.from_numpy(sources)
-    state.forget(torch.from_numpy(np.unique(sources)))
-    return state.append(state.gaussians[rows])
+    state.forget(rows_of(state, np.unique(sources)))
+    return state.append(state.gaussians[rows_of(state, sources)])
 
 
 def _share_out(state: SplatState, sources: Int64[np.ndarray, "M"], opacities: Float64[np.ndarray, "N"]) -> None:
@@ -166,9 +166,10 @@ def _share_out(state: SplatState, sources: Int64[np.ndarray, "M"], opacities: Fl
     chosen, copies = np.unique(sources, return_counts=True)
     opacity, scale_factor = shared_opacity(opacities[chosen], np.minimum(copies + 1, MAX_COPIES))
     opacity = opacity.clip(*OPACITY_LIMITS)
-    rows = torch.from_numpy(chosen)
-    state.gaussians.logit_opacities[rows] = torch.from_numpy(np.log(opacity / (1 - opacity))).float()
-    state.gaussians.log_scales[rows] += torch.from_numpy(np.log(scale_factor)).float()[:, None]
+    rows = rows_of(state, chosen)
+    logits, growth = np.log(opacity / (1 - opacity)), np.log(scale_factor)
+    state.gaussians.logit_opacities[rows] = torch.from_numpy(logits).float().to(state.device)
+    state.gaussians.log_scales[rows] += torch.from_numpy(growth).float().to(state.device)[:, None]
 
 
 def shared_opacity(

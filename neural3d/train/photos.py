@@ -22,6 +22,11 @@ class TrainingPhoto:
     alpha: UInt8[Tensor, "H W"] | None
     valid: Bool[Tensor, "H W"] | None
 
+    def to(self, device: torch.device) -> "TrainingPhoto":
+        """The same photo and camera on a device."""
+        planes = (None if plane is None else plane.to(device) for plane in (self.pixels, self.alpha, self.valid))
+        return TrainingPhoto(self.view.to(device), *planes)
+
 
 @dataclass(frozen=True)
 class PhotoPyramid:
@@ -35,8 +40,11 @@ class PhotoPyramid:
         return len(self.levels[0])
 
 
-def build_pyramid(scene: Scene, coarse_levels: int) -> PhotoPyramid:
-    """Halve each training photo up to `coarse_levels` times, as long as 32 px are left."""
+def build_pyramid(scene: Scene, coarse_levels: int, device: torch.device = torch.device("cpu")) -> PhotoPyramid:
+    """Halve each training photo up to `coarse_levels` times, as long as 32 px are left.
+
+    It is done on the CPU, so that every device trains on the same bytes, which then lie on `device`.
+    """
     indices = scene.train_indices.tolist()
     levels = [[_full_size(scene, i) for i in indices]]
     smallest = min(min(p.pixels.shape[:2]) for p in levels[0])
@@ -44,7 +52,7 @@ def build_pyramid(scene: Scene, coarse_levels: int) -> PhotoPyramid:
         if smallest >> k < 32:
             break
         levels.append([_halved(scene, i, photo) for i, photo in zip(indices, levels[-1], strict=True)])
-    return PhotoPyramid(tuple(tuple(level) for level in levels))
+    return PhotoPyramid(tuple(tuple(photo.to(device) for photo in level) for level in levels))
 
 
 def photo_index(seed: int, step: int, num_photos: int) -> int:
@@ -89,8 +97,9 @@ def background_kind(choice: str, *, has_alpha: bool) -> str:
     return choice if choice != "auto" else "random" if has_alpha else "black"
 
 
-def background_color(kind: str, seed: int, step: int) -> Float[Tensor, "3"]:
-    """What lies behind the Gaussians in one step; `kind` is white, black or random."""
+def background_color(kind: str, seed: int, step: int, device: torch.device = torch.device("cpu")) -> Float[Tensor, "3"]:
+    """What lies behind the Gaussians in one step, the same on every device; `kind` is white, black or random."""
     if kind == "random":
-        return torch.from_numpy(generator(seed, Purpose.BACKGROUND, step).random(3, dtype=np.float32))
-    return torch.full((3,), 1.0 if kind == "white" else 0.0)
+        color = torch.from_numpy(generator(seed, Purpose.BACKGROUND, step).random(3, dtype=np.float32))
+        return color.to(device, non_blocking=True)
+    return torch.full((3,), 1.0 if kind == "white" else 0.0, device=device)

@@ -1,6 +1,7 @@
 """What changes in the course of a run, as functions of the fraction of it that is done."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -31,16 +32,30 @@ def means_rate(rates: LearningRates, fraction: float, extent: float) -> float:
 
 
 def parameter_rates(
-    rates: LearningRates, fraction: float, extent: float, sh_degree: int, num_coefficients: int
+    rates: LearningRates,
+    fraction: float,
+    extent: float,
+    sh_degree: int,
+    num_coefficients: int,
+    device: torch.device = torch.device("cpu"),
 ) -> dict[str, Float[Tensor, "C"]]:
     """Step sizes by column; those of harmonics that are not in use are 0, so they are not even read."""
+    means = torch.full((3,), means_rate(rates, fraction, extent), device=device)
+    return {"means_world": means, **_lasting_rates(rates, sh_degree, num_coefficients, device)}
+
+
+@lru_cache(maxsize=8)
+def _lasting_rates(
+    rates: LearningRates, sh_degree: int, num_coefficients: int, device: torch.device
+) -> dict[str, Float[Tensor, "C"]]:
+    """Those that stay for many steps, made once; nobody changes them."""
     sh = torch.zeros(num_coefficients, 3)
     sh[: (sh_degree + 1) ** 2] = rates.sh_rest
     sh[0] = rates.sh_dc
-    return {
-        "means_world": torch.full((3,), means_rate(rates, fraction, extent)),
+    columns = {
         "log_scales": torch.full((3,), rates.log_scales),
         "quats_wxyz": torch.full((4,), rates.quats),
         "logit_opacities": torch.full((1,), rates.logit_opacities),
         "sh": sh.flatten(),
     }
+    return {name: column.to(device, non_blocking=True) for name, column in columns.items()}

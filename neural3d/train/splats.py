@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
@@ -36,6 +37,7 @@ class TrainResult:
     """What training leaves."""
 
     gaussians: Gaussians
+    """On the device that they were trained on."""
     step: int
     train_seconds: float
     completed: bool
@@ -52,12 +54,16 @@ def train_splats(
     observers: Sequence[TrainingObserver] = (),
     densifier: Densifier | None = None,
     gradient_of: GradientFn = photo_gradient,
+    device: torch.device | str = "cpu",
 ) -> TrainResult:
     """Train on the scene's training photos until the steps or the time are used up, or an observer asks to stop.
 
     `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back.
     With a `run`, training goes on from its latest checkpoint and keeps new ones there; with a fixed seed and no limit
     on time the result is the same bytes, interrupted or not, on any number of threads.
+
+    The scene lies on the CPU; what training needs of it is copied to `device` once, where all steps are done
+    (`neural3d.choose_device` finds out which works). Checkpoints fit every device.
 
     Raises:
         InputError: There is nothing to train on.
@@ -66,7 +72,7 @@ def train_splats(
     if len(scene.train_indices) == 0:
         raise InputError("the capture has no training photos; give it some, or hold out fewer")
     native().keep_memory()
-    learner = _SplatLearner(scene, config, densifier, gradient_of)
+    learner = _SplatLearner(scene, config, densifier, gradient_of, torch.device(device))
     checkpoint = run.latest_checkpoint() if run is not None else None
     if checkpoint is None:
         learner.begin()
@@ -114,13 +120,20 @@ class _SplatLearner:
 
     rows_are = "Gaussians"
 
-    def __init__(self, scene: Scene, config: SplatConfig, densifier: Densifier | None, gradient_of: GradientFn) -> None:
-        self.scene, self.config, self.gradient_of = scene, config, gradient_of
+    def __init__(
+        self,
+        scene: Scene,
+        config: SplatConfig,
+        densifier: Densifier | None,
+        gradient_of: GradientFn,
+        device: torch.device,
+    ) -> None:
+        self.scene, self.config, self.gradient_of, self.device = scene, config, gradient_of, device
         self.cap = gaussian_cap(scene, config)
         self.densifier: Densifier = _densifier(config, self.cap) if densifier is None else densifier
-        self.photos = build_pyramid(scene, config.coarse_levels)
+        self.photos = build_pyramid(scene, config.coarse_levels, device)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
-        self.exposure = fresh_exposure(config.exposure, self.photos.num_photos)
+        self.exposure = fresh_exposure(config.exposure, self.photos.num_photos, device)
 
     def begin(self) -> None:
         """Make the first Gaussians.
@@ -135,20 +148,21 @@ class _SplatLearner:
             antialiased=config.antialiased,
             seed=config.seed,
         )
-        self.state = fresh_state(gaussians)
+        self.state = fresh_state(gaussians.to(self.device))
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        self.state = state_from_tensors(checkpoint.tensors, antialiased=checkpoint.meta["antialiased"])
-        self.exposure = exposure_from_tensors(self.config.exposure, checkpoint.tensors)
-        self.densifier.load(_densifiers_own(checkpoint.tensors))
+        """Go on from a checkpoint, which lies on the CPU."""
+        tensors = {name: tensor.to(self.device) for name, tensor in checkpoint.tensors.items()}
+        self.state = state_from_tensors(tensors, antialiased=checkpoint.meta["antialiased"])
+        self.exposure = exposure_from_tensors(self.config.exposure, tensors)
+        self.densifier.load(_densifiers_own(tensors))
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """Look at one photo."""
         config, seed = self.config, self.config.seed
         index = photo_index(seed, step, self.photos.num_photos)
         photo = self.photos.levels[resolution_level(config, fraction, len(self.photos.levels))][index]
-        background = background_color(self.background, seed, step)
+        background = background_color(self.background, seed, step, self.device)
         degree = active_sh_degree(config, fraction)
         exposure = None if self.exposure is None else self.exposure.color_map(index)
         gradient = self.gradient_of(
@@ -171,7 +185,7 @@ class _SplatLearner:
         rates, extent = self.config.rates, self.scene.extent
         context = StepContext(step, fraction, self.config.seed, extent, means_rate(rates, fraction, extent), visible)
         self.densifier.before_update(self.state, gradient, context)
-        columns = parameter_rates(rates, fraction, extent, degree, self.state.gaussians.sh.shape[1])
+        columns = parameter_rates(rates, fraction, extent, degree, self.state.gaussians.sh.shape[1], self.device)
         poisoned = adam_update(self.state, gradient.gaussians, columns, step=step, visible=visible)
         self.state = self.densifier.after_update(self.state, context)
         return poisoned

@@ -26,6 +26,11 @@ class SplatState:
     def __len__(self) -> int:
         return len(self.gaussians)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies, all of it."""
+        return self.gaussians.device
+
     def select(self, rows: Int[Tensor, "M"]) -> "SplatState":
         """Keep (or repeat) rows with all that is remembered of them."""
         return SplatState(self.gaussians[rows], self.first_moments[rows], self.second_moments[rows])

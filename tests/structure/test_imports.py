@@ -14,7 +14,7 @@ import pytest
 LAYERS = (
     ("errors", "cameras", "scene", "storage", "locks", "ply_vertices", "idle_threads"),
     ("ops", "reference"),
-    ("splats", "fields", "capture", "metrics", "checkpoints", "run"),
+    ("devices", "splats", "fields", "capture", "metrics", "checkpoints", "run"),
     ("render",),
     ("train", "surface", "priors", "evaluation"),
     ("texture",),

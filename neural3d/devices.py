@@ -1,0 +1,66 @@
+"""Which device to compute on: the CPU always works, a GPU where everything that it takes is there."""
+
+import warnings
+from functools import cache
+from typing import Literal
+
+import torch
+
+from neural3d.errors import InputError
+from neural3d.ops.library import cuda_library_problem
+from neural3d.ops.project import visible_rows
+
+DeviceName = Literal["cpu", "cuda"]
+
+
+def choose_device(asked: DeviceName | None = None) -> torch.device:
+    """The device that was asked for; left to itself, the GPU where it works, else the CPU, without a word.
+
+    Raises:
+        InputError: A GPU was asked for and does not work; says why, and what to do.
+    """
+    if asked == "cpu":
+        return torch.device("cpu")
+    problem = cuda_problem()
+    if problem is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    if asked == "cuda":
+        raise InputError(f"--device cuda: {problem}; or leave it out to compute on the CPU")
+    return torch.device("cpu")
+
+
+@cache
+def cuda_problem() -> str | None:
+    """None where a GPU computes what it should, else why not and what to do, in one line.
+
+    Asks for a CUDA build of torch, a GPU and its driver, the library with our drivers, and one operator's result.
+    """
+    if torch.version.cuda is None:
+        return cuda_library_problem()
+    return _gpu_problem() or cuda_library_problem() or _operator_problem()
+
+
+def _gpu_problem() -> str | None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    reason = " ".join(str(said[0].message).split()) if said else f"torch {torch.__version__} finds none"
+    return (
+        f"no GPU can be used ({reason}); see whether nvidia-smi shows one, with a driver for CUDA {torch.version.cuda}"
+    )
+
+
+def _operator_problem() -> str | None:
+    """A driver or a GPU that is older than what the library was built for shows when a kernel is to run."""
+    try:
+        seen = visible_rows(torch.tensor([[2.0, 1.0], [0.0, 0.0]], device="cuda")).tolist()
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        return (
+            f"neural3d's kernels do not run on this GPU ({text}); update its driver, or build neural3d again with the "
+            "CUDA toolkit that fits it: NEURAL3D_CUDA=1 pip install --no-build-isolation -e ."
+        )
+    if seen != [True, False]:
+        return "neural3d's kernels give wrong results on this GPU; update its driver"
+    return None
