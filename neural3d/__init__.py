@@ -33,12 +33,14 @@ _MODULE_FROM_NAME = {
     "load_capture": "neural3d.capture",
     "orbit_cameras": "neural3d.render.paths",
     "read_ply": "neural3d.export.ply",
+    "read_splats": "neural3d.export.formats",
     "render_function": "neural3d.render.splats",
     "render_splats": "neural3d.render.splats",
     "train_splats": "neural3d.train.splats",
     "write_mp4": "neural3d.render.video",
     "write_ply": "neural3d.export.ply",
     "write_png": "neural3d.render.images",
+    "write_splats": "neural3d.export.formats",
 }
 
 __all__ = ["__version__", *_MODULE_FROM_NAME]

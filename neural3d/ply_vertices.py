@@ -21,27 +21,57 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
+class PlyElement:
+    """One table of the file."""
+
+    name: str
+    count: int
+    properties: tuple[tuple[str, str], ...]
+    """Name and numpy type without byte order."""
+    offset: int
+    """Of the first row in the file."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a binary row."""
+        return sum(int(kind[1:]) for _, kind in self.properties)
+
+
+@dataclass(frozen=True)
 class PlyHeader:
-    """Where the vertices lie and what their columns are called."""
+    """Where the tables lie and what their columns are called."""
 
     byte_order: str
     """As numpy writes it; empty for text."""
-    count: int
-    properties: tuple[tuple[str, str], ...]
-    """Name and numpy type without byte order, each name once, at least one."""
-    offset: int
-    """Of the first vertex in the file."""
+    elements: tuple[PlyElement, ...]
+    """In the file's order, up to the first with a list, behind which no place is known."""
     comments: tuple[str, ...]
+
+    def element(self, name: str) -> PlyElement | None:
+        """The table of that name."""
+        return next((element for element in self.elements if element.name == name), None)
+
+    @property
+    def vertex(self) -> PlyElement:
+        """The vertices, which every file must have: each property once, at least one."""
+        found = self.element("vertex")
+        assert found is not None, "read_header lets no file through without"
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many vertices."""
+        return self.vertex.count
 
     @property
     def names(self) -> set[str]:
         """The columns."""
-        return {name for name, _ in self.properties}
+        return {name for name, _ in self.vertex.properties}
 
     @property
     def kinds(self) -> dict[str, str]:
         """The columns' numpy types."""
-        return dict(self.properties)
+        return dict(self.vertex.properties)
 
 
 def read_header(path: Path) -> PlyHeader:
@@ -67,15 +97,53 @@ def read_vertices(path: Path, header: PlyHeader) -> np.ndarray:
         text holds what is no number.
     """
     try:
-        _require_size(path, header, max(0, path.stat().st_size - header.offset))
+        require_rows(path, header, header.vertex)
         if header.byte_order == "":
-            return _read_text(path, header)
-        layout = np.dtype([(name, header.byte_order + kind) for name, kind in header.properties])
+            return _read_text(path, header.vertex)
+        layout = _layout(header, header.vertex)
         if header.count == 0:
             return np.zeros(0, layout)
-        return np.memmap(path, dtype=layout, mode="r", offset=header.offset, shape=(header.count,))
+        return np.memmap(path, dtype=layout, mode="r", offset=header.vertex.offset, shape=(header.count,))
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def read_rows(path: Path, header: PlyHeader, element: PlyElement, start: int, stop: int) -> np.ndarray:
+    """Some rows of a binary table, read into memory of their own: a mapped file would count as this program's.
+
+    Raises: InputError when the file ends before them.
+    """
+    layout = _layout(header, element)
+    try:
+        rows = np.fromfile(path, layout, count=stop - start, offset=element.offset + start * layout.itemsize)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(rows) != stop - start:
+        raise InputError(f"{path}: the file ends within its {element.name} table; it is cut off, copy it again")
+    return rows
+
+
+def require_rows(path: Path, header: PlyHeader, element: PlyElement) -> None:
+    """Compare what a table claims with the size of the file.
+
+    Raises: InputError.
+    """
+    available = max(0, path.stat().st_size - element.offset)
+    if header.byte_order:
+        row_bytes = max(1, element.row_bytes)
+    else:
+        # A digit and what parts it from the next; the last line may lack its line feed.
+        row_bytes, available = 2 * len(element.properties), available + 1
+    if element.count > available // row_bytes:
+        what = "vertices" if element.name == "vertex" else f"rows of {element.name}"
+        raise InputError(
+            f"{path}: its header claims {element.count} {what}, the file holds at most {available // row_bytes}; "
+            "it is cut off or damaged, write the file again"
+        )
+
+
+def _layout(header: PlyHeader, element: PlyElement) -> np.dtype:
+    return np.dtype([(name, header.byte_order + kind) for name, kind in element.properties])
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
@@ -124,8 +192,21 @@ def _parse(path: Path, lines: list[str], offset: int) -> PlyHeader:
     before = list(counts)[: list(counts).index("vertex")]
     if byte_order == "" and before:
         raise InputError(f"{path}: {before[0][:80]} comes before the vertices; write the file again as binary")
-    offset += sum(counts[name] * sum(int(kind[1:]) for _, kind in properties[name]) for name in before)
-    return PlyHeader(byte_order, counts["vertex"], tuple(vertex), offset, tuple(comments))
+    return PlyHeader(byte_order, _placed(counts, properties, offset), tuple(comments))
+
+
+def _placed(
+    counts: dict[str, int], properties: dict[str, list[tuple[str, str]]], offset: int
+) -> tuple[PlyElement, ...]:
+    """The tables that lie at known places."""
+    elements = []
+    for name, count in counts.items():
+        if any(not kind for _, kind in properties[name]):
+            break
+        element = PlyElement(name, count, tuple(properties[name]), offset)
+        elements.append(element)
+        offset += count * element.row_bytes
+    return tuple(elements)
 
 
 def _is_count(word: str) -> bool:
@@ -136,26 +217,13 @@ def _shown(line: str) -> str:
     return repr(line if len(line) <= 80 else line[:77] + "...")
 
 
-def _require_size(path: Path, header: PlyHeader, available: int) -> None:
-    if header.byte_order:
-        row_bytes = sum(int(kind[1:]) for _, kind in header.properties)
-    else:
-        # A digit and what parts it from the next; the last line may lack its line feed.
-        row_bytes, available = 2 * len(header.properties), available + 1
-    if header.count > available // row_bytes:
-        raise InputError(
-            f"{path}: its header claims {header.count} vertices, the file holds at most {available // row_bytes}; "
-            "it is cut off or damaged, write the file again"
-        )
-
-
-def _read_text(path: Path, header: PlyHeader) -> np.ndarray:
-    table = np.zeros(header.count, [(name, "f8") for name, _ in header.properties])
+def _read_text(path: Path, vertex: PlyElement) -> np.ndarray:
+    table = np.zeros(vertex.count, [(name, "f8") for name, _ in vertex.properties])
     with path.open("rb") as file:
-        file.seek(header.offset)
-        for row in range(header.count):
+        file.seek(vertex.offset)
+        for row in range(vertex.count):
             words = file.readline(_MAX_LINE_BYTES).split()
-            if len(words) != len(header.properties):
+            if len(words) != len(vertex.properties):
                 raise InputError(f"{path}: vertex {row} is not complete; write the file again")
             try:
                 table[row] = tuple(map(float, words))

@@ -190,10 +190,10 @@ class Render:
 
 @dataclass(frozen=True)
 class View:
-    """Look at a run or a splat PLY in the browser, until Ctrl-C."""
+    """Look at a run or a file of splats in the browser, until Ctrl-C."""
 
-    source: Positional[Annotated[Path, arg(metavar="RUN|FILE.ply")]]
-    """Folder of a run, or a file of Gaussian splats."""
+    source: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Folder of a run, or a file of Gaussian splats in any format that export writes."""
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets in everybody who knows the printed address with its token."""
     port: Whole = 7007
@@ -210,12 +210,29 @@ class View:
 class Export:
     """Write a run's model as a file that other programs open, in the capture's own frame and units."""
 
-    run: Positional[RunFolder]
-    """Folder of the run."""
-    output: Annotated[Path, arg(metavar="FILE.ply")]
+    source: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Folder of a run, or a file of Gaussian splats in any of the formats, to convert it."""
+    output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
-    format: Literal["ply"] = "ply"
-    """ply: the layout of the INRIA code, which every splat tool reads."""
+    format: Annotated[
+        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd"] | None,
+        arg(metavar="{ply,compressed-ply,splat,spz,sog,glb,usd}", help_behavior_hint="(default: by --output)"),
+    ] = None
+    """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
+    splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini."""
+    crop: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        arg(metavar="X Y Z X Y Z", help_behavior_hint="(default: everything)"),
+    ] = None
+    """A box: only Gaussians with their centres between the first point and the second, in the capture's frame."""
+    min_opacity: Number = 0.0
+    """Leave out what is more transparent than this, 0 to 1."""
+    max_splats: Annotated[OptionalWhole, _unless_given("all")] = None
+    """The most Gaussians to write: those that the run's cameras see most of; of a file the largest, most opaque."""
+    up: Annotated[Literal["keep", "y", "z", "y-down"] | None, _unless_given("y for glb, else keep")] = None
+    """Turn the scene so that up is this axis; keep: the capture's own axes."""
+    spz_version: Annotated[Literal["3", "4"] | None, _unless_given("3")] = None
+    """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.capture import inspect_capture
+from neural3d.cli.exports import export
 from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
 from neural3d.cli.progress import clock, say
 from neural3d.cli.runs import Model, load_model, load_scene
 from neural3d.devices import choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
-from neural3d.export.ply import read_ply, write_ply
+from neural3d.export.formats import read_splats
 from neural3d.render.camera_files import FPS, MAX_FPS, MAX_FRAMES, load_camera_path
 from neural3d.render.images import write_png
 from neural3d.render.paths import orbit_cameras
@@ -51,7 +52,7 @@ def run(command: Command) -> int:
         case View():
             view(command)
         case Export():
-            export(command)
+            answer(export(command), False)
     return 0
 
 
@@ -149,23 +150,11 @@ def view(options: View) -> None:
         gaussians, background = model.gaussians, _background(model)
         where |= _surroundings(model)
     else:
-        gaussians, background = read_ply(options.source), None
+        gaussians, background = read_splats(options.source), None
     viewer = view_gaussians(
         gaussians.to(device), render_fn_from=partial(render_function, background=background), **where
     )
     serve_forever(viewer, open_browser=options.browser and has_display())
-
-
-def export(options: Export) -> None:
-    """Write the model of a run as a file."""
-    if options.output.suffix.lower() != ".ply" or options.output.is_dir():
-        raise InputError(f"--output {options.output}: expected a file that ends in .ply")
-    check_parents(options.output)
-    model = load_model(options.run)
-    written = write_ply(options.output, model.gaussians, capture_from_scene=model.views.capture_from_scene)
-    if written.num_dropped:
-        say(f"neural3d: warning: left out {written.num_dropped} Gaussians that are not finite")
-    answer({"output": str(options.output), "num_gaussians": written.num_gaussians}, False)
 
 
 def answer(content: dict[str, Any], as_json: bool) -> None:

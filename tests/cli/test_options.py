@@ -43,7 +43,7 @@ NOT_UNDERSTOOD = [
     "eval",
     "train nerf --output r",
     "train splat --output r --steps x",
-    "export r --format spz --output x",
+    "export r --format obj --output x",
     "render r --output d --format exr",
     "render r --output d --frames many",
     "view a --port 7e3",

@@ -1,0 +1,86 @@
+"""export: a run's model, or a file of splats, as a file that other programs open."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.cli.options import Export
+from neural3d.cli.progress import say
+from neural3d.cli.runs import load_model
+from neural3d.errors import InputError
+from neural3d.export.formats import FORMATS, SplatFormat, format_of, read_splats, up_of_file
+from neural3d.export.rows import Written
+from neural3d.export.selection import Selection, select
+from neural3d.export.up_axis import UpAxis, composed, upright
+from neural3d.run import check_parents
+from neural3d.scene import Similarity
+from neural3d.splats.gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported, from a run or from a file."""
+
+    gaussians: Gaussians
+    capture_from_scene: Similarity
+    up_world: Float[Tensor, "3"]
+    """In the capture's frame."""
+    cameras: Cameras | None
+    """In the scene's frame; a file has none."""
+
+
+def export(options: Export) -> dict[str, Any]:
+    """Write the file; what there is to say about it.
+
+    Raises: InputError; StorageError.
+    """
+    chosen = format_of(options.output, options.format)
+    if options.spz_version is not None and chosen.name != "spz":
+        raise InputError(f"--spz-version {options.spz_version}: the output is {chosen.name}; leave it out")
+    check_parents(options.output)
+    if options.source.is_file() and options.output.exists() and options.output.samefile(options.source):
+        raise InputError(f"--output {options.output}: the same file as is read; choose another name")
+    source = _read(options.source)
+    written = _write(options, chosen, source)
+    for line in written.warnings:
+        say(f"neural3d: warning: {line}")
+    if written.num_dropped:
+        say(f"neural3d: warning: left out {written.num_dropped} Gaussians that are not finite")
+    return {"output": str(options.output), "format": chosen.name, "num_gaussians": written.num_gaussians}
+
+
+def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
+    selection = Selection(options.crop, options.min_opacity, options.max_splats)
+    where = {"capture_from_scene": source.capture_from_scene}
+    indices = select(source.gaussians, selection, cameras=source.cameras, **where)
+    up: UpAxis = options.up or ("y" if chosen.name == "glb" else "keep")
+    turned = composed(upright(up, source.up_world), source.capture_from_scene)
+    more: dict[str, Any] = {}
+    if chosen.name == "spz":
+        more["version"] = int(options.spz_version or "3")
+    if chosen.name == "usd":
+        more["up_axis"] = _usd_axis(up, source.up_world)
+    return FORMATS[chosen.name].write(
+        options.output, source.gaussians, capture_from_scene=turned, indices=indices, **more
+    )
+
+
+def _read(path: Path) -> _Source:
+    if not path.is_file():
+        model = load_model(path)
+        way = model.views.capture_from_scene
+        up_world = (way.rotation @ model.views.up_world.double()).float()
+        return _Source(model.gaussians, way, up_world, model.views.cameras)
+    return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
+
+
+def _usd_axis(up: UpAxis, up_world: Float[Tensor, "3"]) -> str:
+    """What the stage says is up: USD knows +y and +z alone."""
+    if up in ("y", "z"):
+        return up.upper()
+    return "Z" if up == "keep" and up_world[2] > up_world[1] else "Y"

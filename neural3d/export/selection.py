@@ -1,0 +1,109 @@
+"""Which Gaussians of a model are written: within a box, opaque enough, the ones that matter most."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.errors import InputError
+from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.project import project
+from neural3d.ops.rasterize import rasterize
+from neural3d.scene import Similarity
+from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.view import view_of
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to keep; nothing is left out where nothing is said."""
+
+    box: tuple[float, float, float, float, float, float] | None = None
+    """Least x, y, z and greatest x, y, z of the means, in the capture's frame and units."""
+    min_opacity: float = 0.0
+    """In [0, 1]."""
+    max_splats: int | None = None
+    """Of those left, the ones that contribute most."""
+
+
+def select(
+    gaussians: Gaussians,
+    selection: Selection,
+    *,
+    capture_from_scene: Similarity,
+    cameras: Cameras | None = None,
+) -> Int[Tensor, "M"]:
+    """The rows to keep, in their order.
+
+    What a Gaussian contributes is the sum of its blending weights over all pixels of the cameras, which are in the
+    scene's frame; without cameras it is estimated by its opacity times the area of its largest face.
+
+    Raises: InputError when a limit makes no sense, or when none is left.
+    """
+    _require_sensible(selection)
+    keep = torch.sigmoid(gaussians.logit_opacities) >= selection.min_opacity
+    if selection.box is not None:
+        low, high = torch.tensor(selection.box).reshape(2, 3).double()
+        means = capture_from_scene.apply(gaussians.means_world.double())
+        keep &= ((means >= low) & (means <= high)).all(1)
+    rows = keep.nonzero()[:, 0]
+    if not len(rows):
+        raise InputError(f"none of the {len(gaussians)} Gaussians is left; widen --crop or lower --min-opacity")
+    if selection.max_splats is None or len(rows) <= selection.max_splats:
+        return rows
+    weights = face_weights(gaussians) if cameras is None else blend_weights(gaussians, cameras)
+    return rows[weights[rows].topk(selection.max_splats).indices.sort().values]
+
+
+def blend_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N"]:
+    """How much of the cameras' pictures each Gaussian is: its blending weights summed over all pixels.
+
+    A picture is linear in the Gaussians' colours, so its gradient with respect to these is just that sum.
+    """
+    total = torch.zeros(len(gaussians), dtype=torch.float64)
+    for index in range(len(cameras)):
+        total += _weights_in_view(gaussians, cameras, index).double()
+    return total.float()
+
+
+def face_weights(gaussians: Gaussians) -> Float[Tensor, "N"]:
+    """Opacity times the product of the two larger scales, in squared units."""
+    larger = gaussians.log_scales.sort(dim=1).values[:, 1:]
+    return torch.sigmoid(gaussians.logit_opacities) * larger.sum(1).exp()
+
+
+def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:
+    view = view_of(cameras, index)
+    with torch.no_grad():
+        projected = project(
+            gaussians.means_world,
+            gaussians.quats_wxyz,
+            gaussians.log_scales,
+            gaussians.logit_opacities,
+            view.camera_from_world,
+            view.focal_px,
+            view.principal_px,
+            width=view.width,
+            height=view.height,
+            antialiased=gaussians.antialiased,
+        )
+        bins = bin_gaussians(projected, width=view.width, height=view.height)
+    colors = torch.zeros(len(gaussians), 1, requires_grad=True)
+    with torch.enable_grad():
+        image, _ = rasterize(projected.means_px, projected.conics, projected.opacities, colors, bins, torch.zeros(1))
+        (weights,) = torch.autograd.grad(image.sum(), colors)
+    return weights[:, 0]
+
+
+def _require_sensible(selection: Selection) -> None:
+    if not 0 <= selection.min_opacity <= 1:
+        raise InputError(f"--min-opacity {selection.min_opacity:g}: expected 0 to 1")
+    if selection.max_splats is not None and selection.max_splats < 1:
+        raise InputError(f"--max-splats {selection.max_splats}: expected 1 or more")
+    if selection.box is not None:
+        low, high = selection.box[:3], selection.box[3:]
+        if not all(a < b for a, b in zip(low, high, strict=True)):
+            shown = " ".join(f"{value:g}" for value in selection.box)
+            raise InputError(f"--crop {shown}: expected the least x y z, then a greatest x y z above each")
