@@ -35,7 +35,7 @@ def write_ply(
     Raises: StorageError; InputError when none is left.
     """
     path = Path(path)
-    rows, num_dropped = finite_rows(gaussians, capture_from_scene, indices)
+    rows, num_dropped = finite_rows(gaussians, capture_from_scene, indices, may_be_none=not len(gaussians))
     header = _header(rows)
     num_bytes = len(header) + 4 * len(_names(rows.gaussians)) * len(rows)
 

@@ -66,16 +66,20 @@ class Rows:
 
 
 def finite_rows(
-    gaussians: Gaussians, file_from_scene: Similarity, indices: Int[Tensor, "M"] | None = None
+    gaussians: Gaussians,
+    file_from_scene: Similarity,
+    indices: Int[Tensor, "M"] | None = None,
+    *,
+    may_be_none: bool = False,
 ) -> tuple[Rows, int]:
     """The rows without a NaN or an infinity once they are in the file's frame, and how many others there were.
 
-    Raises: InputError when none is left.
+    Raises: InputError when none is left, unless the format can say that there are none.
     """
     on_cpu = gaussians.detach().map(Tensor.cpu)
     rows = Rows(on_cpu, file_from_scene, torch.arange(len(gaussians)) if indices is None else indices.cpu())
     finite = rows.column(is_finite) if len(rows) else torch.zeros(0, dtype=torch.bool)
-    if not finite.any():
+    if not finite.any() and not may_be_none:
         raise InputError(f"no Gaussian is left to write (of {len(gaussians)}); choose less narrowly, or train again")
     return replace(rows, indices=rows.indices[finite]), int((~finite).sum())
 

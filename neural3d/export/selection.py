@@ -20,7 +20,7 @@ from neural3d.splats.view import view_of
 class Selection:
     """What to keep; nothing is left out where nothing is said."""
 
-    box: tuple[float, float, float, float, float, float] | None = None
+    box: tuple[float | int, ...] | None = None
     """Least x, y, z and greatest x, y, z of the means, in the capture's frame and units."""
     min_opacity: float = 0.0
     """In [0, 1]."""
@@ -104,6 +104,6 @@ def _require_sensible(selection: Selection) -> None:
         raise InputError(f"--max-splats {selection.max_splats}: expected 1 or more")
     if selection.box is not None:
         low, high = selection.box[:3], selection.box[3:]
-        if not all(a < b for a, b in zip(low, high, strict=True)):
+        if len(selection.box) != 6 or not all(a < b for a, b in zip(low, high, strict=True)):
             shown = " ".join(f"{value:g}" for value in selection.box)
             raise InputError(f"--crop {shown}: expected the least x y z, then a greatest x y z above each")

@@ -31,6 +31,8 @@ PALETTE_COLUMNS = 64
 """Entries of the palette in a row of its picture, a pixel a coefficient."""
 QUAT_MARK = 252
 """Added to the number of the component that is left out."""
+_SMALL_PALETTE = 4096
+"""What a palette may have in any case; a model with no more Gaussians keeps its harmonics to a byte each."""
 _GAUSSIANS_AN_ENTRY = 2
 """Of the palette: fewer are not worth it, as each pixel of a palette is one of a harmonic itself."""
 
@@ -105,7 +107,7 @@ def _colors(archive: zipfile.ZipFile, rows: Rows) -> dict:
 def _harmonics(archive: zipfile.ZipFile, rows: Rows) -> dict:
     """A palette of harmonics, whose values are bytes that point into a codebook, and two bytes that point into it."""
     vectors = rows.column(lambda block: block.sh[:, 1:].flatten(1))
-    size = min(MAX_PALETTE, -(-len(rows) // _GAUSSIANS_AN_ENTRY))
+    size = min(MAX_PALETTE, max(_SMALL_PALETTE, len(rows) // _GAUSSIANS_AN_ENTRY))
     entries, labels = palette(vectors, size)
     del vectors
     order = _by_first_use(labels, len(entries))

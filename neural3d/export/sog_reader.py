@@ -173,7 +173,7 @@ def _palette(path: Path, meta: _Meta, data: bytes, name: str, degree: int) -> np
     pixels = _pixels(path, name, _open(path, name, data, count * num))
     if pixels.shape[1] != PALETTE_COLUMNS * num or pixels.shape[0] * PALETTE_COLUMNS < count:
         raise InputError(f"{path}: {name} has {pixels.shape[1]}x{pixels.shape[0]} pixels; too few for {count} entries")
-    return book[pixels[:, :, :3].reshape(-1, num * 3)].astype(np.float32)
+    return book[pixels[:, :, :3].reshape(-1, num * 3)[:count]].astype(np.float32)
 
 
 class _Decoder:

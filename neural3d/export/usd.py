@@ -4,6 +4,8 @@ Scales and opacities are linear, harmonics a coefficient after the other with re
 .usdz is a package of a .usdc.
 """
 
+import errno
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -47,16 +49,11 @@ def write_usd(
     rows, num_dropped = finite_rows(gaussians, capture_from_scene, indices)
 
     def write(temporary: Path) -> None:
-        if path.suffix.lower() != ".usdz":
-            _write_layer(pxr, temporary, rows, up_axis)
-            return
-        layer = temporary.with_name(f"{temporary.stem}.usdc")
         try:
-            _write_layer(pxr, layer, rows, up_axis)
-            if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(temporary), "splats.usdc"):
-                raise OSError(f"USD cannot pack {path}")
-        finally:
-            layer.unlink(missing_ok=True)
+            write_file = _write_package if path.suffix.lower() == ".usdz" else _write_layer
+            write_file(pxr, temporary, rows, up_axis)
+        except pxr.Tf.ErrorException as error:
+            raise _system_error(error) from error
 
     row_bytes = 4 * (3 + 4 + 3 + 1 + 3 * gaussians.sh.shape[1])
     factor = {".usda": 3, ".usdz": 2}.get(path.suffix.lower(), 1)
@@ -75,17 +72,9 @@ def read_usd(path: str | Path) -> Gaussians:
         raise InputError(f"{path}: no such file")
     pxr = require_pxr(path)
     try:
-        stage = pxr.Usd.Stage.Open(str(path.resolve()))
+        return _read(pxr, path)
     except pxr.Tf.ErrorException as error:
-        raise InputError(f"{path}: USD cannot open it ({_first_line(error)}); write the file again") from error
-    cache = pxr.UsdGeom.XformCache()
-    prims = [prim for prim in stage.Traverse() if prim.GetTypeName() == _SPLATS]
-    if not prims:
-        raise InputError(f"{path}: no Gaussian splats ({_SPLATS}) on the stage; give a file that holds some")
-    parts = [_read_prim(path, prim, np.array(cache.GetLocalToWorldTransform(prim)).T) for prim in prims]
-    degree = min(part.sh_degree for part in parts)
-    kept = [Gaussians(**{**p.tensors(), "sh": p.sh[:, : (degree + 1) ** 2]}, antialiased=p.antialiased) for p in parts]
-    return kept[0] if len(kept) == 1 else cat_gaussians(kept)
+        raise InputError(f"{path}: USD cannot read it ({_last_line(error)}); write the file again") from error
 
 
 def require_pxr(path: Path) -> ModuleType:
@@ -102,6 +91,24 @@ def require_pxr(path: Path) -> ModuleType:
         version = ".".join(map(str, Usd.GetVersion()))
         raise InputError(f"{path}: usd-core {version} knows no splats; update it: pip install -U 'neural3d[usd]'")
     return pxr
+
+
+def _write_package(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> None:
+    """A .usdz, from a layer that is beside it for a moment."""
+    layer = path.with_name(f"{path.stem}.usdc")
+    try:
+        _write_layer(pxr, layer, rows, up_axis)
+        if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), "splats.usdc"):
+            raise OSError(f"USD cannot pack {path}")
+    finally:
+        layer.unlink(missing_ok=True)
+
+
+def _system_error(error: Exception) -> OSError:
+    """What the system said to USD, which passes on the words alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+    found = [number for number in numbers if os.strerror(number) in str(error)]
+    return OSError(found[0], os.strerror(found[0])) if found else OSError(_last_line(error))
 
 
 def _write_layer(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> None:
@@ -139,6 +146,18 @@ def _extent(rows: Rows) -> tuple[list[float], list[float]]:
         low = torch.minimum(low, (block.means_world - reach).amin(0))
         high = torch.maximum(high, (block.means_world + reach).amax(0))
     return low.tolist(), high.tolist()
+
+
+def _read(pxr: ModuleType, path: Path) -> Gaussians:
+    stage = pxr.Usd.Stage.Open(str(path.resolve()))
+    cache = pxr.UsdGeom.XformCache()
+    prims = [prim for prim in stage.Traverse() if prim.GetTypeName() == _SPLATS]
+    if not prims:
+        raise InputError(f"{path}: no Gaussian splats ({_SPLATS}) on the stage; give a file that holds some")
+    parts = [_read_prim(path, prim, np.array(cache.GetLocalToWorldTransform(prim)).T) for prim in prims]
+    degree = min(part.sh_degree for part in parts)
+    kept = [Gaussians(**{**p.tensors(), "sh": p.sh[:, : (degree + 1) ** 2]}, antialiased=p.antialiased) for p in parts]
+    return kept[0] if len(kept) == 1 else cat_gaussians(kept)
 
 
 def _read_prim(path: Path, prim: Any, world: np.ndarray) -> Gaussians:
@@ -195,6 +214,10 @@ def _similarity(path: Path, prim: Any, world: np.ndarray) -> Similarity:
     return Similarity(scale, torch.from_numpy(linear / scale), torch.from_numpy(world[:3, 3].copy()))
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or ["no reason given"])[-1][:200]
+def _last_line(error: Exception) -> str:
+    """Of what USD says, which quotes bytes of a damaged file as they are."""
+    try:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        lines = []
+    return (lines or ["it is damaged"])[-1][-200:]

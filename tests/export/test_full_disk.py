@@ -1,5 +1,6 @@
 """Every writer names a full disk, keeps the old file, and leaves nothing half-written under a final name."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from neural3d.checkpoints import save_checkpoint
 from neural3d.errors import StorageError
-from neural3d.export.ply import write_ply
+from neural3d.export.formats import write_splats
 from neural3d.render.images import write_png
 from neural3d.render.video import write_mp4
 from neural3d.scene import Similarity
@@ -22,7 +23,7 @@ folder, n = Path(sys.argv[1]), 3000
 gaussians = Gaussians(torch.randn(n, 3), torch.randn(n, 3), torch.randn(n, 4), torch.randn(n), torch.randn(n, 16, 3))
 frames = torch.rand(8, 200, 200, 3)
 writers = {
-    "a.ply": lambda path: write_ply(path, gaussians, capture_from_scene=Similarity.identity()),
+    **dict.fromkeys(sys.argv[2:], lambda path: write_splats(path, gaussians, capture_from_scene=Similarity.identity())),
     "a.png": lambda path: write_png(path, frames[0]),
     "b.png": lambda path: write_png(path, frames[0], bits=16),
     "a.mp4": lambda path: write_mp4(path, iter(frames)),
@@ -40,13 +41,15 @@ for name, write in writers.items():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_every_writer(tmp_path: Path):
-    names = ["a.ply", "a.png", "b.png", "a.mp4"]
+    splats = ["a.ply", "a.compressed.ply", "a.splat", "a.spz", "a.sog", "a.glb"]
+    splats += ["a.usdc", "a.usdz"] if importlib.util.find_spec("pxr") else []
+    names = [*splats, "a.png", "b.png", "a.mp4"]
     for name in names:
         (tmp_path / name).write_text("the last good result")
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), *splats], capture_output=True, text=True)
     refused = [line for line in done.stdout.splitlines() if "refused: cannot write" in line]
     assert [line.split()[0] for line in refused] == [*names, "run"], done.stdout + done.stderr
-    assert sum("disk full" in line and "missing)" in line for line in refused) >= 4
+    assert sum("disk full" in line and "missing)" in line for line in refused) >= len(splats) + 3
     assert all((tmp_path / name).read_text() == "the last good result" for name in names)
     assert list((tmp_path / "run").iterdir()) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*names, "run"])

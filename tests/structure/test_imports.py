@@ -24,7 +24,7 @@ LAYERS = (
 LAYER_FROM_PART = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 
 # Imported inside the function that needs them: optional, slow, or compiling on import.
-ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap", "bpy"}
+ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap", "pxr", "bpy"}
 ONLY_IN = {"tyro": ("neural3d.cli",), "viser": ("neural3d.viewer",)}
 
 

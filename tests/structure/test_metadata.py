@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 import neural3d
 
-ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap"}
+ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pxr", "pycolmap"}
 """Of the extras."""
 
 
