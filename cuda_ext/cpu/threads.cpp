@@ -6,6 +6,8 @@
 #include <mutex>
 #include <thread>
 
+#include "denormals.h"
+
 namespace n3d {
 namespace {
 
@@ -20,6 +22,7 @@ struct Job {
   std::atomic<int64_t> next{0};
 
   void work() {
+    const FlushDenormals flush;
     for (int64_t piece = next.fetch_add(1); piece < count; piece = next.fetch_add(1)) run(context, piece);
   }
 };

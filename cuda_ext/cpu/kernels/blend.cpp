@@ -140,8 +140,8 @@ static void blend_tile(const BlendArgs<typename V::scalar>& a, int tile) {
         const int r = lowest(left), at = r * kTile + j * V::lanes;
         const V power = fma(fma(square, x, V(row.linear[r])), x, V(row.constant[r]));
         const V t = V::load(transmittance + at);
-        const V alpha = min(exp2_blend(power), alpha_max);
-        const V weight = zero_unless((power >= cut) & (t >= least), alpha * t);
+        const V alpha = zero_unless((power >= cut) & (t >= least), min(exp2_blend(power), alpha_max));
+        const V weight = alpha * t;
         (t - weight).store(transmittance + at);
         for (int c = 0; c < D; ++c) fma(weight, channel[c], V::load(color[c] + at)).store(color[c] + at);
       }
@@ -222,14 +222,16 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
     for (int k = 0; k < count; ++k) acc[k] = V(S(0));
     for (int j = 0; j < chunks; ++j) {
       const V x = geometry.x[j];
+      // A column is a lane, so its x is multiplied in when all rows have been added up.
+      V column = V(S(0)), column_y = V(S(0)), column_y2 = V(S(0));
       for (uint32_t left = row.mask[j] & alive[j]; left; left &= left - 1) {
         const int r = lowest(left), at = r * kTile + j * V::lanes;
         const V power = fma(fma(square, x, V(row.linear[r])), x, V(row.constant[r]));
         const V t = V::load(state.transmittance + at);
         const V e = exp2_blend(power);
-        const V alpha = min(e, alpha_max);
-        const typename V::mask blended = (power >= cut) & (t >= least);
-        const V weight = zero_unless(blended, alpha * t);
+        // Where nothing is blended exp2 may be denormal, and one such operand costs Intel's multipliers 100 cycles.
+        const V alpha = zero_unless((power >= cut) & (t >= least), min(e, alpha_max));
+        const V weight = alpha * t;
         (t - weight).store(state.transmittance + at);
         V lit(S(0));
         for (int c = 0; c < D; ++c) {
@@ -237,19 +239,21 @@ static void blend_tile_vjp(const BlendArgs<typename V::scalar>& a, int tile) {
           lit = fma(grad, channel[c], lit);
           acc[kMomentCount + c] = fma(weight, grad, acc[kMomentCount + c]);
         }
-        const V pending = V::load(state.pending + at) - weight * lit;
+        const V shown = weight * lit, pending = V::load(state.pending + at) - shown;
         pending.store(state.pending + at);
         // d alpha = T lit - pending / (1 - alpha); times alpha it is the gradient of log alpha.
-        const V d_alpha = t * lit - pending * reciprocal(one - alpha);
-        const V d_log = zero_unless(blended & (e <= alpha_max), d_alpha * alpha);
-        const V y(row_y[r]), d_log_x = d_log * x;
-        acc[0] = acc[0] + d_log;
-        acc[1] = acc[1] + d_log_x;
-        acc[2] = fma(d_log, y, acc[2]);
-        acc[3] = fma(d_log_x, x, acc[3]);
-        acc[4] = fma(d_log_x, y, acc[4]);
-        acc[5] = fma(d_log, V(row_y2[r]), acc[5]);
+        const V d_log = zero_unless(e <= alpha_max, shown - pending * (alpha * reciprocal(one - alpha)));
+        column = column + d_log;
+        column_y = fma(d_log, V(row_y[r]), column_y);
+        column_y2 = fma(d_log, V(row_y2[r]), column_y2);
       }
+      const V column_x = column * x;
+      acc[0] = acc[0] + column;
+      acc[1] = acc[1] + column_x;
+      acc[2] = acc[2] + column_y;
+      acc[3] = fma(column_x, x, acc[3]);
+      acc[4] = fma(column_y, x, acc[4]);
+      acc[5] = acc[5] + column_y2;
     }
     // Moments about the tile's centre become moments about the Gaussian's mean.
     S* slot = a.slots + int64_t(a.slot_from_intersection[i]) * kSlot;
