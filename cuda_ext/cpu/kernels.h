@@ -110,6 +110,22 @@ struct AdamArgs {
   S bias1, bias2;  // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 
+// Markov-chain densification is in single precision alone.
+struct PenaltyArgs {
+  const float *log_scales, *logits;  // [N,3] [N]
+  const uint8_t* visible;            // [N]
+  float per_scale, per_opacity;
+  float *d_log_scales, *d_logits;  // added to
+};
+
+struct ShakeArgs {
+  const float *quats, *log_scales, *logits;  // [N,4] [N,3] [N]
+  const uint8_t* visible;                    // [N]
+  float strength;
+  uint64_t key;
+  float* means;  // [N,3]
+};
+
 constexpr int kColorMatrix = 12;  // a 3x4 matrix by rows
 
 template <class S>
@@ -159,6 +175,8 @@ struct Kernels {
   void (*bilateral)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   void (*bilateral_vjp)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
   int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
+  void (*penalties)(const PenaltyArgs&, int64_t begin, int64_t end);
+  void (*shake)(const ShakeArgs&, int64_t begin, int64_t end);
 };
 
 // The table of the instruction set in force (NEURAL3D_SIMD or the best that this processor has).
@@ -187,6 +205,8 @@ namespace N3D_ISA {
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);            \
   void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*);        \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
+void penalties(const PenaltyArgs&, int64_t, int64_t);
+void shake(const ShakeArgs&, int64_t, int64_t);
 double peak(int64_t rounds, float* sink);
 N3D_DECLARE_KERNELS(float)
 N3D_DECLARE_KERNELS(double)

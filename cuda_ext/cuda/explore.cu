@@ -18,8 +18,8 @@ struct Penalties {
 __global__ void __launch_bounds__(kThreads) penalty_kernel(Penalties a, int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count || !a.visible[i]) return;
-  scalar::add_penalty_slopes(a.log_scales + 3 * i, a.logits[i], a.per_scale, a.per_opacity, a.d_log_scales + 3 * i,
-                             a.d_logits + i);
+  for (int k = 0; k < 3; ++k) a.d_log_scales[3 * i + k] += scalar::scale_slope(a.log_scales[3 * i + k], a.per_scale);
+  a.d_logits[i] += scalar::opacity_slope(a.logits[i], a.per_opacity);
 }
 
 struct Shaking {
@@ -33,7 +33,9 @@ struct Shaking {
 __global__ void __launch_bounds__(kThreads) shake_kernel(Shaking a, int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count || !a.visible[i] || a.logits[i] > scalar::kFaintLogit) return;
-  scalar::shake_gaussian(a.quats + 4 * i, a.log_scales + 3 * i, a.logits[i], a.strength, a.key, i, a.means + 3 * i);
+  float noise[3];
+  scalar::noise_of(a.key, i, noise);
+  scalar::shake_gaussian(a.quats + 4 * i, a.log_scales + 3 * i, a.logits[i], a.strength, noise, a.means + 3 * i);
 }
 
 }  // namespace

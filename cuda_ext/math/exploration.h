@@ -28,34 +28,44 @@ N3D_HD float normal(uint64_t bits) {
   return (float(sum) * (1.0f / 65536) - 2.0f) * 1.7320508f;
 }
 
-N3D_HD float sigmoid(float x) { return 1.0f / (1.0f + exp(-x)); }
+template <class T>
+N3D_HD T sigmoid(const T& x) {
+  return T(1.0f) / (T(1.0f) + exp(-x));
+}
 
 // Opacity 0.12: above it Gaussians would move by less than 1e-5 of what the faintest do, and stay.
 constexpr float kFaintLogit = -2.0f;
 
-// Adds strength * sigmoid(100 (0.005 - opacity)) * Sigma @ noise to the mean of Gaussian `index`.
-N3D_HD void shake_gaussian(const float* q, const float* log_scale, float logit, float strength, uint64_t key,
-                           int64_t index, float* mean) {
-  const float factor = strength / (1.0f + exp(100.0f * (sigmoid(logit) - 0.005f)));
-  const float inv = 1.0f / sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
-  const float w = q[0] * inv, x = q[1] * inv, y = q[2] * inv, z = q[3] * inv;
-  const float r[9] = {1 - 2 * (y * y + z * z), 2 * (x * y - w * z),     2 * (x * z + w * y),
-                      2 * (x * y + w * z),     1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-                      2 * (x * z - w * y),     2 * (y * z + w * x),     1 - 2 * (x * x + y * y)};
-  float noise[3], along[3];  // along: variances times R^T noise
+// What the hash draws for a Gaussian.
+N3D_HD void noise_of(uint64_t key, int64_t index, float* noise) {
   for (int k = 0; k < 3; ++k) noise[k] = normal(hash(key + uint64_t(3 * index + k)));
-  for (int k = 0; k < 3; ++k)
-    along[k] = exp(2.0f * log_scale[k]) * (r[k] * noise[0] + r[3 + k] * noise[1] + r[6 + k] * noise[2]);
-  for (int k = 0; k < 3; ++k)
-    mean[k] += factor * (r[3 * k] * along[0] + r[3 * k + 1] * along[1] + r[3 * k + 2] * along[2]);
 }
 
-// Adds the slopes of per_scale * (sum of the scales) + per_opacity * opacity.
-N3D_HD void add_penalty_slopes(const float* log_scale, float logit, float per_scale, float per_opacity,
-                               float* d_log_scale, float* d_logit) {
-  const float o = sigmoid(logit);
-  *d_logit += per_opacity * o * (1.0f - o);
-  for (int k = 0; k < 3; ++k) d_log_scale[k] += per_scale * exp(log_scale[k]);
+// Adds strength * sigmoid(100 (0.005 - opacity)) * Sigma @ noise to the mean.
+template <class T>
+N3D_HD void shake_gaussian(const T* q, const T* log_scale, const T& logit, const T& strength, const T* noise, T* mean) {
+  const T factor = strength / (T(1.0f) + exp(T(100.0f) * (sigmoid(logit) - T(0.005f))));
+  const T inv = T(1.0f) / sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+  const T w = q[0] * inv, x = q[1] * inv, y = q[2] * inv, z = q[3] * inv, one(1.0f), two(2.0f);
+  const T r[9] = {one - two * (y * y + z * z), two * (x * y - w * z),       two * (x * z + w * y),
+                  two * (x * y + w * z),       one - two * (x * x + z * z), two * (y * z - w * x),
+                  two * (x * z - w * y),       two * (y * z + w * x),       one - two * (x * x + y * y)};
+  T along[3];  // variances times R^T noise
+  for (int k = 0; k < 3; ++k)
+    along[k] = exp(two * log_scale[k]) * (r[k] * noise[0] + r[3 + k] * noise[1] + r[6 + k] * noise[2]);
+  for (int k = 0; k < 3; ++k)
+    mean[k] = mean[k] + factor * (r[3 * k] * along[0] + r[3 * k + 1] * along[1] + r[3 * k + 2] * along[2]);
+}
+
+// The slopes of per_scale * (sum of the scales) + per_opacity * opacity.
+template <class T>
+N3D_HD T scale_slope(const T& log_scale, const T& per_scale) {
+  return per_scale * exp(log_scale);
+}
+template <class T>
+N3D_HD T opacity_slope(const T& logit, const T& per_opacity) {
+  const T o = sigmoid(logit);
+  return per_opacity * o * (T(1.0f) - o);
 }
 
 }  // namespace N3D_ISA

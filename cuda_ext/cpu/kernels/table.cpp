@@ -20,7 +20,9 @@ static constexpr Kernels<S> table = {project,
                                      color_affine_vjp,
                                      bilateral,
                                      bilateral_vjp,
-                                     adam};
+                                     adam,
+                                     penalties,
+                                     shake};
 
 const Kernels<float>* float_table() { return &table<float>; }
 const Kernels<double>* double_table() { return &table<double>; }
