@@ -11,9 +11,7 @@ TINY = 1e-39
 """A denormal float."""
 
 
-@pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="only on x86 they cost anything"
-)
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="only on x86 they cost anything")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_loops_flush_them_and_give_the_mode_back(threads):
     torch.set_num_threads(threads)
