@@ -10,9 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import viser
 
+from neural3d.fields.field import RadianceField
 from neural3d.render.rendering import RenderFn
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
@@ -31,6 +33,8 @@ TRAINING_FRAME_SHARE = 0.4
 NOTICE_SECONDS = 10.0
 BY_BROWSER, BY_ENGINE = "browser (fast)", "engine (exact)"
 
+Model = Gaussians | RadianceField
+
 log = logging.getLogger("neural3d.viewer")
 
 
@@ -40,7 +44,7 @@ class Viewer:
     `url` holds the token: whoever has it can look and press the buttons, nobody else can.
 
     Limits: the browser draws each splat in one colour, at most 150,000 of them; `engine (exact)` in the panel shows
-    every Gaussian with its harmonics, when there is a `render_fn_from`.
+    every Gaussian with its harmonics, when there is a `render_fn_from`. Fields are drawn by the engine alone.
     """
 
     def __init__(
@@ -49,7 +53,8 @@ class Viewer:
         *,
         title: str = "neural3d",
         is_training: bool = True,
-        render_fn_from: Callable[[Gaussians], RenderFn] | None = None,
+        is_field: bool = False,
+        render_fn_from: Callable[[Any], RenderFn] | None = None,
         host: str = "127.0.0.1",
         port: int = 7007,
         allow_hosts: tuple[str, ...] = (),
@@ -63,8 +68,9 @@ class Viewer:
             scene: Gives the photos, the points, what is up and where visitors start.
             title: Shown at the head of the panel.
             is_training: Show progress, Pause and Stop.
-            render_fn_from: Makes a renderer of a model, as `neural3d.render.splats.render_function` does; None leaves
-                the exact pictures out.
+            is_field: The model is a radiance field, which browsers cannot draw: all pictures are `render_fn_from`'s.
+            render_fn_from: Makes a renderer of a model, as `neural3d.render.model.model_render_function` does; None
+                leaves the exact pictures out.
             host: Where to listen; anything but the loopback lets others in who know the token.
             port: The first port to try, the next free one is taken; 0 takes any.
             allow_hosts: More names that this machine goes by, as behind a proxy or a tunnel.
@@ -77,10 +83,11 @@ class Viewer:
         """
         self.errors = 0
         """Pictures and updates that failed; training knows nothing of them."""
-        self._max_splats, self._render_fn_from = max_splats, render_fn_from
+        self._max_splats, self._render_fn_from, self._is_field = max_splats, render_fn_from, is_field
+        self._is_blank = True
         self._request: Request = "run"
         self._progress: Progress | None = None
-        self._gaussians: Gaussians | None = None
+        self._model: Model | None = None
         self._next_snapshot = 0.0
         self._told_at: dict[int, float] = {}
         self._splats: viser.GaussianSplatHandle | None = None
@@ -107,30 +114,30 @@ class Viewer:
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.server.get_port()}/?token={self.server.door.gate.token}"
 
-    def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
+    def on_progress(self, progress: Progress, snapshot: Callable[[], Model]) -> None:
         """Take note, and now and then a copy, when somebody is looking; called from the training thread."""
         now = time.monotonic()
-        is_watched = bool(self.server.door.clients) or self._splats is None
+        is_watched = bool(self.server.door.clients) or self._is_blank
         is_copy_due = (now >= self._next_snapshot and is_watched) or progress.fraction >= 1.0
         if is_copy_due:
             # Copied here, between two steps, because a copy made by another thread could mix two of them.
-            gaussians = snapshot()
+            model = snapshot()
             taken = time.monotonic()
             self._next_snapshot = taken + max(SNAPSHOT_SECONDS, (taken - now) / MAX_SNAPSHOT_SHARE)
         with self._changed:
             self._progress = progress
             if is_copy_due:
-                self._gaussians = gaussians
+                self._model = model
             self._changed.notify()
 
     def requested(self) -> Request:
         """What the visitors want of the training; instant."""
         return self._request
 
-    def show(self, gaussians: Gaussians) -> None:
+    def show(self, model: Model) -> None:
         """Show a model; returns at once. One that is not shown yet when the next comes is skipped."""
         with self._changed:
-            self._gaussians = gaussians
+            self._model = model
             self._changed.notify()
 
     def end(self, message: str) -> None:
@@ -177,24 +184,26 @@ class Viewer:
     def _publish_forever(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._progress or self._gaussians is not None)
+                self._changed.wait_for(lambda: self._closed or self._progress or self._model is not None)
                 if self._closed:
                     return
                 progress, self._progress = self._progress, None
-                gaussians, self._gaussians = self._gaussians, None
+                model, self._model = self._model, None
             try:
-                self._publish(progress, gaussians)
+                self._publish(progress, model)
             except Exception as error:  # a picture that fails must not end those that follow, nor the training
                 self._note("an update failed", error)
 
-    def _publish(self, progress: Progress | None, gaussians: Gaussians | None) -> None:
+    def _publish(self, progress: Progress | None, model: Model | None) -> None:
         if progress is not None and self.panel is not None:
             self.panel.show(progress)
-        if gaussians is None:
+        if model is None:
             return
-        self._show_cloud(splats_from_gaussians(gaussians, self._max_splats))
+        if isinstance(model, Gaussians):
+            self._show_cloud(splats_from_gaussians(model, self._max_splats))
         if self._render_fn_from is not None:
-            self._frames.set_render_fn(self._render_fn_from(gaussians))
+            self._frames.set_render_fn(self._render_fn_from(model))
+        self._is_blank = False
 
     def _show_cloud(self, cloud: SplatCloud) -> None:
         values, scale = (cloud.centers, cloud.covariances, cloud.rgbs, cloud.opacities), 1.0 / cloud.buffer_from_scene
@@ -207,6 +216,10 @@ class Viewer:
 
     async def _on_connect(self, client: viser.ClientHandle) -> None:
         if self._render_fn_from is None:
+            return
+        if self._is_field:
+            self._frames.look(client.client_id, _view(client.camera))
+            client.camera.on_update(self._on_look)
             return
         with self._picture_folder:
             choice = client.gui.add_dropdown("Drawn by", (BY_BROWSER, BY_ENGINE), initial_value=BY_BROWSER)
@@ -227,6 +240,9 @@ class Viewer:
         async def _(camera: viser.CameraHandle) -> None:
             if curtain:
                 self._frames.look(client.client_id, _view(camera))
+
+    async def _on_look(self, camera: viser.CameraHandle) -> None:
+        self._frames.look(camera.client.client_id, _view(camera))
 
     async def _on_disconnect(self, client: viser.ClientHandle) -> None:
         self._frames.leave(client.client_id)

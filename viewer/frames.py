@@ -1,25 +1,33 @@
 """Exact pictures: the engine draws for the visitors who asked for it, each from where he stands.
 
 The browser draws splats in one colour each. Here `render_fn` draws the real thing, harmonics included, on a thread of
-its own: coarse while a visitor moves, as fine as the engine manages in `COARSE_SECONDS`, and fully once he rests.
+its own: coarse while a visitor moves, as fine as the engine manages in `COARSE_SECONDS`, and fully once he rests, by
+way of pictures twice as high each where the full one takes long. Such pictures are drawn in bands, and given up between
+two of them when he moves on.
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
+from neural3d.cameras import Cameras
 from neural3d.render.rendering import RenderFn
 from neural3d.viewer.space import View, cameras_from_view
 
 COARSE_SECONDS = 0.08
 REST_SECONDS = 0.3
 MAX_PIXELS = 1_500_000
-MIN_COARSE_HEIGHT = 64
+MIN_COARSE_HEIGHT = 32
+PATIENCE_SECONDS = 1.0
+"""The full picture follows at once where it is expected to take no longer."""
+BAND_SECONDS = 0.2
+"""What a band of a picture takes, and with that how long a visitor who moves on waits for the engine."""
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -33,6 +41,8 @@ class _Visitor:
     coarse_due: bool = True
     fine_due: bool = True
     served_at: float = -math.inf
+    height: int = 0
+    """Of the last picture of this view."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class _Job:
     client_id: int
     view: View
     height: int
+    is_coarse: bool
 
 
 class FrameServer:
@@ -64,7 +75,7 @@ class FrameServer:
         self._visitors: dict[int, _Visitor] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._seconds_per_pixel = 2e-7
+        self._seconds_per_pixel: float | None = None
         self._thread = threading.Thread(target=self._run, name="neural3d-frames", daemon=True)
         self._thread.start()
 
@@ -100,7 +111,10 @@ class FrameServer:
             job, render_fn = taken
             started = time.monotonic()
             try:
-                self._deliver(job.client_id, _draw(render_fn, job))
+                picture = self._draw(render_fn, job)
+                if picture is None:
+                    continue
+                self._deliver(job.client_id, picture)
             except Exception as error:  # whatever the engine or the connection raises concerns this visitor only
                 self._fail(job.client_id, error)
             seconds = time.monotonic() - started
@@ -129,14 +143,36 @@ class FrameServer:
             return None
         is_coarse, client_id = bool(coarse), min(coarse or fine, key=lambda key: visitors[key].served_at)
         visitor = visitors[client_id]
-        full = fine_height(visitor.view)
-        height = min(full, coarse_height(visitor.view, self._seconds_per_pixel)) if is_coarse else full
+        full, pace = fine_height(visitor.view), self._seconds_per_pixel
+        height = coarse_height(visitor.view, pace) if is_coarse else finer_height(visitor.view, pace, visitor.height)
+        height = min(full, height)
         visitor.coarse_due, visitor.fine_due, visitor.served_at = False, height < full, now
-        return _Job(client_id, visitor.view, height)
+        visitor.height = height
+        return _Job(client_id, visitor.view, height, is_coarse)
+
+    def _draw(self, render_fn: RenderFn, job: _Job) -> Picture | None:
+        """The picture, or None where the visitor has moved on while a fine one was drawn."""
+        cameras = cameras_from_view(job.view, job.height)
+        width = int(cameras.size_px[0, 0])
+        pace = self._seconds_per_pixel
+        rows = job.height if pace is None else max(1, int(BAND_SECONDS / (pace * width)))
+        bands = []
+        for top in range(0, job.height, rows):
+            if not job.is_coarse and self._is_given_up(job):
+                return None
+            colors = render_fn(_band(cameras, top, min(rows, job.height - top))).colors[0]
+            bands.append((colors.detach().clamp(0.0, 1.0) * 255.0 + 0.5).byte().cpu().numpy())
+        return np.concatenate(bands)
+
+    def _is_given_up(self, job: _Job) -> bool:
+        with self._changed:
+            visitor = self._visitors.get(job.client_id)
+            return self._closed or visitor is None or visitor.view != job.view
 
     def _learn(self, seconds: float, job: _Job) -> None:
-        pixels = job.height * max(1.0, job.height * job.view.width / job.view.height)
-        self._seconds_per_pixel += 0.3 * (seconds / pixels - self._seconds_per_pixel)
+        pace = seconds / pixels_at(job.view, job.height)
+        before = self._seconds_per_pixel
+        self._seconds_per_pixel = pace if before is None else before + 0.3 * (pace - before)
 
     def _rest(self, seconds: float) -> None:
         with self._changed:
@@ -149,12 +185,31 @@ def fine_height(view: View) -> int:
     return max(1, min(view.height, int(math.sqrt(MAX_PIXELS * view.height / view.width))))
 
 
-def coarse_height(view: View, seconds_per_pixel: float) -> int:
-    """The height that the engine is expected to draw in `COARSE_SECONDS`."""
+def coarse_height(view: View, seconds_per_pixel: float | None) -> int:
+    """The height that the engine is expected to draw in `COARSE_SECONDS`; the least where nothing is known of it."""
+    if seconds_per_pixel is None:
+        return MIN_COARSE_HEIGHT
     pixels = COARSE_SECONDS / seconds_per_pixel
     return max(MIN_COARSE_HEIGHT, int(math.sqrt(pixels * view.height / view.width)))
 
 
-def _draw(render_fn: RenderFn, job: _Job) -> Picture:
-    colors = render_fn(cameras_from_view(job.view, job.height)).colors[0]
-    return (colors.detach().clamp(0.0, 1.0) * 255.0 + 0.5).byte().cpu().numpy()
+def finer_height(view: View, seconds_per_pixel: float | None, height: int) -> int:
+    """The height of the picture that follows one of `height`: the full one, or twice that where it would take long."""
+    full = fine_height(view)
+    if seconds_per_pixel is None or pixels_at(view, full) * seconds_per_pixel <= PATIENCE_SECONDS:
+        return full
+    return min(full, max(2 * height, coarse_height(view, seconds_per_pixel)))
+
+
+def pixels_at(view: View, height: int) -> float:
+    """Of a picture with the visitor's aspect."""
+    return height * max(1.0, height * view.width / view.height)
+
+
+def _band(cameras: Cameras, top: int, rows: int) -> Cameras:
+    """Some rows of the cameras' image."""
+    return replace(
+        cameras,
+        principal_px=cameras.principal_px - torch.tensor([[0.0, float(top)]]),
+        size_px=torch.stack([cameras.size_px[:, 0], torch.full((len(cameras),), rows)], dim=1),
+    )

@@ -23,12 +23,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def model_size(progress: Progress) -> tuple[str, str]:
+    """What the model is made of, and how many there are."""
+    if progress.num_gaussians is None:
+        return "Parameters", f"{progress.num_parameters:,}"
+    return "Gaussians", f"{progress.num_gaussians:,}"
+
+
 def metrics_table(progress: Progress) -> str:
     """The numbers of the moment as a Markdown table."""
     psnr = "not yet measured" if progress.psnr is None else f"{progress.psnr:.2f} dB"
     rows = [
         ("PSNR, training photos", psnr),
-        ("Gaussians", f"{progress.num_gaussians:,}"),
+        model_size(progress),
         ("Speed", f"{progress.steps_per_second:.1f} steps/s"),
         ("Trained for", duration(progress.train_seconds)),
         ("Time left", duration(progress.seconds_left)),

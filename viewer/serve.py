@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from neural3d.errors import InputError
+from neural3d.fields.field import RadianceField
 from neural3d.render.rendering import RenderFn
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
@@ -54,14 +56,49 @@ def view_gaussians(
         render_fn_from=render_fn_from,
     )
     if scene is None:
-        _face(viewer, gaussians, np.asarray(up_world, dtype=np.float64))
+        opaque = gaussians.means_world[gaussians.logit_opacities > 0.0]
+        _face(viewer, opaque if len(opaque) else gaussians.means_world, up_world)
     viewer.show(gaussians)
     return viewer
 
 
-def _face(viewer: Viewer, gaussians: Gaussians, up: Float[np.ndarray, "3"]) -> None:
-    centers = gaussians.means_world[gaussians.logit_opacities > 0.0].double().cpu().numpy()
-    centers = centers if len(centers) else gaussians.means_world.double().cpu().numpy()
+def view_field(
+    field: RadianceField,
+    scene: Scene | None = None,
+    *,
+    render_fn_from: Callable[[RadianceField], RenderFn],
+    around: Float[Tensor, "P 3"],
+    up_world: tuple[float, float, float],
+    title: str = "neural3d",
+    host: str = "127.0.0.1",
+    port: int = 7007,
+    allow_hosts: tuple[str, ...] = (),
+) -> Viewer:
+    """A viewer that shows this field, drawn by the engine; close it when done.
+
+    Without a scene, visitors start facing the bulk of the points `around`. All else is as for `view_gaussians`.
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+    viewer = Viewer(
+        scene,
+        title=title,
+        is_training=False,
+        is_field=True,
+        host=host,
+        port=port,
+        allow_hosts=allow_hosts,
+        render_fn_from=render_fn_from,
+    )
+    if scene is None:
+        _face(viewer, around, up_world)
+    viewer.show(field)
+    return viewer
+
+
+def _face(viewer: Viewer, points: Float[Tensor, "P 3"], up_world: tuple[float, float, float]) -> None:
+    centers, up = points.double().cpu().numpy(), np.asarray(up_world, dtype=np.float64)
     view = view_without_scene(centers[np.isfinite(centers).all(axis=1)], up / np.linalg.norm(up))
     set_up_direction(viewer.server, up)
     show_initial_view(viewer.server, view, float(np.linalg.norm(view.position - view.look_at)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
-from neural3d.cli.runs import load_model
+from neural3d.cli.runs import load_trained
 from neural3d.errors import InputError
 from neural3d.export.formats import FORMATS, SplatFormat, format_of, read_splats, up_of_file
 from neural3d.export.rows import Written
@@ -72,10 +72,10 @@ def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
 
 def _read(path: Path) -> _Source:
     if not path.is_file():
-        model = load_model(path)
-        way = model.views.capture_from_scene
-        up_world = (way.rotation @ model.views.up_world.double()).float()
-        return _Source(model.gaussians, way, up_world, model.views.cameras)
+        trained = load_trained(path)
+        way = trained.views.capture_from_scene
+        up_world = (way.rotation @ trained.views.up_world.double()).float()
+        return _Source(trained.gaussians, way, up_world, trained.views.cameras)
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
 
 

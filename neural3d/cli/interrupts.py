@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
-    from neural3d.splats.gaussians import Gaussians
     from neural3d.train.observer import Progress
 
 SLICE_SECONDS = 0.5
@@ -71,7 +70,7 @@ class Interrupts:
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
-    def on_progress(self, progress: "Progress", snapshot: "Callable[[], Gaussians]") -> None:
+    def on_progress(self, progress: "Progress", snapshot: Callable[[], Any]) -> None:
         """Nothing to show."""
 
     def requested(self) -> Literal["run", "pause", "stop"]:

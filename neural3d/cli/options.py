@@ -14,6 +14,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from neural3d.errors import InputError
 from neural3d.train.config import SplatConfig
+from neural3d.train.mlp_config import MlpConfig
 
 DESCRIPTION = (
     "Posed photos in, a 3D scene out. A capture is a folder of photos with their camera poses; a run is the folder "
@@ -62,7 +63,9 @@ class Training:
 
     output: RunFolder
     """Folder of the run, created where it is missing."""
-    steps: Annotated[OptionalWhole, _unless_given(f"{SplatConfig.steps:,}")] = None
+    steps: Annotated[
+        OptionalWhole, _unless_given(f"{SplatConfig.steps:,} for splats, {MlpConfig.steps:,} for fields")
+    ] = None
     """How many steps to train in all; growth and step sizes are spread over them."""
     max_seconds: Annotated[
         OptionalNumber, _unless_given(f"{SplatConfig.max_seconds:.0f}, no limit where --steps is given")
@@ -80,6 +83,14 @@ class Training:
     """Where to compute; a run that is resumed goes on where it was made unless this says otherwise."""
     backend: Literal["native", "gsplat"] = "native"
     """Whose engine renders; this version has its own only."""
+    field: Annotated[
+        Literal["mlp"] | None, arg(metavar="{mlp}", help_behavior_hint="(default: mlp where a field is trained)")
+    ] = None
+    """Which radiance field; mlp: the fully connected networks of the first paper."""
+    tiny: Flag = False
+    """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
+    ndc: Flag = MlpConfig.ndc
+    """Let infinity be a plane, for captures whose cameras all face one way; mlp only."""
     max_gaussians: Annotated[OptionalWhole, _unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
     """The most Gaussians that the model may have."""
     densify: Literal["mcmc", "adc"] = SplatConfig.densify
@@ -96,8 +107,8 @@ class Training:
 class Train(Training):
     """Train a model on a capture, and nothing else; Ctrl-C saves a checkpoint and leaves."""
 
-    method: Positional[Literal["splat"]] = tyro.MISSING
-    """What to train; splat: Gaussian splats."""
+    method: Positional[Literal["splat", "nerf"]] = tyro.MISSING
+    """What to train; splat: Gaussian splats, nerf: a radiance field, see --field."""
     capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(needed unless --resume)")] = None
     """Folder of photos with their camera poses."""
     resume: Flag = False
@@ -112,7 +123,7 @@ class Train(Training):
 
 @dataclass(frozen=True)
 class Make(Training):
-    """Everything: read a capture, train while you watch, judge on held-out photos, export a PLY."""
+    """Everything: read a capture, train splats (or with --field a radiance field) while you watch, judge, export."""
 
     source: Positional[CaptureFolder] = tyro.MISSING
     """Folder of photos with their camera poses."""

@@ -4,9 +4,8 @@ import io
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
-from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
 
 PLAIN_SECONDS = 5.0
@@ -22,7 +21,7 @@ class ProgressLine:
         self._next = 0.0
         self._is_open = False
 
-    def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
+    def on_progress(self, progress: Progress, snapshot: Callable[[], Any]) -> None:
         """Print, if it is time; the end is always told."""
         now = time.monotonic()
         if self._is_terminal:
@@ -49,8 +48,8 @@ def describe(progress: Progress) -> str:
         f"{100 * progress.fraction:3.0f} %",
         f"step {progress.step:,}/{progress.total_steps:,}",
         *([] if progress.psnr is None else [f"{progress.psnr:.2f} dB"]),
-        f"{progress.num_gaussians:,} Gaussians",
-        f"{progress.steps_per_second:.0f} steps/s",
+        *([] if progress.num_gaussians is None else [f"{progress.num_gaussians:,} Gaussians"]),
+        f"{progress.steps_per_second:.{0 if progress.steps_per_second >= 10 else 1}f} steps/s",
         f"{clock(progress.seconds_left)} left",
     ]
     return "  ".join(parts)

@@ -15,16 +15,15 @@ from neural3d.capture import inspect_capture
 from neural3d.cli.exports import export
 from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
 from neural3d.cli.progress import clock, say
-from neural3d.cli.runs import Model, load_model, load_scene
-from neural3d.devices import choose_device
+from neural3d.cli.runs import Trained, load_scene, load_trained, placed
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
 from neural3d.export.formats import read_splats
 from neural3d.render.camera_files import FPS, MAX_FPS, MAX_FRAMES, load_camera_path
 from neural3d.render.images import write_png
+from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.render.paths import orbit_cameras
 from neural3d.render.rendering import RenderFn, Rendering
-from neural3d.render.splats import render_function
 from neural3d.render.video import write_mp4
 from neural3d.run import Run, check_parents, finite_json
 from neural3d.scene import Scene
@@ -82,22 +81,21 @@ def inspect(options: Inspect) -> None:
 
 def judge_run(options: Eval) -> None:
     """Compare a run with the photos that it has not seen."""
-    device = choose_device(options.device)
-    model = load_model(options.run)
-    scene = load_scene(model.settings, model.views, options.capture)
-    facts = {"train_seconds": model.checkpoint.meta["train_seconds"], "step": model.checkpoint.step}
-    metrics = judge(model.run, model.gaussians.to(device), scene, model.settings.background, facts)
+    trained = load_trained(options.run)
+    scene = load_scene(trained.settings, trained.views, options.capture)
+    facts = {"train_seconds": trained.checkpoint.meta["train_seconds"], "step": trained.checkpoint.step}
+    metrics = judge(trained.run, placed(trained.model, options.device), scene, trained.settings.background, facts)
     answer(
         metrics if options.json else {name: value for name, value in metrics.items() if name != "views"}, options.json
     )
 
 
-def judge(run: Run, gaussians: Gaussians, scene: Scene, background: str, facts: dict[str, Any]) -> dict[str, Any]:
+def judge(run: Run, model: Model, scene: Scene, background: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Evaluate on held-out views, keep the numbers and the pictures with the run, and return the numbers."""
     color = evaluation_background(scene.has_alpha, background)
-    render_fn = _counting(render_function(gaussians, background=color), len(scene.test_indices))
+    render_fn = _counting(model_render_function(model, background=color), len(scene.test_indices))
     found = evaluate(render_fn, scene, background=color, output=run.folder("renders") / "eval")
-    metrics = {**found.to_json(), "num_gaussians": len(gaussians), **facts}
+    metrics = {**found.to_json(), **model_size(model), **facts}
     run.write_metrics(metrics)
     return metrics
 
@@ -106,10 +104,9 @@ def render(options: Render) -> None:
     """Render views of a run to pictures or a video."""
     as_video = options.format == "mp4" or (options.format is None and options.output.suffix.lower() == ".mp4")
     _require_sensible(options, as_video)
-    device = choose_device(options.device)
-    model = load_model(options.run)
-    cameras, names, fps = _views(options, model)
-    render_fn = render_function(model.gaussians.to(device), background=_background(model))
+    trained = load_trained(options.run)
+    cameras, names, fps = _views(options, trained)
+    render_fn = model_render_function(placed(trained.model, options.device), background=_background(trained))
     frames = (render_fn(cameras[index]).colors[0] for index in counted(range(len(cameras)), len(cameras), "rendering"))
     if as_video:
         if len(cameras.size_px.unique(dim=0)) > 1:
@@ -140,20 +137,22 @@ def _require_sensible(options: Render, as_video: bool) -> None:
 def view(options: View) -> None:
     """Show a run or a file until a signal comes."""
     from neural3d.cli.training import has_display
-    from neural3d.viewer import serve_forever, view_gaussians
+    from neural3d.viewer import serve_forever, view_field, view_gaussians
 
-    device = choose_device(options.device)
     where = {"host": options.host, "port": options.port, "title": options.source.name}
     where |= {"allow_hosts": options.allow_host}
     if options.source.is_dir():
-        model = load_model(options.source)
-        gaussians, background = model.gaussians, _background(model)
-        where |= _surroundings(model)
+        trained = load_trained(options.source)
+        model, background = trained.model, _background(trained)
+        where |= _surroundings(trained)
     else:
-        gaussians, background = read_splats(options.source), None
-    viewer = view_gaussians(
-        gaussians.to(device), render_fn_from=partial(render_function, background=background), **where
-    )
+        model, background = read_splats(options.source), None
+    model = placed(model, options.device)
+    where |= {"render_fn_from": partial(model_render_function, background=background)}
+    if isinstance(model, Gaussians):
+        viewer = view_gaussians(model, **where)
+    else:
+        viewer = view_field(model, around=trained.views.cameras.centers_world, **where)
     serve_forever(viewer, open_browser=options.browser and has_display())
 
 
@@ -202,13 +201,12 @@ def _counting(render_fn: RenderFn, total: int) -> RenderFn:
     return render
 
 
-def _views(options: Render, model: Model) -> tuple[Cameras, list[str], float]:
+def _views(options: Render, trained: Trained) -> tuple[Cameras, list[str], float]:
     """Cameras, the names of their pictures, and frames a second."""
-    views = model.views
+    views = trained.views
     if options.cameras == "orbit":
-        cameras = orbit_cameras(
-            views.cameras, views.up_world, points=model.gaussians.means_world, num_frames=options.frames
-        )
+        points = trained.model.means_world if isinstance(trained.model, Gaussians) else None
+        cameras = orbit_cameras(views.cameras, views.up_world, points=points, num_frames=options.frames)
         return cameras, [f"{i:05d}" for i in range(len(cameras))], FPS
     if options.cameras == "test":
         indices = views.test_indices.tolist()
@@ -222,15 +220,17 @@ def _views(options: Render, model: Model) -> tuple[Cameras, list[str], float]:
     return path.cameras, [f"{i:05d}" for i in range(len(path.cameras))], path.fps
 
 
-def _background(model: Model) -> Float[Tensor, "3"]:
-    return evaluation_background(model.views.has_alpha, model.settings.background)
+def _background(trained: Trained) -> Float[Tensor, "3"]:
+    return evaluation_background(trained.views.has_alpha, trained.settings.background)
 
 
-def _surroundings(model: Model) -> dict[str, Any]:
-    """The photos around a run's model, where its capture can still be read; else only what is up."""
+def _surroundings(trained: Trained) -> dict[str, Any]:
+    """What is up, and the photos around a run's model where its capture can still be read."""
+    x, y, z = trained.views.up_world.tolist()
+    up = {"up_world": (x, y, z)}
     try:
-        return {"scene": load_scene(model.settings, model.views, None)}
+        scene = load_scene(trained.settings, trained.views, None)
     except InputError as error:
         say(f"neural3d: warning: shown without photos: {error}")
-        x, y, z = model.views.up_world.tolist()
-        return {"up_world": (x, y, z)}
+        return up
+    return {"scene": scene, **up}

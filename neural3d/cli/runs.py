@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +12,14 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.checkpoints import Checkpoint
-from neural3d.devices import DeviceName
+from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError
+from neural3d.render.model import Model
 from neural3d.run import Run
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.config import SplatConfig, config_from_json
+from neural3d.train.fields import FieldConfig, field_config_from_json, field_of
 
 SCENE_FILE = "scene.json"
 POSE_TOLERANCE = 1e-4
@@ -32,10 +34,19 @@ class Settings:
 
     capture: Path
     downscale: float
-    background: str
-    splat: SplatConfig
+    config: SplatConfig | FieldConfig
     device: DeviceName
     """Where it was trained."""
+
+    @property
+    def method(self) -> Literal["splat", "nerf"]:
+        """What `neural3d train` calls it."""
+        return "splat" if isinstance(self.config, SplatConfig) else "nerf"
+
+    @property
+    def background(self) -> str:
+        """Behind the model."""
+        return self.config.background
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,24 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Model:
+class Trained:
     """A trained model and where it comes from."""
 
     run: Run
     settings: Settings
     checkpoint: Checkpoint
-    gaussians: Gaussians
+    model: Model
     views: Views
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """The model, for whoever can do nothing with another.
+
+        Raises: InputError where it is a field.
+        """
+        if not isinstance(self.model, Gaussians):
+            raise InputError(f"{self.run.path}: the run holds a radiance field; give the run of a splat training")
+        return self.model
 
 
 def save_views(run: Run, scene: Scene) -> None:
@@ -85,27 +106,52 @@ def save_views(run: Run, scene: Scene) -> None:
     )
 
 
-def load_model(path: Path) -> Model:
+def load_trained(path: Path) -> Trained:
     """The model of a run's last checkpoint.
 
     Raises: InputError when there is no run, or none of its checkpoints is there and whole.
     """
     run = Run.open(path)
-    checkpoint = run.latest_checkpoint()
+    settings, checkpoint = load_settings(run), run.latest_checkpoint()
     if checkpoint is None:
         raise InputError(
-            f"{path}: the run has no checkpoint yet; go on with neural3d train splat --resume --output {path}"
+            f"{path}: the run has no checkpoint yet; go on with neural3d train {settings.method} --resume "
+            f"--output {path}"
         )
+    model = _gaussians(run, checkpoint) if settings.method == "splat" else field_of(checkpoint, settings.config)
+    views = load_views(run)
+    if views is None:
+        raise InputError(f"{path}: {SCENE_FILE} is missing; resume the run once, or train again")
+    return Trained(run, settings, checkpoint, model, views)
+
+
+def placed(model: Model, device: DeviceName | None) -> Model:
+    """The model where it is to be computed.
+
+    Raises: InputError where that does not work.
+    """
+    if isinstance(model, Gaussians):
+        return model.to(choose_device(device))
+    require_cpu(device)
+    return model
+
+
+def require_cpu(device: DeviceName | None) -> None:
+    """Fields have no other device yet.
+
+    Raises: InputError.
+    """
+    if device == "cuda":
+        raise InputError("--device cuda: radiance fields are computed on the CPU; leave it out")
+
+
+def _gaussians(run: Run, checkpoint: Checkpoint) -> Gaussians:
     tensors = {
         name.removeprefix("gaussians."): t for name, t in checkpoint.tensors.items() if name.startswith("gaussians.")
     }
     if not tensors:
-        raise InputError(f"{path}: the run holds no Gaussians; give the run of a splat training")
-    gaussians = Gaussians(**tensors, antialiased=bool(checkpoint.meta["antialiased"]))
-    views = load_views(run)
-    if views is None:
-        raise InputError(f"{path}: {SCENE_FILE} is missing; resume the run once, or train again")
-    return Model(run, load_settings(run), checkpoint, gaussians, views)
+        raise InputError(f"{run.path}: the run holds no Gaussians; give the run of a splat training")
+    return Gaussians(**tensors, antialiased=bool(checkpoint.meta["antialiased"]))
 
 
 def load_settings(run: Run) -> Settings:
@@ -177,11 +223,14 @@ def _read(path: Path, content: dict[str, Any], parse: Callable[[dict[str, Any]],
 
 
 def _settings(content: dict[str, Any]) -> Settings:
-    splat = config_from_json(content["splat"])
+    if content["method"] == "nerf":
+        config = field_config_from_json(content["field"], content["nerf"])
+    else:
+        config = config_from_json(content["splat"])
     device = content["device"]
     if device not in get_args(DeviceName):
         raise InputError(f"device: expected {' or '.join(get_args(DeviceName))}, got {device!r}")
-    return Settings(Path(content["capture"]), float(content["downscale"]), splat.background, splat, device)
+    return Settings(Path(content["capture"]), float(content["downscale"]), config, device)
 
 
 def _views(content: dict[str, Any]) -> Views:

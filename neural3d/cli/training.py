@@ -17,20 +17,35 @@ from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import answer, judge
-from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, save_views
+from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, require_cpu, save_views
 from neural3d.devices import choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.export.ply import write_ply
-from neural3d.render.splats import render_function
+from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
+from neural3d.splats.gaussians import Gaussians
 from neural3d.train.config import SplatConfig
+from neural3d.train.field_space import field_space
+from neural3d.train.fields import FieldConfig, field_name, require_resumable_field, train_field
 from neural3d.train.initial import require_start
-from neural3d.train.splats import TrainResult, require_resumable, train_splats
+from neural3d.train.mlp_config import TINY, MlpConfig
+from neural3d.train.splats import require_resumable, train_splats
 
-_SCHEDULED = [field.name for field in fields(SplatConfig) if field.name in {f.name for f in fields(Training)}]
-"""Options that go into the training's configuration under their own names."""
+Config = SplatConfig | FieldConfig
+_FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device", "backend")
+_FOR_FIELDS = ("field", "tiny", "ndc")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training left, of whatever kind."""
+
+    model: Model
+    step: int
+    train_seconds: float
+    completed: bool
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Work:
     """What is to be trained, read and checked; no run has been touched yet."""
 
     scene: Scene
-    config: SplatConfig
+    config: Config
     device: torch.device
     open_run: Callable[[], Run]
     """Creates the run, or takes up an earlier one."""
@@ -82,20 +97,50 @@ def demo(options: Demo, interrupts: Interrupts) -> int:
     return make(as_make, interrupts)
 
 
-def config_from(options: Training) -> SplatConfig:
+def config_from(options: Train | Make) -> Config:
     """The training's configuration.
 
     Raises: InputError for values that make no sense.
     """
-    given = {name: getattr(options, name) for name in _SCHEDULED}
+    base = _preset(options)
+    _require_fitting(options, base)
+    given = {name: getattr(options, name) for name in _scheduled(base)}
     if options.steps is not None and options.max_seconds is None:
         # Whoever counts steps wants all of them, and the same bytes again.
-        return _configured(SplatConfig(), {**given, "max_seconds": None})
-    defaults = {name: getattr(SplatConfig, name) for name in ("steps", "max_seconds") if given[name] is None}
-    return _configured(SplatConfig(), {**given, **defaults})
+        return _configured(base, {**given, "max_seconds": None})
+    defaults = {name: getattr(base, name) for name in ("steps", "max_seconds") if given[name] is None}
+    return _configured(base, {**given, **defaults})
 
 
-def _configured(base: SplatConfig, values: dict[str, Any]) -> SplatConfig:
+def _preset(options: Train | Make) -> Config:
+    """What is trained: by the method, or for `make` by whether a field is named."""
+    is_field = options.method == "nerf" if isinstance(options, Train) else options.field is not None
+    if not is_field:
+        return SplatConfig()
+    return TINY if options.tiny else MlpConfig()
+
+
+def _scheduled(config: Config) -> list[str]:
+    """Options that go into the configuration under their own names."""
+    typed = {field.name for field in fields(Training)}
+    return [field.name for field in fields(config) if field.name in typed]
+
+
+def _require_fitting(options: Train | Make, config: Config) -> None:
+    """Refuse options of another kind of model.
+
+    Raises: InputError.
+    """
+    is_splat = isinstance(config, SplatConfig)
+    foreign = _FOR_FIELDS if is_splat else [f.name for f in fields(Training) if f.name not in _FOR_BOTH + _FOR_FIELDS]
+    defaults = {field.name: field.default for field in fields(Training)}
+    for name in foreign:
+        if getattr(options, name) != defaults[name]:
+            kind, remedy = ("a radiance field", "train nerf") if is_splat else ("splats", "train splat")
+            raise InputError(f"{_flag(name)}: this is for {kind}; leave it out, or use neural3d {remedy}")
+
+
+def _configured(base: Config, values: dict[str, Any]) -> Config:
     """The configuration, its complaints in the words of the command line."""
     try:
         return replace(base, **values)
@@ -114,25 +159,34 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
     _require_possible(options)
-    device = choose_device(options.device)
+    device = _device(options, config)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
     try:
-        require_start(scene, seed=config.seed)
+        if isinstance(config, SplatConfig):
+            require_start(scene, seed=config.seed)
+        else:
+            field_space(scene, ndc=config.ndc)
     except InputError as error:
         raise InputError(f"{capture}: {error}") from error
     kept = {
-        "method": "splat",
         "capture": str(capture.resolve()),
         "downscale": scene.downscale,
         "device": device.type,
         "backend": options.backend,
         "background": config.background,
-        "splat": asdict(config),
+        **_kept(config),
     }
     return Work(scene, config, device, partial(Run.create, options.output, kept, overwrite=options.overwrite))
+
+
+def _kept(config: Config) -> dict[str, Any]:
+    """What config.json says of the method."""
+    if isinstance(config, SplatConfig):
+        return {"method": "splat", "splat": asdict(config)}
+    return {"method": "nerf", "field": field_name(config), "nerf": asdict(config)}
 
 
 def _resumed(options: Train) -> Work:
@@ -144,12 +198,15 @@ def _resumed(options: Train) -> Work:
     settings = load_settings(earlier)
     _require_same(options, settings)
     device = _device_to_go_on(options, settings)
-    config = settings.splat
+    config = settings.config
     if options.max_seconds is not None:
         config = _configured(config, {"max_seconds": options.max_seconds})
     checkpoint = earlier.latest_checkpoint()
     if checkpoint is not None:
-        require_resumable(checkpoint, config, earlier.path)
+        if isinstance(config, SplatConfig):
+            require_resumable(checkpoint, config, earlier.path)
+        else:
+            require_resumable_field(checkpoint, config, earlier.path)
     for skipped in checkpoint.skipped if checkpoint else ():
         say(f"neural3d: warning: passed over {skipped}")
     scene = load_scene(settings, load_views(earlier), options.capture)
@@ -157,11 +214,24 @@ def _resumed(options: Train) -> Work:
     return Work(scene, config, device, partial(Run.resume, options.output))
 
 
+def _device(options: Train | Make, config: Config) -> torch.device:
+    """Where to train.
+
+    Raises: InputError where that does not work.
+    """
+    if isinstance(config, SplatConfig):
+        return choose_device(options.device)
+    require_cpu(options.device)
+    return torch.device("cpu")
+
+
 def _device_to_go_on(options: Train, settings: Settings) -> torch.device:
     """Where the run was made, for its bytes' sake, unless another device is asked for.
 
     Raises: InputError where that does not work here.
     """
+    if not isinstance(settings.config, SplatConfig):
+        return _device(options, settings.config)
     try:
         return choose_device(options.device or settings.device)
     except InputError as error:
@@ -172,7 +242,16 @@ def _device_to_go_on(options: Train, settings: Settings) -> torch.device:
 
 def _require_same(options: Train, settings: Settings) -> None:
     """Refuse options that the run was not made with: they would change what its schedules mean."""
-    made_with = {name: getattr(settings.splat, name) for name in _SCHEDULED} | {"downscale": settings.downscale}
+    if options.method != settings.method:
+        raise InputError(
+            f"{options.output}: the run was made by neural3d train {settings.method}; go on with that, or start "
+            "again with --overwrite"
+        )
+    config = settings.config
+    _require_fitting(options, config)
+    made_with = {name: getattr(config, name) for name in _scheduled(config)} | {"downscale": settings.downscale}
+    if not isinstance(config, SplatConfig):
+        made_with |= {"field": field_name(config), "tiny": config.shape == TINY.shape}
     defaults = {field.name: field.default for field in fields(Training)}
     for name, before in made_with.items():
         now = getattr(options, name)
@@ -189,7 +268,7 @@ def _require_possible(options: Train | Make) -> None:
         raise InputError(f"--backend {options.backend}: this version has its own engine only; leave it out")
 
 
-def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> TrainResult:
+def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
     """Train with a line of progress; the run's status says how it ended.
 
     Raises: Interrupted after a signal, once the state is saved.
@@ -199,47 +278,58 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> TrainRe
     watchers = [line, interrupts, *([viewer] if viewer is not None else [])]
     try:
         with interrupts.graceful():
-            result = train_splats(work.scene, work.config, run=run, observers=watchers, device=work.device)
+            result = _trained(run, work, watchers)
     finally:
         line.close()
     if viewer is not None:
-        viewer.show(result.gaussians)  # snapshots come now and then: the last one may be old
+        viewer.show(result.model)  # snapshots come now and then: the last one may be old
     _note_end(run, result, interrupts)
     interrupts.raise_if_requested()
     return result
 
 
-def _note_end(run: Run, result: TrainResult, interrupts: Interrupts) -> None:
+def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
+    """By the trainer of the configuration's kind."""
+    if isinstance(work.config, SplatConfig):
+        splats = train_splats(work.scene, work.config, run=run, observers=watchers, device=work.device)
+        return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed)
+    found = train_field(work.scene, work.config, run=run, observers=watchers)
+    return Result(found.field, found.step, found.train_seconds, found.completed)
+
+
+def _note_end(run: Run, result: Result, interrupts: Interrupts) -> None:
     """Only a training that came to its end is "completed"."""
     if result.completed:
         run.set_status("completed", f"step {result.step}")
         return
     reason = "by a signal" if interrupts.signal_number is not None else "in the viewer"
     run.set_status("stopped", f"stopped {reason} at step {result.step}")
-    say(f"stopped {reason} at step {result.step:,}; go on with: neural3d train splat --resume --output {run.path}")
+    method = run.config["method"]
+    say(f"stopped {reason} at step {result.step:,}; go on with: neural3d train {method} --resume --output {run.path}")
 
 
-def _facts(run: Run, work: Work, result: TrainResult) -> dict[str, Any]:
+def _facts(run: Run, work: Work, result: Result) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "status": run.status["state"],
         "device": work.device.type,
         "step": result.step,
-        "num_gaussians": len(result.gaussians),
+        **model_size(result.model),
         "train_seconds": result.train_seconds,
     }
 
 
-def _finished(run: Run, work: Work, result: TrainResult) -> dict[str, Any]:
-    """Judge and export."""
-    scene = work.scene
-    path = run.folder("exports") / "splat.ply"
-    write_ply(path, result.gaussians, capture_from_scene=scene.capture_from_scene)
-    found: dict[str, Any] = {"ply": str(path)}
+def _finished(run: Run, work: Work, result: Result) -> dict[str, Any]:
+    """Judge, and export splats."""
+    scene, found = work.scene, {}
+    if isinstance(result.model, Gaussians):
+        path = run.folder("exports") / "splat.ply"
+        write_ply(path, result.model, capture_from_scene=scene.capture_from_scene)
+        found["ply"] = str(path)
     if len(scene.test_indices) == 0:
         say("neural3d: warning: the capture has no held-out view, so nothing is judged")
         return found
-    metrics = judge(run, result.gaussians, scene, work.config.background, {"train_seconds": result.train_seconds})
+    metrics = judge(run, result.model, scene, work.config.background, {"train_seconds": result.train_seconds})
     return {**metrics, **found, "renders": str(run.path / "renders" / "eval")}
 
 
@@ -252,8 +342,9 @@ def _viewer(options: Train | Make, work: Work) -> Iterator[Any]:
     from neural3d.viewer import Viewer, announce
 
     background = evaluation_background(work.scene.has_alpha, work.config.background)
-    render_fn_from = partial(render_function, background=background)
-    with Viewer(work.scene, render_fn_from=render_fn_from, allow_hosts=options.allow_host) as viewer:
+    render_fn_from = partial(model_render_function, background=background)
+    is_field = not isinstance(work.config, SplatConfig)
+    with Viewer(work.scene, is_field=is_field, render_fn_from=render_fn_from, allow_hosts=options.allow_host) as viewer:
         with _stdout_to_stderr():
             announce(viewer, open_browser=has_display())
         yield viewer

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from neural3d.errors import InputError
-from neural3d.train.limits import above, check_fields, number, one_of, switch, whole
+from neural3d.train.limits import above, check_fields, check_names, number, one_of, switch, whole
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,6 @@ def config_from_json(content: Mapping[str, Any]) -> SplatConfig:
     rates = content.get("rates")
     if not isinstance(rates, Mapping):
         raise InputError("rates: missing, expected the learning rates")
-    _require_names(LearningRates, rates, "rates.")
-    _require_names(SplatConfig, content, "")
+    check_names(LearningRates, rates, prefix="rates.")
+    check_names(SplatConfig, content)
     return SplatConfig(**{**content, "rates": LearningRates(**rates)})
-
-
-def _require_names(kind: type, content: Mapping[str, Any], prefix: str) -> None:
-    known = [field.name for field in fields(kind)]
-    if wrong := [name for name in content if name not in known]:
-        raise InputError(f"{prefix}{wrong[0]}: there is no such setting")
-    if missing := [name for name in known if name not in content]:
-        raise InputError(f"{prefix}{missing[0]}: missing")

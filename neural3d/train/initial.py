@@ -105,7 +105,7 @@ def _first_found(scene: Scene, random: np.random.Generator) -> tuple[Float[Tenso
     """
     middle = scene.cameras[scene.train_indices].centers_world.median(dim=0).values.float()
     # An object can be too thin for the first candidates to hit its hull.
-    carved, whole, around = (*_look_at(scene), True), (*_look_at(scene), False), (middle, 4 * scene.extent, False)
+    carved, whole, around = (*look_at(scene), True), (*look_at(scene), False), (middle, 4 * scene.extent, False)
     for center, radius, carve in (carved, whole, around) if scene.has_alpha else (whole, around):
         points, colors = _shared_points(scene, center - radius, center + radius, random, carve=carve)
         if len(points) > 0:
@@ -140,7 +140,7 @@ def _spread_choice(count: int, wanted: int, random: np.random.Generator) -> Tens
     return torch.from_numpy(np.sort(random.choice(count, wanted, replace=False)))
 
 
-def _look_at(scene: Scene) -> tuple[Float[Tensor, "3"], float]:
+def look_at(scene: Scene) -> tuple[Float[Tensor, "3"], float]:
     """The point nearest to all optical axes, and the half side of the cube around it to fill."""
     cameras = scene.cameras[scene.train_indices]
     # A pose gone wrong, far away, would pull the point along.

@@ -1,8 +1,8 @@
 """What the fields of a configuration may hold, and the one line that refuses the rest."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from neural3d.errors import InputError
@@ -67,6 +67,19 @@ def check_fields(config: object, limits: dict[str, Limit], *, prefix: str = "") 
         value = getattr(config, name)
         if not limit.holds(value):
             raise InputError(f"{prefix}{name}: expected {limit.expected}, got {value!r}")
+
+
+def check_names(kind: type, content: Mapping[str, Any], *, prefix: str = "") -> None:
+    """Hold the names in a file to the fields of a configuration.
+
+    Raises:
+        InputError: Names a field that is unknown or missing.
+    """
+    known = [field.name for field in fields(kind)]
+    if wrong := [name for name in content if name not in known]:
+        raise InputError(f"{prefix}{wrong[0]}: there is no such setting")
+    if missing := [name for name in known if name not in content]:
+        raise InputError(f"{prefix}{missing[0]}: missing")
 
 
 def _is_whole(value: Any) -> bool:

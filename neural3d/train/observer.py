@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
-
-from neural3d.splats.gaussians import Gaussians
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Request = Literal["run", "pause", "stop"]
 
@@ -21,17 +19,23 @@ class Progress:
     seconds_left: float
     psnr: float | None
     """Of recent training photos, smoothed; None before the first."""
-    num_gaussians: int
     loss: float
     steps_per_second: float
+    num_gaussians: int | None = None
+    """None for a field."""
+    num_parameters: int | None = None
+    """None for splats, whose number says more."""
 
 
 @runtime_checkable
 class TrainingObserver(Protocol):
     """Watches training from its own thread; both methods must return at once."""
 
-    def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
-        """About four times a second, and at the end. `snapshot()` copies the Gaussians; call it only when needed."""
+    def on_progress(self, progress: Progress, snapshot: Callable[[], Any]) -> None:
+        """About four times a second, and at the end.
+
+        `snapshot()` copies the model, Gaussians or a radiance field; call it only when needed.
+        """
 
     def requested(self) -> Request:
         """Asked before every step."""

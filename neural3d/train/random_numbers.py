@@ -14,6 +14,11 @@ class Purpose(IntEnum):
     RELOCATE = 4
     GROW = 5
     SPLIT = 6
+    RAYS = 7
+    COARSE = 8
+    FINE = 9
+    DENSITY_NOISE = 10
+    WEIGHTS = 11
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

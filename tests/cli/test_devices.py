@@ -32,7 +32,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def there(monkeypatch: pytest.MonkeyPatch) -> PretendedDevice:
     """A GPU that works: `--device cuda` and no `--device` choose the pretended one."""
     chosen = lambda asked=None: torch.device("cpu") if asked == "cpu" else ELSEWHERE  # noqa: E731
-    for module in ("training", "results"):
+    for module in ("training", "runs"):
         monkeypatch.setattr(f"neural3d.cli.{module}.choose_device", chosen)
     with pretended_device(monkeypatch) as device:
         yield device

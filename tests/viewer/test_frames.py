@@ -9,7 +9,16 @@ import torch
 
 from neural3d.cameras import Cameras
 from neural3d.render.rendering import Rendering
-from neural3d.viewer.frames import COARSE_SECONDS, MAX_PIXELS, FrameServer, coarse_height, fine_height
+from neural3d.viewer.frames import (
+    BAND_SECONDS,
+    COARSE_SECONDS,
+    MAX_PIXELS,
+    MIN_COARSE_HEIGHT,
+    FrameServer,
+    coarse_height,
+    fine_height,
+    finer_height,
+)
 from neural3d.viewer.space import View, cameras_from_view
 
 
@@ -59,6 +68,7 @@ def test_only_the_latest_of_many_moves_is_drawn(gallery: Gallery, until: Callabl
         go_on.wait(20)
         return solid(cameras)
 
+    gallery.server._learn = lambda *_: None  # it would draw in bands what seems to take so long
     gallery.server.set_render_fn(slow)
     gallery.server.look(1, view(x=1.0))
     assert busy.wait(20)
@@ -125,4 +135,54 @@ def test_the_coarse_height_fits_the_measured_speed() -> None:
     window = view(width=1600, height=900)
     height = coarse_height(window, 1e-6)
     assert height * height * 16 / 9 * 1e-6 == pytest.approx(COARSE_SECONDS, rel=0.02)
-    assert coarse_height(window, 1.0) == 64
+    assert coarse_height(window, 1.0) == coarse_height(window, None) == MIN_COARSE_HEIGHT
+
+
+def test_a_slow_engine_refines_by_doubling() -> None:
+    window = view(width=1600, height=900)
+    heights = [coarse_height(window, 1e-4)]
+    while heights[-1] < 900:
+        heights.append(finer_height(window, 1e-4, heights[-1]))
+    assert heights == [MIN_COARSE_HEIGHT, 64, 128, 256, 512, 900]
+    assert finer_height(window, 1e-7, 100) == 900
+
+
+def test_a_picture_in_bands_is_the_picture_in_one_piece(gallery: Gallery, until: Callable) -> None:
+    """Each pixel shows the direction that it looks along; bands of a few rows must fit together."""
+    bands = []
+
+    def directions(cameras: Cameras) -> Rendering:
+        width, height = cameras.size_px[0].tolist()
+        bands.append(height)
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        offsets = (torch.stack([x, y], dim=2) - cameras.principal_px[0]) / cameras.focal_px[0]
+        return Rendering(torch.cat([0.5 + offsets, offsets[..., :1] * 0], dim=2)[None], torch.ones(1, height, width, 1))
+
+    gallery.server.set_render_fn(directions)
+    gallery.server._seconds_per_pixel, gallery.server._learn = BAND_SECONDS / (7 * 320), lambda *_: None
+    gallery.server.look(1, view())
+    until(lambda: gallery.pictures and gallery.pictures[-1][1].shape[0] == 200, "the full picture")
+    assert 7 in bands
+    whole = (directions(cameras_from_view(view(), 200)).colors[0].clamp(0, 1) * 255 + 0.5).byte().numpy()
+    assert np.abs(gallery.pictures[-1][1].astype(int) - whole.astype(int)).max() <= 1
+
+
+def test_a_fine_picture_is_given_up_when_its_visitor_moves_on(gallery: Gallery, until: Callable) -> None:
+    """Without that he would wait for all of its bands."""
+    seen, fine, go_on = [], threading.Event(), threading.Event()
+
+    def slow(cameras: Cameras) -> Rendering:
+        seen.append((float(cameras.centers_world[0, 0]), int(cameras.size_px[0, 1])))
+        if len(seen) > 1:
+            fine.set()
+            assert go_on.wait(20)
+        return solid(cameras)
+
+    gallery.server.set_render_fn(slow)
+    gallery.server._seconds_per_pixel = 1e-2
+    gallery.server.look(1, view(height=MIN_COARSE_HEIGHT + 1))
+    assert fine.wait(20)
+    gallery.server.look(1, view(x=1.0, height=MIN_COARSE_HEIGHT + 1))
+    go_on.set()
+    until(lambda: any(x == 1.0 for x, _ in seen), "the new place")
+    assert sum(height for x, height in seen if x == 0.0) < 2 * MIN_COARSE_HEIGHT + 1

@@ -1,0 +1,126 @@
+"""Training radiance fields: every kind of field through the same loop as splats."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from neural3d.checkpoints import Checkpoint
+from neural3d.errors import InputError
+from neural3d.fields.field import RadianceField
+from neural3d.ops.library import native
+from neural3d.run import Run
+from neural3d.scene import Scene
+from neural3d.train.limits import check_names
+from neural3d.train.loop import Budget, Learner, TrainingLoop
+from neural3d.train.mlp import MlpLearner, mlp_model
+from neural3d.train.mlp_config import MlpConfig
+from neural3d.train.observer import TrainingObserver
+
+FieldName = Literal["mlp"]
+FieldConfig = MlpConfig
+
+
+class FieldLearner(Learner, Protocol):
+    """A learner that can be begun and gone on with."""
+
+    def begin(self) -> None:
+        """Make the first field; raises InputError where the capture does not suit it."""
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint; raises InputError where it was left by another kind of training."""
+
+
+@dataclass(frozen=True)
+class FieldMethod:
+    """One kind of field: what can be chosen, how it learns, and how it is made of a checkpoint."""
+
+    config: type[FieldConfig]
+    learner: Callable[[Scene, Any], FieldLearner]
+    model: Callable[[Mapping[str, Tensor], Mapping[str, Any], Any], RadianceField]
+
+
+METHODS: dict[FieldName, FieldMethod] = {"mlp": FieldMethod(MlpConfig, MlpLearner, mlp_model)}
+"""By the names that --field knows."""
+
+
+@dataclass(frozen=True)
+class FieldResult:
+    """What training leaves."""
+
+    field: RadianceField
+    step: int
+    train_seconds: float
+    completed: bool
+    """False when somebody asked to stop before the end."""
+    poisoned_steps: int
+    """Steps in which some gradients were not finite; what they belong to was left alone."""
+
+
+def train_field(
+    scene: Scene,
+    config: FieldConfig = MlpConfig(),
+    *,
+    run: Run | None = None,
+    observers: Sequence[TrainingObserver] = (),
+) -> FieldResult:
+    """Train the radiance field that the configuration is for, as `train_splats` trains splats.
+
+    Raises:
+        InputError: There is nothing to train on, or the capture does not suit the configuration.
+        NumericError: The numbers are no longer finite; the last checkpoint stands.
+    """
+    if len(scene.train_indices) == 0:
+        raise InputError("the capture has no training photos; give it some, or hold out fewer")
+    native().keep_memory()
+    learner = METHODS[field_name(config)].learner(scene, config)
+    checkpoint = run.latest_checkpoint() if run is not None else None
+    if checkpoint is None:
+        learner.begin()
+    else:
+        require_resumable_field(checkpoint, config, run.path)
+        learner.load(checkpoint)
+    budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
+    step, earlier = (0, None) if checkpoint is None else (checkpoint.step, checkpoint.meta)
+    ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
+    return FieldResult(learner.snapshot(), **vars(ending))
+
+
+def field_name(config: FieldConfig) -> FieldName:
+    """Of the kind of field that a configuration is for."""
+    return next(name for name, method in METHODS.items() if type(config) is method.config)
+
+
+def field_config_from_json(name: str, content: Mapping[str, Any]) -> FieldConfig:
+    """The inverse of `dataclasses.asdict`, for a configuration out of a file.
+
+    Raises:
+        InputError: There is no such field, or a setting is unknown, missing, or holds what cannot be trained.
+    """
+    if name not in METHODS:
+        raise InputError(f"field: expected {' or '.join(METHODS)}, got {name!r}")
+    check_names(METHODS[name].config, content)
+    return METHODS[name].config(**content)
+
+
+def field_of(checkpoint: Checkpoint, config: FieldConfig) -> RadianceField:
+    """The field that a checkpoint holds.
+
+    Raises:
+        InputError: It was left by a training of another kind.
+    """
+    return METHODS[field_name(config)].model(checkpoint.tensors, checkpoint.meta, config)
+
+
+def require_resumable_field(checkpoint: Checkpoint, config: FieldConfig, path: Path) -> None:
+    """Hold a checkpoint of the run at `path` against a configuration, before anything of the run is touched.
+
+    Raises:
+        InputError: It was left by a training of another kind.
+    """
+    try:
+        field_of(checkpoint, config)
+    except InputError as error:
+        raise InputError(f"{path}/checkpoints/step-{checkpoint.step:08d}: {error}") from error

@@ -1,0 +1,86 @@
+"""Random rays of the training photos, and the colours that they should see."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from neural3d.fields.rays import Rays, rays_through
+from neural3d.scene import Scene
+from neural3d.train.random_numbers import Purpose, generator
+
+CENTRAL = 0.5
+"""Part of each photo, along both axes, that the first steps look at."""
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """R rays of one step."""
+
+    rays: Rays
+    colors: Float[Tensor, "R 3"]
+    """The photos', over the background where they have alpha."""
+    backgrounds: Float[Tensor, "R 3"]
+
+    def __getitem__(self, rows: slice) -> "RayBatch":
+        """Some of them."""
+        return RayBatch(self.rays[rows], self.colors[rows], self.backgrounds[rows])
+
+
+class PhotoPixels:
+    """Every valid pixel of the training photos, held once as 8-bit numbers."""
+
+    def __init__(self, scene: Scene) -> None:
+        chosen = scene.train_indices.tolist()
+        self.cameras = scene.cameras[scene.train_indices]
+        photos = [scene.photos[i] for i in chosen]
+        self.colors = torch.cat([photo.pixels.reshape(-1, 3) for photo in photos])
+        self.alphas = None
+        if scene.has_alpha:
+            full = [torch.full(p.pixels.shape[:2], 255, dtype=torch.uint8) for p in photos]
+            alphas = [whole if p.alpha is None else p.alpha for p, whole in zip(photos, full, strict=True)]
+            self.alphas = torch.cat([alpha.flatten() for alpha in alphas])
+        self.widths = self.cameras.size_px[:, 0]
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.cameras.size_px.prod(dim=1).long().cumsum(0)])
+        self.usable = _usable([photo.valid for photo in photos], self.cameras.size_px)
+        self.central = _within(self, CENTRAL)
+
+    def batch(self, count: int, background: str, seed: int, step: int, *, central: bool) -> RayBatch:
+        """Rays through pixels drawn with replacement, each over a background of its own where that is random."""
+        chosen = self.central if central and len(self.central) else self.usable
+        drawn = generator(seed, Purpose.RAYS, step).integers(0, len(chosen), count)
+        pixels = chosen[torch.from_numpy(drawn)]
+        views = torch.searchsorted(self.starts, pixels, right=True) - 1
+        within = pixels - self.starts[views]
+        xy = torch.stack([within % self.widths[views], within // self.widths[views]], dim=1) + 0.5
+        backgrounds = _backgrounds(background, count, seed, step)
+        colors = self.colors[pixels].float() / 255
+        if self.alphas is not None:
+            alpha = self.alphas[pixels].float()[:, None] / 255
+            colors = alpha * colors + (1 - alpha) * backgrounds
+        return RayBatch(rays_through(self.cameras, views, xy.float()), colors, backgrounds)
+
+
+def _backgrounds(kind: str, count: int, seed: int, step: int) -> Float[Tensor, "R 3"]:
+    if kind == "random":
+        return torch.from_numpy(generator(seed, Purpose.BACKGROUND, step).random((count, 3), dtype=np.float32))
+    return torch.full((count, 3), 1.0 if kind == "white" else 0.0)
+
+
+def _usable(valid: list[Tensor | None], sizes: Tensor) -> Int64[Tensor, "M"]:
+    """Indices of the pixels that teach something."""
+    flags = [
+        torch.ones(int(size), dtype=torch.bool) if mask is None else mask.flatten()
+        for mask, size in zip(valid, sizes.prod(dim=1), strict=True)
+    ]
+    return torch.cat(flags).nonzero()[:, 0]
+
+
+def _within(pixels: PhotoPixels, part: float) -> Int64[Tensor, "M"]:
+    """Those of the usable pixels that lie in the middle of their photo."""
+    views = torch.searchsorted(pixels.starts, pixels.usable, right=True) - 1
+    within, sizes = pixels.usable - pixels.starts[views], pixels.cameras.size_px[views]
+    xy = torch.stack([within % sizes[:, 0], within // sizes[:, 0]], dim=1) + 0.5
+    return pixels.usable[((xy / sizes - 0.5).abs() <= part / 2).all(dim=1)]
