@@ -16,6 +16,7 @@ def text_of(report: Report) -> str:
         "memory": _memory_rows,
         "clients": _clients_rows,
         "soak": _soak_rows,
+        "fields": _fields_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -28,6 +29,21 @@ def text_of(report: Report) -> str:
             *([f"load     {load:.1f} programs at the end: compare nothing else while it is high"] if load else []),
         ]
     )
+
+
+def _fields_rows(report: Report) -> list[Row]:
+    def step(name: str) -> str:
+        return f"{report[f'step_ms_{name}']:,.0f} ms"
+
+    return [
+        ("a step of the paper's networks", f"{report['rays']:,} rays, {report['samples']} samples each"),
+        ("bfloat16 products", f"{step('bfloat16')}, {report['first_step_ms_bfloat16']:,.0f} ms at the beginning"),
+        ("float32 products", step("float32")),
+        ("plain torch", f"{step('torch')}, {report['torch_ratio_bfloat16']:.1f} times as long"),
+        ("--tiny", f"{report['tiny_steps']:,} steps in {report['tiny_seconds']:.0f} s"),
+        ("PSNR", f"{report['tiny_psnr']:.2f} dB on {report['tiny_views']} held-out views of {report['capture']}"),
+        ("a frame", f"{report['tiny_seconds_a_frame']:.2f} s"),
+    ]
 
 
 def _step_rows(report: Report) -> list[Row]:

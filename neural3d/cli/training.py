@@ -30,7 +30,7 @@ from neural3d.train.config import SplatConfig
 from neural3d.train.field_space import field_space
 from neural3d.train.fields import FieldConfig, field_name, require_resumable_field, train_field
 from neural3d.train.initial import require_start
-from neural3d.train.mlp_config import TINY, MlpConfig
+from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
@@ -117,7 +117,7 @@ def _preset(options: Train | Make) -> Config:
     is_field = options.method == "nerf" if isinstance(options, Train) else options.field is not None
     if not is_field:
         return SplatConfig()
-    return TINY if options.tiny else MlpConfig()
+    return TINY_MLP if options.tiny else MlpConfig()
 
 
 def _scheduled(config: Config) -> list[str]:
@@ -251,7 +251,7 @@ def _require_same(options: Train, settings: Settings) -> None:
     _require_fitting(options, config)
     made_with = {name: getattr(config, name) for name in _scheduled(config)} | {"downscale": settings.downscale}
     if not isinstance(config, SplatConfig):
-        made_with |= {"field": field_name(config), "tiny": config.shape == TINY.shape}
+        made_with |= {"field": field_name(config), "tiny": config.shape == TINY_MLP.shape}
     defaults = {field.name: field.default for field in fields(Training)}
     for name, before in made_with.items():
         now = getattr(options, name)

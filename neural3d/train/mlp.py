@@ -99,7 +99,7 @@ class MlpLearner:
         config = self.config
         central = fraction < config.central_until
         batch = self.pixels.batch(config.rays, self.background, config.seed, step, central=central)
-        drawn = self._draw(step)
+        drawn = self.draw(step)
         layers = [layers_of(network.to(self.dtype), self.shape) for network in self.networks.values()]
         rows = [slice(start, start + PIECE_RAYS) for start in range(0, config.rays, PIECE_RAYS)]
         parts = map_pieces(lambda some: self._learn(layers, batch[some], drawn[some]), rows)
@@ -130,7 +130,8 @@ class MlpLearner:
         precision = str(self.dtype).removeprefix("torch.")
         return {"space": space_to_json(self.space), "precision": precision, **frame_meta(self.scene.capture_from_scene)}
 
-    def _draw(self, step: int) -> Drawn:
+    def draw(self, step: int) -> Drawn:
+        """The random numbers of a step."""
         config = self.config
         sizes = {Purpose.COARSE: config.coarse_samples, Purpose.FINE: config.fine_samples}
         coarse, fine = (

@@ -83,7 +83,7 @@ class MlpConfig:
         return MlpShape(self.depth, self.width, self.skip, self.position_frequencies, self.direction_frequencies)
 
 
-TINY = MlpConfig(
+TINY_MLP = MlpConfig(
     fine_samples=0,
     depth=4,
     width=128,

@@ -21,7 +21,7 @@ from neural3d.run import Run
 from neural3d.train.field_space import field_space
 from neural3d.train.fields import field_config_from_json, field_of, train_field
 from neural3d.train.mlp import MlpLearner, _compared, gradient_of
-from neural3d.train.mlp_config import TINY, MlpConfig
+from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 from neural3d.train.photos import background_kind
 
 from .small_scenes import Watcher, make_scene, ring, same, stop_at
@@ -94,7 +94,7 @@ def test_a_fit_improves(kind):
     """Photos of blobs, from a network that knows nothing to one that shows them."""
     scene = make_scene(has_alpha=kind != "without alpha")
     config = replace(
-        TINY,
+        TINY_MLP,
         steps=80,
         max_seconds=None,
         rays=256,
@@ -157,7 +157,9 @@ def _differentiable(layers, samples):
 
 def test_bfloat16_shows_what_float32_shows():
     scene = make_scene(has_alpha=True)
-    config = replace(TINY, steps=60, max_seconds=None, rays=256, coarse_samples=16, width=32, position_frequencies=4)
+    config = replace(
+        TINY_MLP, steps=60, max_seconds=None, rays=256, coarse_samples=16, width=32, position_frequencies=4
+    )
     field = train_field(scene, replace(config, precision="float32")).field
     one, other = (
         render_field(replace(field, dtype=dtype), scene.cameras[:1]).colors for dtype in (torch.float32, torch.bfloat16)
@@ -266,8 +268,8 @@ def test_what_cannot_be_trained_is_named(name, value):
 
 
 def test_a_configuration_survives_its_file():
-    content = json.loads(json.dumps(asdict(TINY)))
-    assert field_config_from_json("mlp", content) == TINY
+    content = json.loads(json.dumps(asdict(TINY_MLP)))
+    assert field_config_from_json("mlp", content) == TINY_MLP
     with pytest.raises(InputError, match="speed: there is no such setting"):
         field_config_from_json("mlp", {**content, "speed": 9})
     with pytest.raises(InputError, match="field: expected mlp"):

@@ -1,0 +1,104 @@
+"""Radiance fields through the commands: trained, resumed, judged, rendered; what does not fit is refused in a line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neural3d.cli import main
+from neural3d.run import Run
+
+from .captures import SIZE
+from .test_commands import contents, refused
+
+TINY = ["--tiny", "--steps", "4", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def field_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "ünï run"
+    assert main(["train", "nerf", "--capture", str(capture), "--output", str(path), *TINY]) == 0
+    return path
+
+
+def test_the_run_says_what_it_was(field_run: Path):
+    run = Run.open(field_run)
+    assert run.status["state"] == "completed"
+    config = run.config
+    assert (config["method"], config["field"], config["nerf"]["width"]) == ("nerf", "mlp", 128)
+    assert config["nerf"]["steps"] == 4 and config["nerf"]["max_seconds"] is None and config["device"] == "cpu"
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None and checkpoint.step == 4 and "networks.coarse" in checkpoint.tensors
+    assert checkpoint.meta["space"]["kind"] == "shell"
+
+
+def test_eval_and_render(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = Path(shutil.copytree(field_run, tmp_path / "copy"))
+    capsys.readouterr()
+    assert main(["eval", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["num_parameters"] > 50_000 and "num_gaussians" not in found
+    assert found["psnr"] > 5 and found["num_views"] == 2 and found["step"] == 4
+    assert main(["render", str(run), "--cameras", "test", "--output", str(tmp_path / "test")]) == 0
+    with Image.open(tmp_path / "test" / "00000-000.png") as image:
+        assert image.size == SIZE and np.asarray(image).std() > 1
+    assert main(["render", str(run), "--frames", "2", "--output", str(tmp_path / "orbit")]) == 0
+    assert len(list((tmp_path / "orbit").iterdir())) == 2
+
+
+def test_a_resumed_run_is_the_run_in_one_go(field_run: Path, capture: Path, tmp_path: Path, monkeypatch):
+    """Stopped by its time after one step, then gone on with."""
+    with monkeypatch.context() as patched:
+        patched.setattr("neural3d.train.loop.TrainingLoop._requested", lambda loop: "stop" if loop.step else "run")
+        assert main(["train", "nerf", "--capture", str(capture), "--output", str(tmp_path / "run"), *TINY]) == 0
+    run = Run.open(tmp_path / "run")
+    assert run.status["state"] == "stopped" and run.latest_checkpoint().step == 1
+    assert main(["train", "nerf", "--resume", "--output", str(run.path)]) == 0
+    name = Path("checkpoints/step-00000004/state.safetensors")
+    assert (run.path / name).read_bytes() == (field_run / name).read_bytes()
+
+
+def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["make", str(capture), "--field", "mlp", *TINY, "--output", str(tmp_path / "run")]
+    assert main([*arguments, "--no-viewer", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] == "completed" and found["num_parameters"] > 0 and "ply" not in found
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["splat", "--tiny"], "--tiny: this is for a radiance field; leave it out, or use neural3d train nerf"),
+        (["splat", "--field", "mlp"], "--field: this is for a radiance field"),
+        (["nerf", "--densify", "adc"], "--densify: this is for splats; leave it out, or use neural3d train splat"),
+        (["nerf", "--sh-degree", "1"], "--sh-degree: this is for splats"),
+        (["nerf", "--ndc"], "--ndc: the cameras do not all face one way"),
+        (["nerf", "--steps", "0"], "--steps: expected a whole number, 1 or more, got 0"),
+        (["nerf", "--device", "cuda"], "--device cuda: radiance fields are computed on the CPU; leave it out"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message, capture: Path, tmp_path: Path, capsys):
+    line = refused(capsys, "train", *options, "--capture", str(capture), "--output", str(tmp_path / "run"))
+    assert message in line and not (tmp_path / "run").exists()
+
+
+def test_what_a_field_has_not_is_said(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    before = contents(field_run)
+    line = refused(capsys, "export", str(field_run), "--output", str(tmp_path / "a.ply"))
+    assert "the run holds a radiance field; give the run of a splat training" in line
+    line = refused(capsys, "train", "splat", "--resume", "--output", str(field_run))
+    assert "the run was made by neural3d train nerf; go on with that" in line
+    line = refused(capsys, "train", "nerf", "--resume", "--seed", "3", "--output", str(field_run))
+    assert "--seed 3: the run was made with 0" in line
+    assert contents(field_run) == before
+
+
+def test_a_broken_configuration_is_named(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = Path(shutil.copytree(field_run, tmp_path / "copy"))
+    kept = json.loads((run / "config.json").read_text())
+    kept["config"]["nerf"]["width"] = 0
+    (run / "config.json").write_text(json.dumps(kept))
+    assert "config.json: width: expected a whole number, 2 to 4096" in refused(capsys, "eval", str(run))
