@@ -192,7 +192,8 @@ def test_ndc_is_for_captures_that_face_one_way():
     space = field_space(scene, ndc=True)
     assert isinstance(space, Ndc)
     seen = [image_rays(scene.cameras, i) for i in range(len(scene.cameras))]
-    inside = torch.cat([space.place(rays).at(torch.tensor([[0.0, 0.5, 1.0]])) for rays in seen])
+    t = torch.tensor([[0.0, 0.5, 1.0]]).expand(len(seen[0]), -1)
+    inside = torch.cat([space.place(rays).at(t) for rays in seen])
     assert inside.abs().max() < 1.01, "what the photos see lies in the cube"
     assert space.from_scene(scene.points.means_world)[:, 2].min() > -1
     result = train_field(scene, replace(SMALL, ndc=True, steps=3))
