@@ -53,6 +53,35 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def(
       "shake(Tensor(a!) means_world, Tensor quats_wxyz, Tensor log_scales, Tensor logit_opacities, Tensor visible, "
       "float strength, int seed, int step) -> ()");
+  m.def(
+      "hash_encode(Tensor positions, Tensor table, int levels, int coarsest, int finest, int log2_rows, bool smooth) "
+      "-> Tensor");
+  m.def(
+      "hash_encode_vjp(Tensor positions, Tensor table, int levels, int coarsest, int finest, int log2_rows, "
+      "bool smooth, Tensor grad, bool with_positions) -> (Tensor, Tensor)");
+  m.def(
+      "march(Tensor origins, Tensor directions, Tensor offsets, Tensor box, Tensor occupied, bool contracted, float "
+      "near, float far, float step, float cone, int max_steps) -> (Tensor positions, Tensor ts, Tensor deltas, Tensor "
+      "ray_offsets)");
+  m.def(
+      "march_vjp(Tensor origins, Tensor directions, Tensor box, bool contracted, Tensor ts, Tensor ray_offsets, Tensor "
+      "grad_positions) -> (Tensor, Tensor)");
+  m.def(
+      "composite(Tensor densities, Tensor colors, Tensor ts, Tensor deltas, Tensor ray_offsets, float "
+      "transmittance_min) -> (Tensor seen, Tensor alphas, Tensor depths, Tensor distortions)");
+  m.def(
+      "composite_vjp(Tensor densities, Tensor colors, Tensor ts, Tensor deltas, Tensor ray_offsets, float "
+      "transmittance_min, Tensor grad_seen, Tensor grad_alphas, Tensor grad_depths, Tensor grad_distortions) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "update_occupancy(Tensor(a!) densities, Tensor(b!) occupied, Tensor cells, Tensor found, float decay, float "
+      "threshold) -> ()");
+  m.def(
+      "radiance_mlp(Tensor features, Tensor weights, Tensor? ray_features, Tensor? ray_offsets, int width, int "
+      "geometry) -> (Tensor densities, Tensor colors)");
+  m.def(
+      "radiance_mlp_vjp(Tensor features, Tensor weights, Tensor? ray_features, Tensor? ray_offsets, int width, int "
+      "geometry, Tensor grad_densities, Tensor grad_colors) -> (Tensor, Tensor, Tensor)");
   m.def("fma_peak_gflops(int rounds) -> float");
   m.def("keep_memory() -> ()");
   m.def("simd() -> str");

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "../math/hash_levels.h"
+#include "../math/radiance_layers.h"
 #include "../math/tile.h"
 #include "../math/window.h"
 
@@ -157,6 +159,33 @@ struct BilateralArgs {
   }
 };
 
+// A multiresolution hash grid looked up at points, and its gradients.
+template <class S>
+struct HashArgs {
+  const S *positions, *table;  // [P,3] [rows,features]
+  int64_t points;
+  int features;  // of a row: 1, 2, 4 or 8
+  bool smooth;
+  HashLevels levels;
+  S* out;                    // [P,levels features], forward
+  const S* d_out;            // like out
+  S *d_table, *d_positions;  // like table, positions
+};
+
+constexpr int kRadianceRays = 64;  // that go through the layers together
+
+// Features of samples and of their rays to densities and colours, and the gradients.
+template <class S>
+struct RadianceArgs {
+  const S *features, *ray_features;  // [S,inputs] [R,ray inputs], or null for densities alone
+  const int32_t* offsets;            // [R + 1], or null
+  RadianceLayers layers;
+  const S *rows, *columns;  // every layer's weights by rows and by columns, padded with zeros
+  S *densities, *colors;    // [S] [S,3], forward
+  const S *d_densities, *d_colors;
+  S *d_features, *d_ray_features;  // like features, ray_features
+};
+
 template <class S>
 struct Kernels {
   void (*project)(const ProjectArgs<S>&, int64_t begin, int64_t end);
@@ -177,6 +206,12 @@ struct Kernels {
   int64_t (*adam)(const AdamArgs<S>&, int64_t begin, int64_t end);  // returns rows with a non-finite gradient
   void (*penalties)(const PenaltyArgs&, int64_t begin, int64_t end);
   void (*shake)(const ShakeArgs&, int64_t begin, int64_t end);
+  void (*hash_encode)(const HashArgs<S>&, int64_t begin, int64_t end);
+  void (*hash_table_vjp)(const HashArgs<S>&, int level, uint32_t first_row, uint32_t end_row);
+  void (*hash_positions_vjp)(const HashArgs<S>&, int64_t begin, int64_t end);
+  // Rays [begin, end), or samples where there are no rays; what these pull on the weights goes to d_rows.
+  void (*radiance)(const RadianceArgs<S>&, int64_t begin, int64_t end, S* space);
+  void (*radiance_vjp)(const RadianceArgs<S>&, int64_t begin, int64_t end, S* d_rows, S* space);
 };
 
 // The table of the instruction set in force (NEURAL3D_SIMD or the best that this processor has).
@@ -204,6 +239,11 @@ namespace N3D_ISA {
   void color_affine_vjp(const ColorArgs<S>&, int64_t, int64_t, double*); \
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);            \
   void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*);        \
+  void hash_encode(const HashArgs<S>&, int64_t, int64_t);                \
+  void hash_table_vjp(const HashArgs<S>&, int, uint32_t, uint32_t);      \
+  void hash_positions_vjp(const HashArgs<S>&, int64_t, int64_t);         \
+  void radiance(const RadianceArgs<S>&, int64_t, int64_t, S*);           \
+  void radiance_vjp(const RadianceArgs<S>&, int64_t, int64_t, S*, S*);   \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
 void penalties(const PenaltyArgs&, int64_t, int64_t);
 void shake(const ShakeArgs&, int64_t, int64_t);

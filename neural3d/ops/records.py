@@ -1,6 +1,8 @@
-"""What travels between the operators: Gaussians seen by one camera, and the list of Gaussians for each tile."""
+"""What travels between the operators: Gaussians seen by one camera and their tiles; the samples of rays, and sizes."""
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 from jaxtyping import Float, Int32
 from torch import Tensor
@@ -50,3 +52,156 @@ class TileBins:
     width: int
     """Of the image, in pixels."""
     height: int
+
+
+@dataclass(frozen=True)
+class HashLevels:
+    """The levels of a hash grid over the unit cube: from `coarsest` to `finest` cells along an axis, geometrically.
+
+    Source: Mueller et al. 2022, Instant Neural Graphics Primitives, eq. 2, 3.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    count: int
+    """1 to 32."""
+    coarsest: int
+    """Cells along each axis in the first level."""
+    finest: int
+    """Cells along each axis in the last level; at most 2^20."""
+    log2_rows: int
+    """Of the table, for each level at most; 1 to 30."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if not 1 <= self.count <= 32:
+            raise ValueError(f"count: expected 1 to 32 levels, got {self.count}")
+        if not 1 <= self.coarsest <= self.finest <= 1 << 20:
+            raise ValueError(f"coarsest, finest: expected 1 <= coarsest <= finest <= 2^20, got {self.numbers[1:3]}")
+        if not 1 <= self.log2_rows <= 30:
+            raise ValueError(f"log2_rows: expected 1 to 30, got {self.log2_rows}")
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """As the native operators take them."""
+        return self.count, self.coarsest, self.finest, self.log2_rows
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Along each axis, by level; the small term keeps `finest` from being missed by a rounding error."""
+        growth = math.log(self.finest / self.coarsest) / max(self.count - 1, 1)
+        return tuple(math.floor(self.coarsest * math.exp(growth * level) + 1e-6) for level in range(self.count))
+
+    @property
+    def rows_per_level(self) -> tuple[int, ...]:
+        """One for each corner where they fit, else 2^log2_rows."""
+        return tuple(min((cells + 1) ** 3, 1 << self.log2_rows) for cells in self.cells)
+
+    @property
+    def first_rows(self) -> tuple[int, ...]:
+        """Where each level begins in the table."""
+        return tuple(accumulate(self.rows_per_level[:-1], initial=0))
+
+    @property
+    def rows(self) -> int:
+        """Of the whole table."""
+        return sum(self.rows_per_level)
+
+
+@dataclass(frozen=True)
+class MarchRange:
+    """How rays are walked along; distances in scene units, for directions of unit length.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    step: float
+    """The shortest step; greater than 0."""
+    near: float = 0.0
+    """Where rays begin."""
+    far: float = math.inf
+    """Where rays end at the latest."""
+    cone: float = 0.0
+    """Steps are at least so many times the distance."""
+    contracted: bool = False
+    """A scene without bounds, contracted into a ball; otherwise rays are followed only inside the box."""
+    max_steps: int = 4096
+    """Of a ray, through empty and occupied space; at most 2^20."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would not end."""
+        if not 0 < self.step < math.inf:
+            raise ValueError(f"step: expected more than 0, got {self.step}")
+        if not (0 <= self.near <= self.far and self.cone >= 0):
+            raise ValueError(f"near, far, cone: expected 0 <= near <= far, 0 <= cone, got {self.numbers[1:5]}")
+        if not 0 <= self.max_steps <= 1 << 20:
+            raise ValueError(f"max_steps: expected 0 to 2^20, got {self.max_steps}")
+
+    @property
+    def numbers(self) -> tuple[bool, float, float, float, float, int]:
+        """As the native operator takes them."""
+        return self.contracted, self.near, self.far, self.step, self.cone, self.max_steps
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """S samples of R rays, packed: ray r owns samples ray_offsets[r] to ray_offsets[r + 1], by ascending distance."""
+
+    positions: Float[Tensor, "S 3"]
+    """In the grid's unit cube."""
+    ts: Float[Tensor, "S"]
+    """Distances of the intervals' middles along the rays, scene units."""
+    deltas: Float[Tensor, "S"]
+    """Lengths of the intervals, scene units."""
+    ray_offsets: Int32[Tensor, "R_plus_1"]
+
+
+@dataclass(frozen=True)
+class RayViews:
+    """What R rays see."""
+
+    colors: Float[Tensor, "R 3"]
+    """On black."""
+    alphas: Float[Tensor, "R"]
+    """1 - transmittance."""
+    depths: Float[Tensor, "R"]
+    """Weighted sum of distances, scene units: not divided by alpha."""
+    distortions: Float[Tensor, "R"]
+    """How far apart along the ray the light comes from, scene units."""
+
+
+@dataclass(frozen=True)
+class RadianceLayers:
+    """Sizes of the dense layers that make densities and colours of features."""
+
+    inputs: int
+    """Features of a sample."""
+    ray_inputs: int
+    """Features of a ray."""
+    width: int = 64
+    """Units of a hidden layer."""
+    geometry: int = 16
+    """Outputs of the density's layers; the first is its logarithm, and all are inputs of the colour's."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(outputs, inputs) of every layer, in the order of the weights."""
+        width, mixed = self.width, self.geometry + self.ray_inputs
+        return (width, self.inputs), (self.geometry, width), (width, mixed), (width, width), (3, width)
+
+    @property
+    def num_density_weights(self) -> int:
+        """Of the first two layers."""
+        return sum(outputs * inputs for outputs, inputs in self.shapes[:2])
+
+    @property
+    def num_weights(self) -> int:
+        """Of all layers."""
+        return sum(outputs * inputs for outputs, inputs in self.shapes)
+
+    def split(self, weights: Float[Tensor, "W"]) -> list[Tensor]:
+        """The flat weights as one matrix for each layer, views."""
+        sizes = [outputs * inputs for outputs, inputs in self.shapes]
+        return [part.view(shape) for part, shape in zip(weights.split(sizes), self.shapes, strict=True)]

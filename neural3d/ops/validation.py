@@ -53,6 +53,17 @@ def check_bytes(
     _check_layout(name, tensor, sizes)
 
 
+def check_integers(name: str, tensor: Tensor, sizes: tuple[int | None, ...], like: Tensor) -> None:
+    """An int32 tensor on the device of `like`.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    if tensor.dtype != torch.int32 or tensor.device != like.device:
+        raise ValueError(f"{name}: expected torch.int32 on {like.device}, got {tensor.dtype} on {tensor.device}")
+    _check_layout(name, tensor, sizes)
+
+
 def check_positive(**values: int) -> None:
     """Sizes of images.
 

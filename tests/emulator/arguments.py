@@ -1,6 +1,7 @@
 """Arguments for every operator that has a CUDA driver, from one scene: what a training step would pass."""
 
 import torch
+from ops.random_rays import field_arguments
 from torch import Tensor
 
 from .build import emulated_operators
@@ -46,7 +47,7 @@ def arguments(dtype: torch.dtype) -> dict[str, tuple]:
         "bilateral_slice": (shown, grid),
         "bilateral_slice_vjp": (shown, grid, torch.randn_like(shown)),
     }
-    found |= blending(dtype, seen, colors)
+    found |= blending(dtype, seen, colors) | field_arguments(dtype)
     if dtype == torch.float32:
         some, slopes = torch.rand(COUNT) < 0.7, (torch.rand(COUNT, 3), torch.rand(COUNT))
         found["add_penalties"] = (*parameters[2:], some, 0.1, 0.2, *slopes)

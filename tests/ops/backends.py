@@ -10,7 +10,7 @@ from device_operators import on_device, tests_drivers_on_gpu
 from emulator.operators import emulated_module
 from torch import Tensor
 
-from neural3d.ops.records import Projected, TileBins
+from neural3d.ops.records import Projected, RaySamples, RayViews, TileBins
 
 MODULES: dict[str, Callable[[str], ModuleType]] = {
     "reference": lambda name: import_module(f"neural3d.reference.{name}"),
@@ -30,12 +30,18 @@ FUNCTIONS = {
     "adam_step": "adam",
     "color_affine": "color_affine",
     "bilateral_slice": "bilateral_slice",
+    "hash_encode": "hash_encode",
+    "march": "march",
+    "composite": "composite",
+    "radiance_mlp": "radiance_mlp",
+    "density_mlp": "radiance_mlp",
+    "update_occupancy": "occupancy",
 }
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Eight operators of one kind."""
+    """The operators of one kind."""
 
     name: str
     project: Callable[..., Projected]
@@ -46,6 +52,12 @@ class Backend:
     adam_step: Callable[..., Tensor]
     color_affine: Callable[..., Tensor]
     bilateral_slice: Callable[..., Tensor]
+    hash_encode: Callable[..., Tensor]
+    march: Callable[..., RaySamples]
+    composite: Callable[..., RayViews]
+    radiance_mlp: Callable[..., tuple[Tensor, Tensor]]
+    density_mlp: Callable[..., Tensor]
+    update_occupancy: Callable[..., None]
 
 
 def load_backend(name: str) -> Backend:

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from neural3d.ops.records import MarchRange, RadianceLayers
+
 from .backends import Backend, gradients, render
+from .random_rays import LEVELS, make_grid, make_rays
 from .random_scenes import as_dtype, make_gaussians, make_view
 
 SIZE = (203, 149)
@@ -37,6 +40,44 @@ def everything(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
     ]
     native.adam_step(*state, torch.tensor([0.1, 0.01, 0.001], dtype=dtype), step=5)
     yield from state
+
+
+def a_field(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Rays through all operators of a field, forward and backward, and the memory of its grid."""
+    generator = torch.Generator().manual_seed(2)
+    origins, directions = make_rays(500, dtype)
+    box, grid = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype), make_grid(12, 0.3)
+    layers = RadianceLayers(inputs=4 * LEVELS.count, ray_inputs=3)
+    leaves = {
+        "origins": origins,
+        "directions": directions,
+        "table": torch.randn(LEVELS.rows, 4, generator=generator, dtype=torch.float64).to(dtype),
+        "weights": 0.2 * torch.randn(layers.num_weights, generator=generator, dtype=torch.float64).to(dtype),
+    }
+
+    def look(leaf: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        offsets = torch.full((500,), 0.5, dtype=dtype)
+        samples = native.march(leaf["origins"], leaf["directions"], offsets, box, grid, MarchRange(0.02))
+        features = native.hash_encode(samples.positions, leaf["table"], LEVELS)
+        light = native.radiance_mlp(features, leaf["weights"], leaf["directions"], samples.ray_offsets, layers)
+        seen = native.composite(*light, samples.ts, samples.deltas, samples.ray_offsets)
+        return seen.colors, seen.alphas, seen.depths, seen.distortions
+
+    yield from look(leaves)
+    yield from gradients(look, leaves).values()
+    memory, cells = torch.rand(64, 64, 64, generator=generator), torch.arange(0, 64**3, 3, dtype=torch.int32)
+    found = torch.rand(len(cells), generator=generator)
+    occupied = torch.zeros(64, 64, 64, dtype=torch.bool)
+    native.update_occupancy(memory, occupied, cells, found, decay=0.9, threshold=0.6)
+    yield from (memory, occupied)
+
+
+def test_threads_change_no_bit_of_a_field(precision):
+    torch.set_num_threads(1)
+    expected = list(a_field(precision.native, precision.dtype))
+    for threads in (2, 3, 17):
+        torch.set_num_threads(threads)
+        assert all(map(torch.equal, a_field(precision.native, precision.dtype), expected))
 
 
 def test_threads_change_no_bit(precision):

@@ -22,7 +22,12 @@ static constexpr Kernels<S> table = {project,
                                      bilateral_vjp,
                                      adam,
                                      penalties,
-                                     shake};
+                                     shake,
+                                     hash_encode,
+                                     hash_table_vjp,
+                                     hash_positions_vjp,
+                                     radiance,
+                                     radiance_vjp};
 
 const Kernels<float>* float_table() { return &table<float>; }
 const Kernels<double>* double_table() { return &table<double>; }

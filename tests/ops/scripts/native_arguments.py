@@ -7,10 +7,15 @@ import neural3d.ops.adam
 import neural3d.ops.bilateral_slice
 import neural3d.ops.bin
 import neural3d.ops.color_affine
+import neural3d.ops.composite
 import neural3d.ops.explore
+import neural3d.ops.hash_encode
+import neural3d.ops.march
 import neural3d.ops.neighbors
+import neural3d.ops.occupancy
 import neural3d.ops.photometric
 import neural3d.ops.project
+import neural3d.ops.radiance_mlp
 import neural3d.ops.rasterize
 import neural3d.ops.sh  # noqa: F401  (importing registers fakes and gradients)
 

@@ -1,10 +1,15 @@
 """torch's own check of each raw operator: schema, fake tensors, gradient registration, ahead-of-time graphs."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import torch
 from native_arguments import COUNT, HEIGHT, OPS, WIDTH, camera, scene
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from ops.random_rays import field_arguments
 
 EVERYTHING = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -51,13 +56,26 @@ def arguments() -> dict[str, tuple]:
     }
 
 
+LEARNT = {"hash_encode": (0, 1), "march": (0, 1), "composite": (0, 1), "radiance_mlp": (0, 1, 2)}
+"""Which arguments of a field's operators get gradients."""
+
+
+def of_fields() -> dict[str, tuple]:
+    """For the operators of fields."""
+    found = field_arguments(torch.float32)
+    for name, places in LEARNT.items():
+        for place in places:
+            found[name][place].requires_grad_()
+    return found
+
+
 def detached(*values: object) -> tuple:
     """A vjp is not differentiated again."""
     return tuple(value.detach() if isinstance(value, Tensor) else value for value in values)
 
 
 warnings.simplefilter("ignore")  # torch's checker uses what torch has deprecated
-checked = arguments()
+checked = arguments() | of_fields()
 names = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "neural3d::" in name}
 with_tensors = {name for name in names if "Tensor" in str(getattr(OPS, name).default._schema)}
 assert with_tensors == set(checked), with_tensors ^ set(checked)

@@ -1,6 +1,8 @@
 """Each wrong argument is refused with a ValueError that names it, before any memory is touched."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
@@ -9,12 +11,21 @@ from neural3d.ops.adam import adam_step
 from neural3d.ops.bilateral_slice import bilateral_slice
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.color_affine import color_affine
+from neural3d.ops.composite import composite
 from neural3d.ops.explore import add_penalties, shake
+from neural3d.ops.hash_encode import hash_encode
+from neural3d.ops.march import march
 from neural3d.ops.neighbors import neighbor_distances
+from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.photometric import photometric_loss
 from neural3d.ops.project import project
+from neural3d.ops.radiance_mlp import density_mlp, radiance_mlp
 from neural3d.ops.rasterize import rasterize
+from neural3d.ops.records import MarchRange
 from neural3d.ops.sh import sh_colors
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from ops.random_rays import LAYERS, LEVELS, make_grid, make_rays, make_samples
 
 SIZE = {"width": WIDTH, "height": HEIGHT}
 
@@ -49,7 +60,56 @@ def right_arguments() -> dict[Callable, dict]:
     }
 
 
+def right_arguments_of_fields() -> dict[Callable, dict]:
+    """For every wrapper of a field's operators."""
+    origins, directions = make_rays(5, torch.float32)
+    samples = make_samples(5, torch.float32)
+    count = len(samples.ts)
+    marched = {"origins": origins, "directions": directions, "offsets": torch.zeros(5), "box": torch.ones(4)}
+    constants = {"ts": samples.ts, "deltas": samples.deltas, "ray_offsets": samples.ray_offsets}
+    layered = {"features": torch.rand(count, LAYERS.inputs), "weights": torch.rand(LAYERS.num_weights)}
+    rays = {"ray_features": torch.rand(5, LAYERS.ray_inputs), "ray_offsets": samples.ray_offsets}
+    memory = {"densities": torch.rand(4, 4, 4), "occupied": make_grid(4, 0.5)}
+    looks = {"cells": torch.tensor([1, 2], dtype=torch.int32), "found": torch.rand(2), "decay": 0.9, "threshold": 0.1}
+    return {
+        hash_encode: {"positions": samples.positions, "table": torch.rand(LEVELS.rows, 4), "levels": LEVELS},
+        march: marched | {"occupied": make_grid(4, 0.5), "span": MarchRange(0.1)},
+        composite: {"densities": torch.rand(count), "colors": torch.rand(count, 3)} | constants,
+        radiance_mlp: layered | rays | {"layers": LAYERS},
+        density_mlp: layered | {"layers": LAYERS},
+        update_occupancy: memory | looks,
+    }
+
+
 WRONG = [
+    (hash_encode, "positions", torch.rand(5, 2)),
+    (hash_encode, "table", torch.rand(LEVELS.rows - 1, 4)),
+    (hash_encode, "table", torch.rand(LEVELS.rows, 3)),
+    (hash_encode, "table", torch.rand(LEVELS.rows, 4, dtype=torch.float64)),
+    (march, "origins", torch.rand(5, 2)),
+    (march, "directions", torch.rand(4, 3)),
+    (march, "offsets", torch.rand(4)),
+    (march, "offsets", torch.rand(5, requires_grad=True)),
+    (march, "box", torch.rand(6)),
+    (march, "box", torch.ones(4, requires_grad=True)),
+    (march, "occupied", torch.rand(4, 4, 4)),
+    (march, "occupied", torch.ones(4, 4, 5, dtype=torch.bool)),
+    (march, "occupied", torch.ones(0, 0, 0, dtype=torch.bool)),
+    (composite, "colors", torch.rand(3, 3)),
+    (composite, "ts", torch.rand(3)),
+    (composite, "deltas", torch.rand(3)),
+    (composite, "ray_offsets", torch.zeros(6, dtype=torch.int64)),
+    (radiance_mlp, "features", torch.rand(3, LAYERS.inputs + 1)),
+    (radiance_mlp, "weights", torch.rand(LAYERS.num_weights - 1)),
+    (radiance_mlp, "ray_features", torch.rand(5, LAYERS.ray_inputs, dtype=torch.float64)),
+    (radiance_mlp, "ray_offsets", torch.zeros(5, dtype=torch.int32)),
+    (density_mlp, "features", torch.rand(3, LAYERS.inputs + 1)),
+    (density_mlp, "weights", torch.rand(LAYERS.num_density_weights)),
+    (update_occupancy, "densities", torch.rand(4, 4, 4, dtype=torch.float64)),
+    (update_occupancy, "occupied", torch.ones(4, 4, 3, dtype=torch.bool)),
+    (update_occupancy, "cells", torch.tensor([1.0, 2.0])),
+    (update_occupancy, "cells", torch.tensor([1, 64], dtype=torch.int32)),
+    (update_occupancy, "found", torch.rand(3)),
     (project, "means_world", torch.rand(COUNT, 2)),
     (project, "means_world", torch.rand(COUNT, 3, dtype=torch.float16)),
     (project, "means_world", torch.rand(COUNT, 3, device="meta")),
@@ -115,7 +175,7 @@ WRONG = [
 ]
 
 failures = []
-right = right_arguments()
+right = right_arguments() | right_arguments_of_fields()
 for function, values in right.items():
     function(**values)
 for function, name, value in WRONG:

@@ -1,0 +1,54 @@
+"""Features of points from a multiresolution hash grid: the native operator, its fake and its gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.ops.library import native
+from neural3d.ops.records import HashLevels
+from neural3d.ops.validation import check_floats
+
+ROW_WIDTHS = (1, 2, 4, 8)
+
+
+def hash_encode(
+    positions: Float[Tensor, "P 3"], table: Float[Tensor, "E F"], levels: HashLevels, *, smooth: bool = False
+) -> Float[Tensor, "P LF"]:
+    """The features of every level side by side, coarsest first; `neural3d.reference.hash_encode` is the specification.
+
+    Raises:
+        ValueError: An argument does not fit, or a row has neither 1, 2, 4 nor 8 features.
+    """
+    check_floats(positions=(positions, (None, 3)), table=(table, (levels.rows, None)))
+    if table.shape[1] not in ROW_WIDTHS:
+        raise ValueError(f"table: expected 1, 2, 4 or 8 features in a row, got {table.shape[1]}")
+    return native().hash_encode(positions, table, *levels.numbers, smooth)
+
+
+native()
+
+
+@torch.library.register_fake("neural3d::hash_encode")
+def _(positions, table, levels, *_rest):
+    return positions.new_empty((positions.shape[0], levels * table.shape[1]))
+
+
+@torch.library.register_fake("neural3d::hash_encode_vjp")
+def _(positions, table, *rest):
+    rows = positions.shape[0] if rest[-1] else 0
+    return positions.new_empty((rows, 3)), torch.empty_like(table)
+
+
+def _setup(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2])
+    ctx.options = inputs[2:]
+
+
+def _backward(ctx, grad):
+    positions, table = ctx.saved_tensors
+    wanted = ctx.needs_input_grad[0]
+    d_positions, d_table = native().hash_encode_vjp(positions, table, *ctx.options, grad.contiguous(), wanted)
+    return d_positions if wanted else None, d_table, *(None,) * len(ctx.options)
+
+
+torch.library.register_autograd("neural3d::hash_encode", _backward, setup_context=_setup)

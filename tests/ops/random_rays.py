@@ -1,0 +1,71 @@
+"""Rays, samples and layers that the tests of fields' operators share."""
+
+import torch
+from torch import Tensor
+
+from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples
+
+LEVELS = HashLevels(count=6, coarsest=2, finest=40, log2_rows=9)
+"""Three levels with a row for each corner, three that share rows."""
+LAYERS = RadianceLayers(inputs=24, ray_inputs=10, width=32, geometry=7)
+
+
+def make_rays(count: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Origins around the origin of the scene, and unit directions to places near it."""
+    generator = torch.Generator().manual_seed(seed)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator, dtype=torch.float64)) * 3
+    aims = torch.randn(count, 3, generator=generator, dtype=torch.float64) * 0.4
+    return origins.to(dtype), torch.nn.functional.normalize(aims - origins, dim=1).to(dtype)
+
+
+def make_grid(cells: int, share: float, seed: int = 0) -> Tensor:
+    """A grid of which so many cells are occupied."""
+    return torch.rand(cells, cells, cells, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def make_samples(rays: int, dtype: torch.dtype = torch.float64, most: int = 9, seed: int = 0) -> RaySamples:
+    """Rays of none to `most` samples each, with gaps between some of these."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, most + 1, (rays,), generator=generator)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    count = int(offsets[-1])
+    deltas = torch.rand(count, generator=generator, dtype=torch.float64) + 0.1
+    gaps = torch.rand(count, generator=generator, dtype=torch.float64)
+    ends = (deltas + gaps).cumsum(0)
+    before = torch.cat([ends.new_zeros(1), ends])[offsets[:-1]].repeat_interleave(counts)
+    positions = torch.rand(count, 3, generator=generator, dtype=torch.float64)
+    parts = (positions, ends - deltas / 2 - before, deltas)
+    return RaySamples(*(part.to(dtype) for part in parts), offsets.int())
+
+
+def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
+    """For each raw operator of a field, what a step of its training would pass."""
+    generator = torch.Generator().manual_seed(5)
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype)
+
+    origins, directions = make_rays(20, dtype)
+    box, samples = torch.tensor([0.0, 0.1, -0.1, 1.0], dtype=dtype), make_samples(20, dtype)
+    count, numbers = len(samples.ts), MarchRange(step=0.11, near=0.5, far=50.0, cone=0.02).numbers
+    encoded = (samples.positions, random(LEVELS.rows, 4), *LEVELS.numbers, True)
+    marched = (origins, directions, torch.rand(20, generator=generator).to(dtype), box, make_grid(6, 0.4), *numbers)
+    layers = (random(count, LAYERS.inputs), 0.3 * random(LAYERS.num_weights), random(20, LAYERS.ray_inputs))
+    layered = (*layers, samples.ray_offsets, LAYERS.width, LAYERS.geometry)
+    light = (random(count).abs(), random(count, 3).sigmoid(), samples.ts, samples.deltas, samples.ray_offsets, 1e-3)
+    pulls = (random(20, 3), random(20), random(20), random(20))
+    found = {
+        "hash_encode": encoded,
+        "hash_encode_vjp": (*encoded, random(count, LEVELS.count * 4), True),
+        "march": marched,
+        "march_vjp": (origins, directions, box, True, samples.ts, samples.ray_offsets, random(count, 3)),
+        "composite": light,
+        "composite_vjp": (*light, *pulls),
+        "radiance_mlp": layered,
+        "radiance_mlp_vjp": (*layered, random(count), random(count, 3)),
+    }
+    if dtype == torch.float32:
+        cells = torch.randint(0, 8**3, (100,), generator=generator, dtype=torch.int32)
+        grid = (torch.rand(8, 8, 8, generator=generator), torch.zeros(8, 8, 8, dtype=torch.bool))
+        found["update_occupancy"] = (*grid, cells, torch.rand(100, generator=generator), 0.9, 0.4)
+    return found
