@@ -4,6 +4,8 @@
 #   make test                       the test suite             make test-long   the tests that train for minutes
 #   make check                      formatting and lint        make format      what of it can be mended by itself
 #   make wheel                      one wheel in dist/         make sanitize    the operators' tests under ASan and UBSan
+#   make gpu-check                  on a machine with a GPU: build, test and measure it beside gsplat (benchmarks/README.md)
+#   make gpu-bundle                 one folder in dist/ with all that gpu-check needs on a machine without a network
 #
 # TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
 #   make demo TORCH='torch --index-url URL', with the URL that pytorch.org shows for Linux, Pip and CPU
@@ -36,7 +38,7 @@ if command -v clang-format >/dev/null; then find cuda_ext -name '*.cpp' -o -name
 else echo "clang-format is not installed: the C++ sources are left out"; fi
 endef
 
-.PHONY: demo install test test-long sanitize check format wheel clean
+.PHONY: demo install test test-long sanitize gpu-check gpu-bundle check format wheel clean
 
 demo: install
 	$(BIN)/neural3d demo $(if $(filter 0,$(VIEWER)),--no-viewer)
@@ -54,6 +56,13 @@ sanitize: $(VENV)/stamp-tests
 	NEURAL3D_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
 	NEURAL3D_TEST_DEVICE=cpu PYTHONPATH=build/sanitize/lib LD_PRELOAD="$$(for name in asan ubsan stdc++; do g++ -print-file-name=lib$$name.so; done | tr '\n' :)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(BIN)/pytest tests/ops
+
+# STEP is build, test, sanitize, train or bench; each takes 8 minutes at most, and goes on where it was stopped.
+gpu-check: $(VENV)/stamp-tests
+	$(BIN)/python benchmarks/gpu_check.py $(or $(STEP),all)
+
+gpu-bundle: $(VENV)/stamp-tests
+	$(BIN)/python benchmarks/gpu_bundle.py
 
 check: $(VENV)/stamp-ruff
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ class Training:
     device: Device = None
     """Where to compute; a run that is resumed goes on where it was made unless this says otherwise."""
     backend: Literal["native", "gsplat"] = "native"
-    """Whose engine renders; this version has its own only."""
+    """Whose engine renders while training; gsplat: the rasterizer of that library, on a GPU, for comparison."""
     field: Annotated[
         Literal["mlp"] | None, arg(metavar="{mlp}", help_behavior_hint="(default: mlp where a field is trained)")
     ] = None

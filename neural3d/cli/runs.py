@@ -26,6 +26,7 @@ POSE_TOLERANCE = 1e-4
 """In the scene's frame and in turns: below it lies what other machines round otherwise."""
 
 Value = TypeVar("Value")
+BackendName = Literal["native", "gsplat"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Settings:
     config: SplatConfig | FieldConfig
     device: DeviceName
     """Where it was trained."""
+    backend: BackendName
+    """Whose engine rendered."""
 
     @property
     def method(self) -> Literal["splat", "nerf"]:
@@ -230,7 +233,10 @@ def _settings(content: dict[str, Any]) -> Settings:
     device = content["device"]
     if device not in get_args(DeviceName):
         raise InputError(f"device: expected {' or '.join(get_args(DeviceName))}, got {device!r}")
-    return Settings(Path(content["capture"]), float(content["downscale"]), config, device)
+    backend = content["backend"]
+    if backend not in get_args(BackendName):
+        raise InputError(f"backend: expected {' or '.join(get_args(BackendName))}, got {backend!r}")
+    return Settings(Path(content["capture"]), float(content["downscale"]), config, device, backend)
 
 
 def _views(content: dict[str, Any]) -> Views:

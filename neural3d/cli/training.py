@@ -18,10 +18,11 @@ from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import answer, judge
 from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, require_cpu, save_views
-from neural3d.devices import choose_device
+from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.export.ply import write_ply
+from neural3d.render.gsplat_view import require_gsplat
 from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
@@ -29,12 +30,14 @@ from neural3d.splats.gaussians import Gaussians
 from neural3d.train.config import SplatConfig
 from neural3d.train.field_space import field_space
 from neural3d.train.fields import FieldConfig, field_name, require_resumable_field, train_field
+from neural3d.train.gradients import GradientFn, photo_gradient
+from neural3d.train.gsplat_gradients import gsplat_photo_gradient
 from neural3d.train.initial import require_start
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
-_FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device", "backend")
+_FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
 _FOR_FIELDS = ("field", "tiny", "ndc")
 
 
@@ -55,6 +58,8 @@ class Work:
     scene: Scene
     config: Config
     device: torch.device
+    gradient_of: GradientFn
+    """What renders a photo's view and pulls the difference back, for splats."""
     open_run: Callable[[], Run]
     """Creates the run, or takes up an earlier one."""
 
@@ -159,7 +164,8 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
     _require_possible(options)
-    device = _device(options, config)
+    asked = _asked_device(options.backend, options.device)
+    gradient_of, device = _renderer(options.backend), _device(config, asked)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
@@ -179,7 +185,8 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         "background": config.background,
         **_kept(config),
     }
-    return Work(scene, config, device, partial(Run.create, options.output, kept, overwrite=options.overwrite))
+    open_run = partial(Run.create, options.output, kept, overwrite=options.overwrite)
+    return Work(scene, config, device, gradient_of, open_run)
 
 
 def _kept(config: Config) -> dict[str, Any]:
@@ -197,7 +204,7 @@ def _resumed(options: Train) -> Work:
     earlier = Run.open(options.output)
     settings = load_settings(earlier)
     _require_same(options, settings)
-    device = _device_to_go_on(options, settings)
+    gradient_of, device = _renderer(settings.backend), _device_to_go_on(options, settings)
     config = settings.config
     if options.max_seconds is not None:
         config = _configured(config, {"max_seconds": options.max_seconds})
@@ -211,17 +218,17 @@ def _resumed(options: Train) -> Work:
         say(f"neural3d: warning: passed over {skipped}")
     scene = load_scene(settings, load_views(earlier), options.capture)
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
-    return Work(scene, config, device, partial(Run.resume, options.output))
+    return Work(scene, config, device, gradient_of, partial(Run.resume, options.output))
 
 
-def _device(options: Train | Make, config: Config) -> torch.device:
+def _device(config: Config, asked: DeviceName | None) -> torch.device:
     """Where to train.
 
     Raises: InputError where that does not work.
     """
     if isinstance(config, SplatConfig):
-        return choose_device(options.device)
-    require_cpu(options.device)
+        return choose_device(asked)
+    require_cpu(asked)
     return torch.device("cpu")
 
 
@@ -231,9 +238,9 @@ def _device_to_go_on(options: Train, settings: Settings) -> torch.device:
     Raises: InputError where that does not work here.
     """
     if not isinstance(settings.config, SplatConfig):
-        return _device(options, settings.config)
+        return _device(settings.config, options.device)
     try:
-        return choose_device(options.device or settings.device)
+        return choose_device(_asked_device(settings.backend, options.device or settings.device))
     except InputError as error:
         if options.device is not None:
             raise
@@ -249,7 +256,8 @@ def _require_same(options: Train, settings: Settings) -> None:
         )
     config = settings.config
     _require_fitting(options, config)
-    made_with = {name: getattr(config, name) for name in _scheduled(config)} | {"downscale": settings.downscale}
+    made_with = {name: getattr(config, name) for name in _scheduled(config)}
+    made_with |= {"downscale": settings.downscale, "backend": settings.backend}
     if not isinstance(config, SplatConfig):
         made_with |= {"field": field_name(config), "tiny": config.shape == TINY_MLP.shape}
     defaults = {field.name: field.default for field in fields(Training)}
@@ -264,8 +272,29 @@ def _require_same(options: Train, settings: Settings) -> None:
 def _require_possible(options: Train | Make) -> None:
     if options.allow_host and not options.viewer:
         raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
-    if options.backend != "native":
-        raise InputError(f"--backend {options.backend}: this version has its own engine only; leave it out")
+
+
+def _renderer(backend: str) -> GradientFn:
+    """What renders and pulls back.
+
+    Raises: InputError where gsplat was asked for and does not work here.
+    """
+    if backend == "native":
+        return photo_gradient
+    require_gsplat()
+    return gsplat_photo_gradient
+
+
+def _asked_device(backend: str, asked: DeviceName | None) -> DeviceName | None:
+    """Where to compute: gsplat needs a GPU.
+
+    Raises: InputError where another device was asked for, or there is none.
+    """
+    if backend == "native":
+        return asked
+    if asked == "cpu":
+        raise InputError(f"--device cpu: --backend {backend} computes on a GPU only; leave one of them out")
+    return "cuda"
 
 
 def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
@@ -291,7 +320,8 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
 def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
     """By the trainer of the configuration's kind."""
     if isinstance(work.config, SplatConfig):
-        splats = train_splats(work.scene, work.config, run=run, observers=watchers, device=work.device)
+        where = {"device": work.device, "gradient_of": work.gradient_of}
+        splats = train_splats(work.scene, work.config, run=run, observers=watchers, **where)
         return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed)
     found = train_field(work.scene, work.config, run=run, observers=watchers)
     return Result(found.field, found.step, found.train_seconds, found.completed)

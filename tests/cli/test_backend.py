@@ -1,0 +1,56 @@
+"""--backend gsplat: which renderer a run trains with, what is kept of it, and what is refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from train.gsplat_stand_in import Given, front_of_twins, gsplat_replaced
+
+from neural3d.cli import main, training
+from neural3d.run import Run
+
+SMALL = ["--max-gaussians", "60", "--exposure", "none", "--sh-degree", "0"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Given]]:
+    """What gsplat is asked to render, on a machine where it seems to work; it is the CPU that answers."""
+    monkeypatch.setattr(training, "require_gsplat", lambda: None)
+    monkeypatch.setattr(training, "choose_device", lambda asked: torch.device("cpu" if asked == "cuda" else "meta"))
+    with gsplat_replaced(front_of_twins) as calls:
+        yield calls
+
+
+def test_a_run_is_trained_and_resumed_with_it(calls, capture: Path, tmp_path: Path, capsys):
+    run = str(tmp_path / "run")
+    command = ["train", "splat", "--output", run]
+    given = ["--capture", str(capture), "--backend", "gsplat", "--steps", "2", *SMALL]
+    assert main([*command, *given]) == 0
+    assert len(calls) == 2 and Run.open(run).config["backend"] == "gsplat"
+    path = Path(run) / "config.json"
+    content = json.loads(path.read_text())
+    content["config"] |= {"device": "cuda", "splat": content["config"]["splat"] | {"steps": 3}}
+    path.write_text(json.dumps(content))
+    assert main([*command, "--resume"]) == 0
+    assert len(calls) == 3
+    capsys.readouterr()
+    assert main([*command, "--resume", "--device", "cpu"]) == 2
+    assert "--device cpu: --backend gsplat computes on a GPU only" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_engine_that_it_was_made_with(capture: Path, tmp_path: Path, capsys):
+    command = ["train", "splat", "--output", str(tmp_path / "run")]
+    assert main([*command, "--capture", str(capture), "--steps", "1", "--device", "cpu", *SMALL]) == 0
+    assert main([*command, "--resume", "--backend", "gsplat"]) == 2
+    assert "--backend gsplat: the run was made with native" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_touched(capture: Path, tmp_path: Path, capsys):
+    command = ["train", "splat", "--capture", str(capture), "--output", str(tmp_path / "run"), "--backend", "gsplat"]
+    for more, message in (([], "torch finds no NVIDIA GPU"), (["--device", "cpu"], "leave one of them out")):
+        assert main([*command, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line and not (tmp_path / "run").exists()
