@@ -1,5 +1,6 @@
 """The parts of a check of a GPU: what each runs, and how long it may take. Needs nothing but Python."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,11 +51,11 @@ def parts_of(step: str, options: Options, *, output: Path) -> list[Part]:
 def _build(options: Options, output: Path) -> list[Part]:
     """The library with its CUDA drivers, and gsplat's kernels for this machine's GPU alone."""
     wants_cuda = {"NEURAL3D_CUDA": "1"} if options.device == "cuda" else {"NEURAL3D_CUDA": "0"}
-    library = [sys.executable, "setup.py", "build_ext", "--inplace"]
+    library = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     kernels = [sys.executable, "-c", "from neural3d.render.gsplat_view import require_gsplat; require_gsplat()"]
     return [
         Part("build/library", library, 7.5 * MINUTE, wants_cuda),
-        Part("build/gsplat", kernels, 7.5 * MINUTE, {"MAX_JOBS": "16"}),
+        Part("build/gsplat", kernels, 7.5 * MINUTE, {"MAX_JOBS": str(min(16, os.cpu_count() or 1))}),
     ]
 
 

@@ -87,12 +87,12 @@ def gsplat_view(
 
 def gsplat_render_function(gaussians: Gaussians, *, background: Float[Tensor, "3"] | None = None) -> RenderFn:
     """The `RenderFn` of a splat model through gsplat, on the device of the Gaussians, without gradients."""
-    device = gaussians.means_world.device
+    device = gaussians.device
     behind = torch.zeros(3, device=device) if background is None else background.to(device)
 
     @torch.no_grad()
     def render(cameras: Cameras) -> Rendering:
-        shown = [gsplat_view(gaussians, view_of(cameras.to(device), i), behind) for i in range(len(cameras))]
+        shown = [gsplat_view(gaussians, view_of(cameras, i).to(device), behind) for i in range(len(cameras))]
         images = torch.stack([one.image for one in shown]).permute(0, 2, 3, 1)
         return Rendering(images, torch.stack([one.alphas for one in shown])[..., None])
 

@@ -15,6 +15,7 @@ from neural3d.bench.gpu.frames import measure_frames
 from neural3d.bench.gpu.operators import measure_gradients, measure_gsplat_operators, measure_operators
 from neural3d.bench.gpu.training import measure_training
 from neural3d.bench.quality import chosen_captures
+from neural3d.devices import choose_device
 from neural3d.render.gsplat_view import require_gsplat
 from neural3d.run import finite_json
 from neural3d.storage import atomic_write_text
@@ -47,9 +48,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--downscale", type=float)
     given = parser.parse_args()
-    found = measure(given.part, device=torch.device(given.device), steps=given.steps, downscale=given.downscale)
+    found = measure(given.part, device=choose_device(given.device), steps=given.steps, downscale=given.downscale)
     atomic_write_text(given.output, json.dumps(finite_json(found), allow_nan=False))

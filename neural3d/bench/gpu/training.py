@@ -50,7 +50,7 @@ class Snapshots:
     def __call__(self, seconds: float, step: int, snapshot: Callable[[], Gaussians]) -> None:
         """Told after every step, or now and then."""
         if self.due and step >= self.due[0]:
-            self.kept.append(Snapshot(seconds, step, snapshot()))
+            self.kept.append(Snapshot(seconds, step, snapshot().to("cpu")))  # where it counts as nobody's memory
             self.due = [moment for moment in self.due if moment > step]
 
     def on_progress(self, progress: Progress, snapshot: Callable[[], Gaussians]) -> None:
@@ -105,7 +105,7 @@ def measure_training(trainer: str, spec: CaptureSpec, *, steps: int, device: tor
     gaussians, seconds = train(scene, config, device, snapshots)
     whole_seconds, memory = time.perf_counter() - begun, peak_memory_mib(device)
     background = evaluation_background(scene.has_alpha, spec.background)
-    points = [_point(s.seconds, s.step, s.gaussians, scene, renderer) for s in snapshots.kept]
+    points = [_point(s.seconds, s.step, s.gaussians.to(device), scene, renderer) for s in snapshots.kept]
     judged = evaluate(renderer(gaussians, background=background), scene, background=background)
     means = {name: judged.mean(name) for name in ("psnr", "psnr_color_corrected", "ssim")}
     points.append(Point(seconds, steps, len(gaussians), means["psnr"]))
