@@ -14,6 +14,9 @@ CAPTURES = ("nerf_synthetic_mic", "snowmiku")
 TRAINERS = ("native", "gsplat", "gsplat-default", "gsplat-mcmc")
 TABLES = ("operators", "gradients", "frames", "gsplat-operators")
 MINUTE = 60.0
+PLUGINS = ("jaxtyping._pytest_plugin", "_hypothesis_pytestplugin")
+"""Of pytest, those that our tests use; whatever else the machine has may not fit this pytest."""
+NO_OTHERS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def _build(options: Options, output: Path) -> list[Part]:
 def _test(options: Options, output: Path) -> list[Part]:
     """The operators' and the training's tests on the device; elsewhere only those that a dry run can do."""
     chosen = ["-k", "cuda"] if options.device == "cuda" else ["-k", "native and not emulated"]
-    environment = {"NEURAL3D_TEST_DEVICE": options.device}
+    environment = {"NEURAL3D_TEST_DEVICE": options.device, **NO_OTHERS}
     folders = {"operators": (["tests/ops", "tests/emulator"], chosen), "training": (["tests/train"], [])}
     return [
         Part(f"test/{name}", [*_pytest(), *paths, *choice], 7.5 * MINUTE, environment, "pytest")
@@ -71,7 +74,8 @@ def _test(options: Options, output: Path) -> list[Part]:
 
 
 def _pytest() -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-m", "not long", "-p", "no:cacheprovider"]
+    plugins = [word for plugin in PLUGINS for word in ("-p", plugin)]
+    return [sys.executable, "-m", "pytest", "-q", "-m", "not long", "-p", "no:cacheprovider", *plugins]
 
 
 def _sanitize(options: Options, output: Path) -> list[Part]:
@@ -82,7 +86,7 @@ def _sanitize(options: Options, output: Path) -> list[Part]:
     missing = missing if options.device == "cuda" else "a dry run on the CPU has no kernels to check"
     ours = ["--kernel-name", "kns=n3d"] if missing is None and _knows(program, "--kernel-name") else []
     # Each tensor in memory of its own, so that a byte beyond it is nobody's.
-    environment = {"NEURAL3D_TEST_DEVICE": "cuda", "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    environment = {"NEURAL3D_TEST_DEVICE": "cuda", "PYTORCH_NO_CUDA_MEMORY_CACHING": "1", **NO_OTHERS}
     return [
         Part(
             f"sanitize/{tool}",
