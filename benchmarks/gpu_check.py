@@ -120,7 +120,7 @@ def machine_facts() -> dict[str, Any]:
     gpu = _first_line(query)
     return {
         "gpu": None if gpu is None else " ".join(gpu.split()),
-        "nvcc": _match(_first_line(["nvcc", "--version"], -1), r"cuda_([\d.]+)"),
+        "nvcc": _match(_first_line(["nvcc", "--version"], -1), r"cuda_(\d+\.\d+)"),
         "processor": _match(
             Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else None, r"model name\s*: (.+)"
         ),
