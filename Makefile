@@ -9,6 +9,9 @@
 #
 # TORCH is what pip installs as torch: a version, a wheel, or a name with options. The small build without CUDA:
 #   make demo TORCH='torch --index-url URL', with the URL that pytorch.org shows for Linux, Pip and CPU
+#
+# The library for GPUs is built where nvcc is found and the installed torch has CUDA; NEURAL3D_CUDA=1 builds it
+# always, NEURAL3D_CUDA=0 never. A wheel carries it wherever nvcc is found.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +21,13 @@ TORCH ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 SOURCES := pyproject.toml setup.py $(shell find cuda_ext -type f)
+
+# With CUDA or without was asked for, and it is not as it was built: build it again.
+ifneq ($(NEURAL3D_CUDA),)
+ifneq ($(NEURAL3D_CUDA),$(shell cat $(VENV)/cuda-choice 2>/dev/null))
+.PHONY: $(VENV)/stamp-package $(VENV)/stamp-tests
+endif
+endif
 
 # Another torch than the installed one was asked for: install it.
 ifneq ($(TORCH),)
@@ -101,10 +111,12 @@ $(VENV)/stamp-torch: $(VENV)/stamp-venv constraints.txt
 # --no-build-isolation: isolation would fetch a second torch to build against.
 $(VENV)/stamp-package: $(VENV)/stamp-torch $(SOURCES)
 	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable .
+	@echo '$(NEURAL3D_CUDA)' > $(VENV)/cuda-choice
 	@touch $@
 
 $(VENV)/stamp-tests: $(VENV)/stamp-torch $(SOURCES)
 	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable '.[test]'
+	@echo '$(NEURAL3D_CUDA)' > $(VENV)/cuda-choice
 	@touch $(VENV)/stamp-package $@
 
 $(VENV)/stamp-ruff: $(VENV)/stamp-venv constraints.txt

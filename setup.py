@@ -1,14 +1,23 @@
-"""Builds the one native library and finds the packages; everything else is in pyproject.toml.
+"""Builds the native libraries and finds the packages; everything else is in pyproject.toml.
 
-The library uses PyTorch's stable ABI, so one file serves every Python >= 3.11 and torch >= 2.10. The files in
+The libraries use PyTorch's stable ABI, so one file serves every Python >= 3.11 and torch >= 2.10. The files in
 cuda_ext/cpu/kernels are compiled once per instruction set into namespaces of their own; the drivers choose at run time.
+
+The drivers for GPUs are a library of their own. It is built where nvcc is found (on the PATH or in CUDA_HOME), whether
+there is a GPU or not, but not in place or editable beside a torch without CUDA, which could never load it.
+NEURAL3D_CUDA=1 builds it always, and makes a missing nvcc an error; NEURAL3D_CUDA=0 leaves it out.
 """
 
+import hashlib
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,6 +51,8 @@ SANITIZERS = os.environ.get("NEURAL3D_SANITIZE", "")
 if SANITIZERS:
     COMMON += [f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer", "-O1", "-g1"]
     LINK = [flag for flag in LINK if flag != "-s"] + [f"-fsanitize={SANITIZERS}"]
+LIBRARY, CUDA_LIBRARY = "neural3d._native", "neural3d._native_cuda"
+TORCH_TARGET = "0x020a000000000000"
 BUILD = "build/sanitize" if SANITIZERS else "build"
 INSTRUCTION_SETS = {"baseline": ([], [])}
 if X86:
@@ -56,6 +67,96 @@ def torch_folder() -> Path:
     if spec is None or spec.origin is None:
         raise SystemExit("neural3d: the native library is built against torch >= 2.10; first: pip install torch")
     return Path(spec.origin).parent
+
+
+def nvcc_to_use() -> str | None:
+    """The CUDA compiler, None where none is found or CUDA was declined."""
+    choice = os.environ.get("NEURAL3D_CUDA", "")
+    if choice not in ("", "0", "1"):
+        raise SystemExit(f"neural3d: NEURAL3D_CUDA: expected 0 or 1, got {choice!r}")
+    if choice == "0" or SANITIZERS:
+        return None
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    found = [shutil.which("nvcc", path=os.path.join(home, "bin")) for home in homes] + [shutil.which("nvcc")]
+    nvcc = next((path for path in found if path), None) if sys.platform == "linux" else None
+    if choice == "1" and nvcc is None:
+        raise SystemExit(
+            "neural3d: NEURAL3D_CUDA=1, but nvcc is neither on the PATH nor in CUDA_HOME/bin (on Linux, the one system "
+            "that the CUDA library is built for); install the CUDA toolkit, or leave NEURAL3D_CUDA out"
+        )
+    return nvcc
+
+
+def torch_has_cuda(torch: Path) -> bool:
+    """Whether the installed torch is a build with CUDA, as its version.py says."""
+    return re.search(r"^cuda\b.*= *['\"]", (torch / "version.py").read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def with_headers(source: Path, seen: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """A source and all headers of ours that it includes, directly or not."""
+    seen |= {source}
+    for name in re.findall(r'^#include "(.+)"', source.read_text(encoding="utf-8"), re.MULTILINE):
+        header = Path(os.path.normpath(source.parent / name))
+        seen = seen if header in seen else with_headers(header, seen)
+    return seen
+
+
+class Nvcc:
+    """The CUDA compiler; what it has made is kept by a hash of all that it depends on, with what ptxas said of it."""
+
+    def __init__(self, nvcc: str, torch: Path, folder: Path) -> None:
+        self.nvcc, self.torch, self.folder = nvcc, torch, folder
+        self.options = ROOT / "cuda_ext" / "cuda" / "nvcc.options"
+        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+        files = (self.options, torch / "version.py")
+        self.context = [version, *self._flags(), *(path.read_text(encoding="utf-8") for path in files)]
+
+    @staticmethod
+    def sources() -> list[Path]:
+        """The drivers, those that take longest first."""
+        return sorted((ROOT / "cuda_ext" / "cuda").glob("*.cu"), key=lambda path: -path.stat().st_size)
+
+    def compiled(self, source: Path) -> Path:
+        """The object of a source; beside it lies a .log with registers and spills of each kernel, and all warnings."""
+        texts = [path.read_text(encoding="utf-8") for path in sorted(with_headers(source))]
+        key = hashlib.sha256("\0".join([*self.context, *texts]).encode()).hexdigest()[:24]
+        target = self.folder / f"{source.stem}-{key}.o"
+        if not target.exists():
+            said = self._made(target, ["-c", str(source), *self._flags()])
+            target.with_suffix(".log").write_text(said, encoding="utf-8")
+        return target
+
+    def link(self, objects: list[Path], target: Path) -> None:
+        """All drivers in one library, the CUDA runtime inside.
+
+        libtorch.so names torch's CUDA library where there is one, so it is linked although nothing here needs it by
+        itself: the stream comes from there. Where torch has no CUDA, this library does not load, and no other minds.
+        """
+        torch = ["-L", str(self.torch / "lib"), "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
+        self._made(target, ["-shared", "-cudart", "static", "-Xlinker", "-s", *map(str, objects), *torch])
+
+    def _flags(self) -> list[str]:
+        folders = (self.torch / "include", self.torch / "include" / "torch" / "csrc" / "api" / "include")
+        defines = ["-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
+        host = ["-Xcompiler", "-fPIC,-fvisibility=hidden"]
+        return ["--options-file", str(self.options), "--resource-usage", *defines, *host, *(f"-I{f}" for f in folders)]
+
+    def _made(self, target: Path, arguments: list[str]) -> str:
+        """Run nvcc; the file gets its name when it is complete. Returns what nvcc said."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            command = [self.nvcc, *arguments, "-o", os.path.join(folder, target.name)]
+            result = subprocess.run(command, capture_output=True, text=True)
+            said = result.stdout + result.stderr
+            if result.returncode != 0:
+                complaints = [line for line in said.splitlines() if "ptxas info" not in line][:50]
+                raise SystemExit(
+                    "\n".join(
+                        [" ".join(command), *complaints, "neural3d: nvcc failed; NEURAL3D_CUDA=0 leaves CUDA out"]
+                    )
+                )
+            os.replace(command[-1], target)
+        return said
 
 
 class BuildNative(build_ext):
@@ -74,17 +175,54 @@ class BuildNative(build_ext):
         """There is no PyInit function: the library registers operators when it is loaded."""
         return []
 
-    def build_extension(self, ext: Extension) -> None:
-        """Compile in parallel, then link."""
+    def run(self) -> None:
+        """An environment of one's own needs what its torch can load; a wheel may go where there is another torch."""
+        stays_here = self.inplace or self.editable_mode
+        if stays_here and os.environ.get("NEURAL3D_CUDA") != "1" and not torch_has_cuda(torch_folder()):
+            self.extensions = [ext for ext in self.extensions if ext.name != CUDA_LIBRARY]
+        super().run()
+
+    def build_extensions(self) -> None:
+        """Compile everything on all cores, what takes longest first, then link each library."""
         torch = torch_folder()
+        if not getattr(self.compiler, "initialized", True):
+            self.compiler.initialize()  # MSVC's does it in its first compile, of which there are several at once.
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            links = [self._begun(ext, torch, pool) for ext in reversed(self.extensions)]
+            for link in links:
+                link()
+        finally:
+            pool.shutdown(cancel_futures=True)  # where one fails, the others would still go on for minutes
+
+    def _begun(self, ext: Extension, torch: Path, pool: ThreadPoolExecutor) -> Callable[[], None]:
+        """Hand a library's sources to the pool; calling what is returned waits for them, and links."""
+        target = Path(self.get_ext_fullpath(ext.name))
+        if ext.name == CUDA_LIBRARY:
+            nvcc = Nvcc(nvcc_to_use(), torch, Path(self.build_temp).resolve() / "cuda")
+            compiled = pool.map(nvcc.compiled, nvcc.sources())
+            return lambda: nvcc.link(list(compiled), target)
+        objects = self._compile_cpu(torch, pool)
+        return lambda: self.compiler.link_shared_object(
+            list(objects),
+            str(target),
+            libraries=["torch_cpu", "torch", "c10"],
+            library_dirs=[str(torch / "lib")],
+            extra_postargs=LINK,
+            target_lang="c++",
+        )
+
+    def _compile_cpu(self, torch: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
+        """The drivers once, the loops for each instruction set; what has not changed since is left as it is."""
         include = [str(torch / "include"), str(torch / "include" / "torch" / "csrc" / "api" / "include")]
-        macros = [("TORCH_TARGET_VERSION", "0x020a000000000000")] + ([("N3D_X86", "1")] if X86 else [])
+        macros = [("TORCH_TARGET_VERSION", TORCH_TARGET)] + ([("N3D_X86", "1")] if X86 else [])
         drivers = [ROOT / "cuda_ext" / "ops.cpp", *sorted((ROOT / "cuda_ext" / "cpu").glob("*.cpp"))]
         jobs = [(source, "drivers", macros, COMMON) for source in drivers]
         for name, (flags, defines) in INSTRUCTION_SETS.items():
             kernels = sorted((ROOT / "cuda_ext" / "cpu" / "kernels").glob("*.cpp"))
             jobs += [(source, name, [("N3D_ISA", name), *defines], COMMON + flags) for source in kernels]
-        shared = [ROOT / "setup.py", torch / "version.py", *(ROOT / "cuda_ext").rglob("*.h")]
+        headers = (path for path in (ROOT / "cuda_ext").rglob("*.h") if path.parent.name != "cuda")
+        shared = [ROOT / "setup.py", torch / "version.py", *headers]
         shared_changed = max(path.stat().st_mtime for path in shared)
 
         def compile_one(job: tuple) -> str:
@@ -106,18 +244,7 @@ class BuildNative(build_ext):
             os.utime(compiled, (begun, begun))  # What is edited while it compiles is newer than the object.
             return compiled
 
-        if not getattr(self.compiler, "initialized", True):
-            self.compiler.initialize()  # MSVC's does it in its first compile, of which there are several at once.
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = list(pool.map(compile_one, jobs))
-        self.compiler.link_shared_object(
-            objects,
-            self.get_ext_fullpath(ext.name),
-            libraries=["torch_cpu", "torch", "c10"],
-            library_dirs=[str(torch / "lib")],
-            extra_postargs=LINK,
-            target_lang="c++",
-        )
+        return pool.map(compile_one, jobs)
 
 
 # What systems bring: glibc, then the newest symbols of their libstdc++ (the policies of auditwheel).
@@ -144,7 +271,8 @@ def needed_versions(library: bytes) -> dict[str, tuple[int, ...]]:
 def manylinux(library: bytes) -> str | None:
     """The oldest systems that a library runs on, as a wheel's platform says it; None where that is not known.
 
-    torch's own libraries are left out: they come with torch, which the wheel requires.
+    Of several libraries it takes the bytes in a row. torch's own are left out: they come with torch, which the wheel
+    requires.
     """
     needed = needed_versions(library)
     glibc = needed.pop("GLIBC", None)
@@ -159,11 +287,13 @@ class OneWheel(bdist_wheel):
     """A wheel for this platform and every Python 3: there is no Python in the library."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Python, ABI, platform; on Linux the one that the library was found to need."""
+        """Python, ABI, platform; on Linux the one that the libraries were found to need."""
         system = super().get_tag()[2].replace("universal2", platform.machine())
-        library = Path(self.get_finalized_command("build_ext").get_ext_fullpath("neural3d._native"))
-        if system.startswith("linux_") and library.exists():
-            system = system.replace("linux", manylinux(library.read_bytes()) or "linux", 1)
+        build = self.get_finalized_command("build_ext")
+        libraries = [Path(build.get_ext_fullpath(ext.name)) for ext in build.extensions]
+        if system.startswith("linux_") and all(library.exists() for library in libraries):
+            needs = b"".join(library.read_bytes() for library in libraries)
+            system = system.replace("linux", manylinux(needs) or "linux", 1)
         return "py3", "none", system
 
 
@@ -171,8 +301,9 @@ class OneWheel(bdist_wheel):
 BESIDE = ["neural3d.viewer", "neural3d.scenes.teatime"]
 
 if __name__ == "__main__":
+    LIBRARIES = [LIBRARY, *([CUDA_LIBRARY] if nvcc_to_use() else [])]
     setup(
         packages=find_packages(include=["neural3d", "neural3d.*"]) + BESIDE,
-        ext_modules=[Extension("neural3d._native", sources=[])],
+        ext_modules=[Extension(name, sources=[]) for name in LIBRARIES],
         cmdclass={"build_ext": BuildNative, "bdist_wheel": OneWheel},
     )

@@ -1,30 +1,27 @@
 """What each CUDA kernel takes of the chip, as nvcc says: `python benchmarks/cuda_kernels.py`; needs nvcc, but no GPU.
 
 Compiles every .cu for each architecture of cuda_ext/cuda/nvcc.options without a warning, prints registers, spills and
-shared memory of each kernel of ours, and keeps them in results/cuda_kernels.json and .md. What nvcc said of a file is
-kept under build/nvcc by a hash of all that it depends on, so that only what changed is compiled again.
+shared memory of each kernel of ours, and keeps them in results/cuda_kernels.json and .md. The compiling is setup.py's:
+what it has compiled already, and what ptxas said of it, lies under build/native/cuda.
 """
 
-import hashlib
+import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import torch
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA = ROOT / "cuda_ext" / "cuda"
 OPTIONS = CUDA / "nvcc.options"
-CACHE = ROOT / "build" / "nvcc"
+OBJECTS = ROOT / "build" / "native" / "cuda"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -51,43 +48,34 @@ def compile_all() -> list[Kernel]:
     Raises:
         RuntimeError: There is no nvcc, or it has something to say against a file.
     """
-    if shutil.which("nvcc") is None:
+    build = setup_py()
+    path = build.nvcc_to_use()
+    if path is None:
         raise RuntimeError("nvcc is not on the PATH; the CUDA toolkit brings it")
-    version = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
-    sources = sorted(CUDA.glob("*.cu"), key=lambda path: -path.stat().st_size)
+    nvcc = build.Nvcc(path, build.torch_folder(), OBJECTS)
+    sources = nvcc.sources()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reports = list(pool.map(lambda source: _report(source, version), sources))
+        objects = list(pool.map(nvcc.compiled, sources))
+    reports = [object.with_suffix(".log").read_text(encoding="utf-8") for object in objects]
+    for source, report in zip(sources, reports, strict=True):
+        _require_silence(source, report)
     kernels = [kernel for source, report in zip(sources, reports, strict=True) for kernel in _kernels(source, report)]
     return sorted(kernels, key=lambda kernel: (kernel.source, kernel.name, kernel.arch))
 
 
-def _report(source: Path, version: str) -> str:
-    """What ptxas said of a file."""
-    shared = [OPTIONS, *sorted(CUDA.glob("*.h")), *sorted((ROOT / "cuda_ext" / "math").glob("*.h")), source]
-    content = "\0".join([version, torch.__version__, *(path.read_text(encoding="utf-8") for path in shared)])
-    kept = CACHE / f"{source.stem}-{hashlib.sha256(content.encode()).hexdigest()[:24]}.log"
-    if not kept.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        report = _compile(source)
-        with tempfile.NamedTemporaryFile("w", dir=CACHE, delete=False) as file:
-            file.write(report)
-        os.replace(file.name, kept)
-    return kept.read_text(encoding="utf-8")
+def setup_py() -> ModuleType:
+    """The native build."""
+    spec = importlib.util.spec_from_file_location("neural3d_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _compile(source: Path) -> str:
-    torch_include = Path(torch.__file__).parent / "include"
-    includes = [f"-I{folder}" for folder in (torch_include, torch_include / "torch" / "csrc" / "api" / "include")]
-    defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA"]
-    command = ["nvcc", "--options-file", str(OPTIONS), *includes, *defines, "--resource-usage", "-Xcompiler", "-fPIC"]
-    with tempfile.TemporaryDirectory() as folder:
-        output = ["-c", str(source), "-o", str(Path(folder) / "kernels.o")]
-        result = subprocess.run([*command, *output], capture_output=True, text=True)
-    said = result.stdout + result.stderr
-    if result.returncode != 0 or re.search(r"\b(warning|error)\b", said, re.IGNORECASE):
-        complaints = [line for line in said.splitlines() if not line.startswith("ptxas info") and "spill" not in line]
-        raise RuntimeError("\n".join([" ".join([*command, *output]), *complaints[:100]]))
-    return said
+def _require_silence(source: Path, report: str) -> None:
+    """Refuse warnings, which an installation puts up with."""
+    if re.search(r"\b(warning|error)\b", report, re.IGNORECASE):
+        complaints = [line for line in report.splitlines() if not line.startswith("ptxas info") and "spill" not in line]
+        raise RuntimeError("\n".join([f"{source}:", *complaints[:100]]))
 
 
 ENTRY = re.compile(

@@ -48,6 +48,13 @@ S* checked_pointer(const Tensor& t) {
   return static_cast<S*>(t.mutable_data_ptr());
 }
 
+// For when torch gave no fresh tensor: of why, it says no more than where.
+[[noreturn]] inline void out_of_memory(const std::vector<int64_t>& size, const char* where) {
+  double numbers = 1.0;
+  for (int64_t n : size) numbers *= double(n);
+  STD_TORCH_CHECK(false, "neural3d: out of memory: no room for ", numbers, " numbers on ", where);
+}
+
 // Runs f with S = float or double, the tensor's scalar type.
 #define N3D_FOR_SCALAR(tensor, S, ...)                                                                          \
   [&] {                                                                                                         \

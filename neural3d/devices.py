@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 
 from neural3d.errors import InputError
-from neural3d.ops.library import cuda_library_problem
-from neural3d.ops.project import visible_rows
+from neural3d.ops.library import cuda_library_problem, native
 
 DeviceName = Literal["cpu", "cuda"]
 
@@ -37,7 +36,7 @@ def cuda_problem() -> str | None:
     """
     if torch.version.cuda is None:
         return cuda_library_problem()
-    return _gpu_problem() or cuda_library_problem() or _operator_problem()
+    return _gpu_problem() or cuda_library_problem() or operator_problem("cuda")
 
 
 def _gpu_problem() -> str | None:
@@ -51,10 +50,10 @@ def _gpu_problem() -> str | None:
     )
 
 
-def _operator_problem() -> str | None:
+def operator_problem(device: str) -> str | None:
     """A driver or a GPU that is older than what the library was built for shows when a kernel is to run."""
     try:
-        seen = visible_rows(torch.tensor([[2.0, 1.0], [0.0, 0.0]], device="cuda")).tolist()
+        seen = native().visible_rows(torch.tensor([[2.0, 1.0], [0.0, 0.0]], device=device)).tolist()
     except RuntimeError as error:
         text = " ".join(str(error).split())
         return (

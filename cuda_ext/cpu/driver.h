@@ -21,7 +21,11 @@ S* pointer(const std::optional<Tensor>& t) {
 
 inline Tensor fresh(std::initializer_list<int64_t> size, ScalarType type) {
   std::vector<int64_t> s(size);
-  return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type);
+  try {
+    return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type);
+  } catch (const std::exception&) {
+    out_of_memory(s, "the CPU");
+  }
 }
 
 // f(begin, end) over [0, count) in pieces of `grain`, as many threads at a time as torch.set_num_threads allows. Every

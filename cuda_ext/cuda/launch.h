@@ -56,12 +56,17 @@ class OnDevice {
   // Comes from torch's allocator, in the order of the stream: work space may be dropped right after the launch.
   Tensor fresh(std::initializer_list<int64_t> size, ScalarType type) const {
     std::vector<int64_t> s(size);
-    Tensor t = torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type, std::nullopt,
-                                    torch::stable::Device(kDeviceType, index_));
+    try {
+      Tensor t = torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(s.data(), s.size()), type, std::nullopt,
+                                      torch::stable::Device(kDeviceType, index_));
 #if defined(N3D_EMULATED)
-    emulator::scramble(t.mutable_data_ptr(), size_t(t.numel()) * t.element_size());
+      emulator::scramble(t.mutable_data_ptr(), size_t(t.numel()) * t.element_size());
 #endif
-    return t;
+      return t;
+    } catch (const std::exception&) {
+      check_cuda(cudaGetLastError(), "an earlier kernel");  // from then on nothing works any more
+      out_of_memory(s, "the GPU");
+    }
   }
   Tensor zeros(std::initializer_list<int64_t> size, ScalarType type) const {
     Tensor t = fresh(size, type);

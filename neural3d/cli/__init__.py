@@ -85,7 +85,9 @@ def _explained(error: Exception) -> str:
 
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
-        return "out of memory; take a larger --downscale or fewer --max-gaussians"
+        on_gpu = "CUDA out of memory" in text or "on the GPU" in text
+        where, elsewhere = ("GPU memory", ", or --device cpu") if on_gpu else ("memory", "")
+        return f"out of {where}; take a larger --downscale or fewer --max-gaussians{elsewhere}"
     if isinstance(error, InputError | StorageError | NumericError | ImportError):
         return text
     if _is_unusable_path(error):

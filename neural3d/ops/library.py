@@ -25,7 +25,7 @@ def native() -> ModuleType:
         torch.ops.load_library(str(library))
     except OSError as error:
         raise ImportError(
-            f"{library} does not fit torch {torch.__version__} ({error}); rebuild it with: {_BUILD}"
+            f"{library} does not fit torch {torch.__version__} ({_reason(error)}); rebuild it with: {_BUILD}"
         ) from error
     cuda_library_problem()
     return torch.ops.neural3d
@@ -49,7 +49,7 @@ def cuda_library_problem() -> str | None:
     try:
         torch.ops.load_library(str(library))
     except (OSError, RuntimeError) as error:
-        return f"{library} does not fit torch {torch.__version__} ({_one_line(error)}); rebuild it with: {_BUILD_CUDA}"
+        return f"{library} does not fit torch {torch.__version__} ({_reason(error)}); rebuild it with: {_BUILD_CUDA}"
     if not torch._C._dispatch_has_kernel_for_dispatch_key("neural3d::adam", "CUDA"):
         return f"{library} holds no drivers of neural3d; rebuild it with: {_BUILD_CUDA}"
     return None
@@ -64,5 +64,6 @@ def _library(name: str) -> Path | None:
     return next((path for path in found if path.exists()), None)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _reason(error: Exception) -> str:
+    """What the system's loader said, in one line; torch wraps it."""
+    return " ".join(str(error.__cause__ or error).split())

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.records import TileBins
-from neural3d.ops.validation import check_floats
+from neural3d.ops.validation import check_floats, check_integers
 
 
 def rasterize(
@@ -35,6 +35,8 @@ def rasterize(
     )
     if background.requires_grad:
         raise ValueError("background: the native rasterizer gives it no gradient; detach it")
+    for name in ("tile_offsets", "gaussian_from_intersection", "slot_from_intersection", "slot_offsets"):
+        check_integers(f"bins.{name}", getattr(bins, name), (None,), means_px)
     if len(bins.slot_offsets) != n + 1:
         raise ValueError(f"bins: made for {len(bins.slot_offsets) - 1} Gaussians, got {n}")
     if colors.shape[1] == 0:

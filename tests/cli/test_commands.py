@@ -324,14 +324,25 @@ def test_a_failure_is_never_called_completed(capture: Path, tmp_path: Path, monk
     assert checkpoint is not None and checkpoint.step == 5
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_running_out_of_memory_says_what_to_do(capture: Path, tmp_path: Path, monkeypatch, capsys, error: Exception):
+@pytest.mark.parametrize(
+    "error, where",
+    [
+        (MemoryError(), "out of memory; "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory; "),
+        (RuntimeError("neural3d: out of memory: no room for 1e+12 numbers on the CPU"), "out of memory; "),
+        (RuntimeError("neural3d: out of memory: no room for 1e+12 numbers on the GPU"), "out of GPU memory; "),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "out of GPU memory; "),
+    ],
+)
+def test_running_out_of_memory_says_what_to_do(capture, tmp_path: Path, monkeypatch, capsys, error: Exception, where):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("neural3d.cli.training.train_splats", fail)
     arguments = ["train", "splat", "--capture", str(capture), "--output", str(tmp_path / "r")]
-    assert "--downscale" in refused(capsys, *arguments, status=1)
+    line = refused(capsys, *arguments, status=1)
+    assert where in line and "--downscale" in line and "--max-gaussians" in line
+    assert ("--device cpu" in line) == ("GPU" in where)
 
 
 def test_resume_keeps_to_what_the_run_was_made_with(run_copy: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,6 +1,10 @@
-"""Which device works, and what is said of one that does not."""
+"""Which device works, and what is said of one that does not.
+
+Only the CPU runs the operator here; for a GPU the answers are planted.
+"""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +21,6 @@ def with_cuda(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(devices, "cuda_library_problem", lambda: None)
-    monkeypatch.setattr(devices, "visible_rows", lambda extents: torch.tensor([True, False]))
     monkeypatch.setattr(torch, "tensor", lambda *values, device=None, make=torch.tensor: make(*values))
     devices.cuda_problem.cache_clear()
     yield monkeypatch
@@ -65,8 +68,9 @@ def test_kernels_that_do_not_run_or_compute_nonsense(with_cuda):
     def failing(extents):
         raise RuntimeError("neural3d: CUDA: rows_kernel: no kernel image\nis available")
 
-    with_cuda.setattr(devices, "visible_rows", failing)
+    with_cuda.setattr(devices, "native", lambda: SimpleNamespace(visible_rows=failing))
     assert "no kernel image is available" in refusal() and "NEURAL3D_CUDA=1" in refusal()
     devices.cuda_problem.cache_clear()
-    with_cuda.setattr(devices, "visible_rows", lambda extents: torch.tensor([True, True]))
+    nonsense = SimpleNamespace(visible_rows=lambda extents: torch.tensor([True, True]))
+    with_cuda.setattr(devices, "native", lambda: nonsense)
     assert "wrong results" in refusal()

@@ -1,13 +1,16 @@
 """The real compiler on the CUDA sources, where there is one: for every architecture, without a warning or a spill."""
 
+import ctypes
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on the PATH")
 ARCHITECTURES = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90"}
@@ -55,3 +58,20 @@ def test_the_kept_table_names_every_kernel(benchmark, kernels):
     kept = json.loads(benchmark.RESULTS.joinpath("cuda_kernels.json").read_text(encoding="utf-8"))["kernels"]
     names = {(kernel["source"], kernel["name"], kernel["arch"]) for kernel in kept}
     assert names == {(k.source, k.name, k.arch) for k in kernels}, "run: python benchmarks/cuda_kernels.py"
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is not installed")
+def test_the_library_takes_the_stream_from_torch_and_nothing_from_a_toolkit(benchmark, kernels, tmp_path):
+    """Where torch has no CUDA it is just this one symbol that is missing."""
+    build = benchmark.setup_py()
+    nvcc = build.Nvcc(build.nvcc_to_use(), build.torch_folder(), benchmark.OBJECTS)
+    library = tmp_path / "_native_cuda.so"
+    nvcc.link([nvcc.compiled(source) for source in nvcc.sources()], library)
+    dynamic = subprocess.run(["readelf", "-dW", library], capture_output=True, text=True, check=True).stdout
+    assert "[libtorch.so]" in dynamic and "libcuda" not in dynamic
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
+    if torch.version.cuda is None:
+        with pytest.raises(OSError, match="undefined symbol: aoti_torch_get_current_cuda_stream"):
+            ctypes.CDLL(str(library))
+    else:
+        ctypes.CDLL(str(library))

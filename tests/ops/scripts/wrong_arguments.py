@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -174,10 +175,28 @@ WRONG = [
     (bilateral_slice, "grid", torch.rand(12, 4, 3, 5, dtype=torch.float64)),
 ]
 
+
+def twisted(value: object) -> list:
+    """What a tensor may be by mistake: on another device, of another dtype, with gaps; those of a record likewise."""
+    if is_dataclass(value):
+        names = [field.name for field in fields(value) if isinstance(getattr(value, field.name), torch.Tensor)]
+        return [replace(value, **{name: wrong}) for name in names for wrong in twisted(getattr(value, name))]
+    if not isinstance(value, torch.Tensor):
+        return []
+    other = torch.int64 if value.dtype != torch.int64 else torch.int32
+    return [value.to("meta"), value.to(other), torch.stack([value, value], dim=-1)[..., 0]]
+
+
+OF_FIELDS = (composite, hash_encode, march, update_occupancy, density_mlp, radiance_mlp)
 failures = []
 right = right_arguments() | right_arguments_of_fields()
 for function, values in right.items():
     function(**values)
+    if function in OF_FIELDS:
+        continue  # theirs are listed one by one
+    mistakes = [(function, name, wrong) for name, value in values.items() for wrong in twisted(value)]
+    # Its only tensor may lie anywhere.
+    WRONG += [mistake for mistake in mistakes if function is not neighbor_distances or not mistake[2].is_meta]
 for function, name, value in WRONG:
     try:
         function(**right[function] | {name: value})
