@@ -8,6 +8,7 @@ from neural3d.idle_threads import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # as the command line does; before torch comes in below
 # ruff: noqa: E402
+from neural3d.bench.formats import measure_formats
 from neural3d.bench.memory import measure_memory
 from neural3d.bench.plot import quality_svg
 from neural3d.bench.quality import measure_quality
@@ -17,7 +18,16 @@ from neural3d.bench.tables import Report, text_of
 from neural3d.run import finite_json
 from neural3d.storage import atomic_write_text
 
-__all__ = ["keep", "main", "measure_memory", "measure_quality", "measure_render", "measure_step", "text_of"]
+__all__ = [
+    "keep",
+    "main",
+    "measure_formats",
+    "measure_memory",
+    "measure_quality",
+    "measure_render",
+    "measure_step",
+    "text_of",
+]
 
 Table = Literal["step", "render", "quality", "memory"]
 

@@ -14,6 +14,7 @@ def text_of(report: Report) -> str:
         "render": _render_rows,
         "quality": _quality_rows,
         "memory": _memory_rows,
+        "formats": _formats_rows,
         "clients": _clients_rows,
         "soak": _soak_rows,
         "fields": _fields_rows,
@@ -103,6 +104,23 @@ def _memory_rows(report: Report) -> list[Row]:
         ("Gaussians", f"{report['num_gaussians']:,}"),
         ("peak resident memory", f"{report['peak_rss_gib']:.2f} GiB"),
     ]
+
+
+def _formats_rows(report: Report) -> list[Row]:
+    trained, large = f"{report['num_gaussians']:,} Gaussians", f"{report['num_large']:,}"
+    rows = [("file", "bytes each", "PSNR to the model", "write", "read", f"peak memory, {large}")]
+    rows.append((f"{report['capture']}, {trained}", *("",) * 5))
+    for name, file in report["files"].items():
+        seconds = [f"{file[key]:.2f} s" for key in ("write_seconds", "read_seconds")]
+        peak = report["large"].get(name)
+        shown = "not measured" if peak is None else f"{peak['peak_rss_gib']:.2f} GiB"
+        rows.append((f"  {name}", f"{file['bytes_a_gaussian']:.1f}", _decibels(file["psnr"]), *seconds, shown))
+    rows += [(f"half of them: {name}", "", _decibels(value), "", "", "") for name, value in report["half"].items()]
+    return rows
+
+
+def _decibels(value: float | None) -> str:
+    return "the same" if value is None else f"{value:.1f} dB"
 
 
 def _clients_rows(report: Report) -> list[Row]:

@@ -239,7 +239,7 @@ class Export:
     min_opacity: Number = 0.0
     """Leave out what is more transparent than this, 0 to 1."""
     max_splats: Annotated[OptionalWhole, _unless_given("all")] = None
-    """The most Gaussians to write: those that the run's cameras see most of; of a file the largest, most opaque."""
+    """The most Gaussians to write: those that the run's cameras see most of; of a file, seen from all sides."""
     up: Annotated[Literal["keep", "y", "z", "y-down"] | None, _unless_given("y for glb, else keep")] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
     spz_version: Annotated[Literal["3", "4"] | None, _unless_given("3")] = None

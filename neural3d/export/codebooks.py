@@ -1,16 +1,21 @@
 """Few values that stand for many: scalar codebooks, and palettes of vectors."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 _BINS = 1 << 16
+VectorsAt = Callable[[Int[Tensor, "A"]], Float[Tensor, "A C"]]
+"""The vectors of these numbers."""
 _LLOYD_STEPS = 60
 _GROUP_STEPS = 8
 _POINTS_A_GROUP = 1024
 _SAMPLE_A_GROUP = 64
 """Points for each centre of the first level: enough to find where the groups lie."""
+_MAX_GROUPS = 512
 _ROWS_AT_ONCE = 16384
 
 
@@ -44,26 +49,23 @@ def nearest(book: Float[np.ndarray, "S"], values: Float[np.ndarray, "*B"]) -> In
     return np.searchsorted((book[:-1].astype(np.float64) + book[1:]) / 2, values)
 
 
-def palette(vectors: Float[Tensor, "P C"], size: int) -> tuple[Float[Tensor, "S C"], Int[Tensor, "P"]]:
-    """At most `size` vectors of small squared error to those given, and which of them stands for each.
+def palette(vectors_at: VectorsAt, count: int, size: int) -> tuple[Float[Tensor, "S C"], Int[Tensor, "P"]]:
+    """At most `size` vectors of small squared error to `count` others, and which of them stands for each.
 
-    k-means in two levels: groups of neighbours first, then a share of the palette for each group by how many it holds
-    and how much they differ. A search through the whole palette would cost a thousand times as much.
+    The others are asked for a group at a time, so that all of them are never in memory. k-means in two levels: groups
+    of neighbours first, then a share of the palette for each group by how many it holds and how much they differ. A
+    search through the whole palette would cost a hundred times as much.
 
     Source: Gersho and Gray 1992, Vector Quantization and Signal Compression, chapter 12 (tree-structured).
     """
-    if len(vectors) <= size:
-        return vectors.clone(), torch.arange(len(vectors))
+    if count <= size:
+        return vectors_at(torch.arange(count)), torch.arange(count)
     generator = torch.Generator().manual_seed(0)
-    group, num_groups = _groups(vectors, generator)
-    order = torch.argsort(group, stable=True)
-    members = torch.split(order, torch.bincount(group, minlength=num_groups).tolist())
-    sizes = _shares(vectors, members, size)
-    centers, labels, used = [], torch.empty(len(vectors), dtype=torch.int64), 0
+    members = _groups(vectors_at, count, generator)
+    sizes = _shares([(len(rows), _squared_error(vectors_at(rows))) for rows in members], size)
+    centers, labels, used = [], torch.empty(count, dtype=torch.int64), 0
     for rows, share in zip(members, sizes, strict=True):
-        if len(rows) == 0:
-            continue
-        found, label = _lloyd(vectors[rows], share, generator)
+        found, label = _lloyd(vectors_at(rows), share, generator)
         centers.append(found)
         labels[rows] = label + used
         used += len(found)
@@ -76,33 +78,34 @@ def _smooth(counts: Int[np.ndarray, "B"]) -> Float[np.ndarray, "B"]:
     return np.convolve(counts, np.ones(width) / width, mode="same") + 1e-12
 
 
-def _groups(vectors: Float[Tensor, "P C"], generator: torch.Generator) -> tuple[Int[Tensor, "P"], int]:
-    """A group for each vector, and how many there are."""
-    wanted = max(1, len(vectors) // _POINTS_A_GROUP)
-    sample = torch.randperm(len(vectors), generator=generator)[: wanted * _SAMPLE_A_GROUP]
-    centers, _ = _lloyd(vectors[sample], wanted, generator)
-    return _assign(vectors, centers), len(centers)
+def _groups(vectors_at: VectorsAt, count: int, generator: torch.Generator) -> list[Int[Tensor, "A"]]:
+    """The members of each group of neighbours, none of them empty."""
+    wanted = min(_MAX_GROUPS, max(1, count // _POINTS_A_GROUP))
+    sample = vectors_at(torch.randperm(count, generator=generator)[: wanted * _SAMPLE_A_GROUP])
+    centers, _ = _lloyd(sample, wanted, generator)
+    group = torch.empty(count, dtype=torch.int64)
+    for start in range(0, count, _ROWS_AT_ONCE):
+        rows = torch.arange(start, min(start + _ROWS_AT_ONCE, count))
+        group[rows] = _assign(vectors_at(rows), centers)
+    counts = torch.bincount(group, minlength=len(centers)).tolist()
+    return [rows for rows in torch.split(torch.argsort(group, stable=True), counts) if len(rows)]
 
 
-def _shares(vectors: Float[Tensor, "P C"], members: tuple[Tensor, ...], size: int) -> list[int]:
-    """How many of the palette each group gets: by count and spread, at least one, never more than it has members.
+def _squared_error(vectors: Float[Tensor, "A C"]) -> float:
+    """To their mean, of all together."""
+    return float((vectors - vectors.mean(0)).square().sum())
+
+
+def _shares(groups: list[tuple[int, float]], size: int) -> list[int]:
+    """How many of the palette each group of so many members and so much error gets: at least one, at most its members.
 
     Proportional to the square root of count times squared error, which is between shares by count, that starve the
     groups that differ, and shares by error, that starve the quiet ones.
     """
-    counts = torch.tensor([len(rows) for rows in members], dtype=torch.float64)
-    spread = torch.stack(
-        [vectors[rows].var(0, correction=0).sum() if len(rows) else vectors.new_zeros(()) for rows in members]
-    )
-    weight = counts * spread.double().clamp(min=1e-20).sqrt()
-    shares = torch.minimum((size * weight / weight.sum()).floor(), counts).clamp(min=1)
-    over = int(shares.sum()) - size
-    for group in torch.argsort(shares, descending=True).tolist() * max(1, over):
-        if over <= 0:
-            break
-        shares[group] -= 1
-        over -= 1
-    return [max(1, int(share)) for share in shares]
+    counts = np.array([count for count, _ in groups])
+    weights = np.sqrt(counts * np.maximum([error for _, error in groups], 1e-20))
+    shares = np.minimum(np.floor((size - len(groups)) * weights / weights.sum()).astype(int) + 1, counts)
+    return shares.tolist()
 
 
 def _lloyd(

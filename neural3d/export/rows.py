@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -47,9 +48,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def at(self, numbers: Int[Tensor, "N"] | slice) -> Gaussians:
+        """The rows of these numbers, in the file's frame."""
+        return gaussians_in_frame(self.gaussians[self.indices[numbers]], self.file_from_scene)
+
     def block(self, start: int, stop: int) -> Gaussians:
-        """Some rows, in the file's frame."""
-        return gaussians_in_frame(self.gaussians[self.indices[start:stop]], self.file_from_scene)
+        """Neighbouring rows."""
+        return self.at(slice(start, stop))
 
     def blocks(self) -> Iterator[tuple[int, Gaussians]]:
         """All rows with the number of the first of each block."""
@@ -57,8 +62,16 @@ class Rows:
             yield start, self.block(start, start + BLOCK)
 
     def column(self, of: Callable[[Gaussians], Tensor]) -> Tensor:
-        """What a function makes of each row, of all rows."""
-        return torch.cat([of(block) for _, block in self.blocks()])
+        """What a function makes of each row, of all rows.
+
+        Filled in place: small pieces kept between large temporary ones would tear holes into the heap.
+        """
+        first = of(self.block(0, 1))
+        length = first.shape[0]
+        whole = torch.empty((length * len(self), *first.shape[1:]), dtype=first.dtype)
+        for start, block in self.blocks():
+            whole[length * start : length * (start + len(block))] = of(block)
+        return whole
 
     def in_order(self, order: Int[Tensor, "M"]) -> "Rows":
         """The same rows sorted otherwise."""
@@ -124,17 +137,21 @@ def morton_order(rows: Rows) -> Int[Tensor, "M"]:
 
     Source: Morton 1966, A computer oriented geodetic data base.
     """
-    means = rows.column(lambda block: block.means_world)
-    low, high = means.amin(0), means.amax(0)
-    steps = (1 << _MORTON_BITS) - 1
-    code = torch.zeros(len(means), dtype=torch.int64)
-    for axis in range(3):
-        place = (means[:, axis].double() - low[axis]) / (high[axis] - low[axis]).clamp(min=1e-30)
-        code |= _spread((place * steps).to(torch.int64)) << axis
-    return torch.argsort(code, stable=True)
+    low, high = (torch.full((3,), sign * torch.inf) for sign in (1, -1))
+    for _, block in rows.blocks():
+        low = torch.minimum(low, block.means_world.amin(0))
+        high = torch.maximum(high, block.means_world.amax(0))
+
+    def codes(block: Gaussians) -> Int[Tensor, "N"]:
+        places = (block.means_world.double() - low) / (high.double() - low).clamp(min=1e-30)
+        x, y, z = _spread((places * ((1 << _MORTON_BITS) - 1)).to(torch.int64)).unbind(1)
+        return x | (y << 1) | (z << 2)
+
+    # numpy sorts within the array's own length; torch holds it three times.
+    return torch.from_numpy(np.argsort(rows.column(codes).numpy(), kind="stable"))
 
 
-def _spread(number: Int[Tensor, "M"]) -> Int[Tensor, "M"]:
+def _spread(number: Int[Tensor, "N 3"]) -> Int[Tensor, "N 3"]:
     """Two zero bits behind each of the 21 bits."""
     for shift, mask in (
         (32, 0x1F00000000FFFF),

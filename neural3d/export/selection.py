@@ -1,5 +1,6 @@
 """Which Gaussians of a model are written: within a box, opaque enough, the ones that matter most."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,18 @@ from neural3d.errors import InputError
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.project import project
 from neural3d.ops.rasterize import rasterize
+from neural3d.render.paths import look_at
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import view_of
+
+_NUM_AROUND = 20
+_SIDE_PX = 256
+"""Of the square views around a model; they are 90 degrees wide."""
+_SHARE_WITHIN = 0.9
+"""Of the Gaussians that lie within the model's reach; what is further away are floaters and the sky."""
+_DISTANCE = 1.6
+"""Of the cameras around it from its middle, in reaches: it fills them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ def select(
     """The rows to keep, in their order.
 
     What a Gaussian contributes is the sum of its blending weights over all pixels of the cameras, which are in the
-    scene's frame; without cameras it is estimated by its opacity times the area of its largest face.
+    scene's frame; without cameras, of views from all around the model and from within.
 
     Raises: InputError when a limit makes no sense, or when none is left.
     """
@@ -53,7 +63,7 @@ def select(
         raise InputError(f"none of the {len(gaussians)} Gaussians is left; widen --crop or lower --min-opacity")
     if selection.max_splats is None or len(rows) <= selection.max_splats:
         return rows
-    weights = face_weights(gaussians) if cameras is None else blend_weights(gaussians, cameras)
+    weights = blend_weights(gaussians, cameras_around(gaussians) if cameras is None else cameras)
     return rows[weights[rows].topk(selection.max_splats).indices.sort().values]
 
 
@@ -68,10 +78,30 @@ def blend_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N"]:
     return total.float()
 
 
-def face_weights(gaussians: Gaussians) -> Float[Tensor, "N"]:
-    """Opacity times the product of the two larger scales, in squared units."""
-    larger = gaussians.log_scales.sort(dim=1).values[:, 1:]
-    return torch.sigmoid(gaussians.logit_opacities) * larger.sum(1).exp()
+def cameras_around(gaussians: Gaussians) -> Cameras:
+    """Views of a model of which no cameras are known: inwards from a sphere around it, and outwards from its middle."""
+    means = gaussians.means_world.double()
+    middle = means.median(0).values
+    distances = (means - middle).norm(dim=1)
+    reach = distances.kthvalue(max(1, int(_SHARE_WITHIN * len(means)))).values.clamp(min=1e-12)
+    outside = _directions(_NUM_AROUND) * reach * _DISTANCE
+    axes = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    places = torch.cat([outside, torch.zeros(6, 3, dtype=torch.float64)]) + middle
+    targets = torch.cat([torch.zeros_like(outside), axes * reach]) + middle
+    up = torch.tensor([0.30, 0.59, 0.75])  # along none of the directions
+    poses = look_at(places, targets, up).float()
+    size = torch.full((len(poses), 2), _SIDE_PX)
+    return Cameras(poses, torch.full((len(poses), 2), _SIDE_PX / 2), size / 2, size)
+
+
+def _directions(count: int) -> Float[Tensor, "V 3"]:
+    """Unit vectors spread evenly.
+
+    Source: the Fibonacci lattice; Swinbank and Purser 2006.
+    """
+    number = torch.arange(count, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * number / count, number * (math.pi * (3 - math.sqrt(5)))
+    return torch.stack([(1 - z * z).sqrt() * turn.cos(), (1 - z * z).sqrt() * turn.sin(), z], dim=1)
 
 
 def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:

@@ -209,6 +209,20 @@ def test_the_memory_table(small_capture, monkeypatch):
     assert "peak resident memory" in bench.text_of(report)
 
 
+def test_the_formats_table(small_capture, monkeypatch):
+    spec = CaptureSpec("small", str(small_capture), 1.0, "black", 60.0)
+    monkeypatch.setattr(quality, "known_captures", lambda: {"small": spec})
+    names = ["a.ply", "a.spz", "a.splat"]
+    report = bench.measure_formats(capture="small", seconds=1.0, files=names, num_large=3000)
+    assert {"files", "large", "half", "num_gaussians", *PROVENANCE} <= set(report)
+    files = report["files"]
+    assert files["a.ply"]["psnr"] is None and files["a.spz"]["psnr"] > 30
+    assert files["a.ply"]["bytes"] > files["a.spz"]["bytes"] > 0
+    assert report["large"]["a.ply"]["bytes"] // 3000 == 62 * 4 and 0.1 < report["large"]["a.ply"]["peak_rss_gib"] < 8
+    assert report["half"]["seen"] > report["half"]["random"]
+    assert "the same" in bench.text_of(report) and "half of them: seen" in bench.text_of(report)
+
+
 def test_a_training_that_fails_says_why(tmp_path, monkeypatch):
     (tmp_path / "nothing").mkdir()
     spec = CaptureSpec("none", str(tmp_path / "nothing"), 1.0, "black", 1.0)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from neural3d.cli import main
 from neural3d.cli.results import answer
+from neural3d.export.formats import read_splats
 from neural3d.export.ply import read_ply
 from neural3d.run import Run
 
@@ -124,6 +125,53 @@ def test_export_is_in_the_frame_of_the_capture(trained: Path, tmp_path: Path):
     assert torch.allclose(moved, centers, atol=1e-3)
     ratio = (found.log_scales - checkpoint.tensors["gaussians.log_scales"]).mean()
     assert float(ratio) == pytest.approx(np.log(scale), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.compressed.ply", "a.splat", "a.spz", "a.sog", "a.glb"])
+def test_export_to_each_format_and_from_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    """A file leads back to the PLY of the run; glb is turned upright, as long as nobody says otherwise."""
+    path, up = str(tmp_path / name), ["--up", "keep"] if name == "a.glb" else []
+    assert main(["export", str(trained), "--output", str(tmp_path / "run.ply")]) == 0
+    assert main(["export", str(trained), "--output", path, *up]) == 0
+    assert main(["export", path, "--output", str(tmp_path / "back.ply")]) == 0
+    expected, found = read_ply(tmp_path / "run.ply"), read_ply(tmp_path / "back.ply")
+    assert f"format         {'ply'}" in capsys.readouterr().out
+    spread = float(expected.means_world.std())
+    assert len(found) == len(expected)
+    assert torch.cdist(found.means_world, expected.means_world).min(1).values.max() < 0.01 * spread
+
+
+def test_export_of_a_part(trained: Path, tmp_path: Path):
+    def exported(*options: str) -> int:
+        assert main(["export", str(trained), "--output", str(tmp_path / "a.ply"), *options]) == 0
+        return len(read_ply(tmp_path / "a.ply"))
+
+    everything = exported()
+    means = read_ply(tmp_path / "a.ply").means_world
+    half = float(means[:, 0].median())
+    assert exported("--max-splats", "7") == 7
+    assert exported("--crop", "-1e6", "-1e6", "-1e6", f"{half:.9g}", "1e6", "1e6") <= everything // 2 + 1
+    assert 0 < exported("--min-opacity", "0.05") <= everything
+
+
+def test_gltf_stands_upright(trained: Path, tmp_path: Path):
+    assert main(["export", str(trained), "--output", str(tmp_path / "a.glb")]) == 0
+    assert main(["export", str(trained), "--output", str(tmp_path / "a.ply"), "--up", "y"]) == 0
+    assert main(["export", str(trained), "--output", str(tmp_path / "b.ply")]) == 0
+    glb, turned, kept = (read_splats(tmp_path / name).means_world for name in ("a.glb", "a.ply", "b.ply"))
+    assert torch.allclose(glb, turned, atol=1e-6)
+    up = torch.tensor(json.loads((trained / "scene.json").read_text())["up_world"])
+    assert torch.allclose(glb[:, 1], kept @ up / up.norm(), atol=1e-4)
+
+
+def test_a_file_is_not_exported_onto_itself(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = str(tmp_path / "a.ply")
+    assert main(["export", str(trained), "--output", path]) == 0
+    before = Path(path).read_bytes()
+    assert "the same file" in refused(capsys, "export", path, "--output", path)
+    assert Path(path).read_bytes() == before
 
 
 def test_make_does_everything(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

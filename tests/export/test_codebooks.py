@@ -42,14 +42,14 @@ def test_the_nearest_entry_is_found():
 
 def test_a_palette_that_is_large_enough_is_exact():
     vectors = torch.randn(50, 9)
-    entries, labels = palette(vectors, 50)
+    entries, labels = palette(lambda index: vectors[index], 50, 50)
     assert torch.equal(entries[labels], vectors)
 
 
 def test_clusters_are_found():
     centers = torch.randn(100, 45) * 5
     vectors = centers[torch.randint(0, 100, (9000,))] + 0.01 * torch.randn(9000, 45)
-    entries, labels = palette(vectors, 600)
+    entries, labels = palette(lambda index: vectors[index], 9000, 600)
     assert len(entries) <= 600 and int(labels.max()) < len(entries)
     assert (entries[labels] - vectors).square().mean() < 0.02**2
 
@@ -57,7 +57,7 @@ def test_clusters_are_found():
 def test_a_palette_loses_little_to_a_search_through_all_of_it():
     """k-means over everything at once is what two levels are to come close to."""
     vectors = torch.randn(6000, 9) * torch.linspace(1, 0.1, 9)
-    entries, labels = palette(vectors, 500)
+    entries, labels = palette(lambda index: vectors[index], 6000, 500)
     mine = (entries[labels] - vectors).square().sum(1).mean()
     whole = vectors[torch.randperm(6000)[:500]].clone()
     for _ in range(15):

@@ -7,7 +7,7 @@ import torch
 
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
-from neural3d.export.selection import Selection, blend_weights, face_weights, select
+from neural3d.export.selection import Selection, blend_weights, cameras_around, select
 from neural3d.render.paths import look_at
 from neural3d.render.splats import render_splats
 from neural3d.scene import Similarity
@@ -39,8 +39,22 @@ def test_transparent_ones_go_first_the_rest_by_weight():
     assert len(found) == 40 and torch.equal(found, found.sort().values)
     assert (torch.sigmoid(gaussians.logit_opacities[found]) >= 0.3).all()
     others = (torch.sigmoid(gaussians.logit_opacities) >= 0.3) & ~torch.isin(torch.arange(200), found)
-    weights = face_weights(gaussians)
+    weights = blend_weights(gaussians, cameras_around(gaussians))
     assert weights[found].min() >= weights[others].max()
+
+
+def test_a_model_without_cameras_is_seen_from_everywhere():
+    """Behind a shell that hides it from outside, the middle still counts."""
+    shell = torch.nn.functional.normalize(torch.randn(300, 3), dim=1) * 3
+    inside = torch.randn(50, 3) * 0.2
+    gaussians = dataclasses.replace(
+        like_a_scene(350),
+        means_world=torch.cat([shell, inside]),
+        log_scales=torch.cat([torch.full((300, 3), -0.5), torch.full((50, 3), -2.5)]),
+        logit_opacities=torch.full((350,), 4.0),
+    )
+    weights = blend_weights(gaussians, cameras_around(gaussians))
+    assert (weights[:300] > 0).float().mean() > 0.9 and (weights[300:] > 0).float().mean() > 0.5
 
 
 def test_nothing_said_keeps_everything():
