@@ -17,12 +17,12 @@ from neural3d.train.fields import train_field
 from neural3d.train.mlp import MlpLearner
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 
-WARM_STEPS = 60
+WARM_STEPS = 15
 """Steps before the measurement: at the beginning half of all samples pull on something, later few do."""
 JUDGED_VIEWS = 5
 
 
-def measure_fields(capture: str | None = None, *, seconds: float = 120.0, repeats: int = 3) -> dict[str, Any]:
+def measure_fields(capture: str | None = None, *, seconds: float = 120.0, repeats: int = 2) -> dict[str, Any]:
     """Steps in turns with their twin, then `seconds` of training with `--tiny`, judged on a few held-out views.
 
     Raises:

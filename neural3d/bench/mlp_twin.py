@@ -56,7 +56,7 @@ class Twin:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def _rendered(self, network: nn.Module, unit: Float[Tensor, "R S"], placed: FieldRays):
         shape, t = self.config.shape, self.space.parameters(unit, placed)
