@@ -34,6 +34,7 @@ _MODULE_FROM_NAME = {
     "evaluate": "neural3d.evaluation",
     "evaluation_background": "neural3d.evaluation",
     "field_render_function": "neural3d.render.fields",
+    "ingest_photos": "neural3d.capture",
     "inspect_capture": "neural3d.capture",
     "load_capture": "neural3d.capture",
     "orbit_cameras": "neural3d.render.paths",

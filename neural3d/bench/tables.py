@@ -18,6 +18,7 @@ def text_of(report: Report) -> str:
         "clients": _clients_rows,
         "soak": _soak_rows,
         "fields": _fields_rows,
+        "poses": _poses_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -178,3 +179,18 @@ def _aligned(rows: Sequence[Row]) -> list[str]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(widths[i]) for i, cell in enumerate(row[1:], start=1))]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _poses_rows(report: Report) -> list[Row]:
+    return [
+        ("photos with a pose", f"{report['num_registered']} of {report['num_photos']}"),
+        ("seconds", f"{report['seconds']:.0f} ({', '.join(f'{k} {v:.0f}' for k, v in report['stages'].items())})"),
+        ("reprojection error", f"{report['reprojection_error_px']:.2f} px, {report['num_points']:,} points"),
+        *(
+            (what, f"median {report[f'{key}_median']:.3f} {unit}, at most {report[f'{key}_max']:.3f} {unit}")
+            for what, key, unit in (
+                ("centres", "center_percent", "% of the extent"),
+                ("orientations", "angle_deg", "degrees"),
+            )
+        ),
+    ]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neural3d.capture.lenses import COLMAP_MODELS, SUPPORTED_MODELS, Lens, lens_from_colmap, unsupported
+from neural3d.capture.camera_models import COLMAP_MODELS, SUPPORTED_MODELS
+from neural3d.capture.lenses import Lens, lens_from_colmap, unsupported
 from neural3d.capture.listing import PointCloud
 from neural3d.errors import InputError
 

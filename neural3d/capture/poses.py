@@ -43,7 +43,7 @@ def pose_from_opengl(matrix: Any) -> Float64[np.ndarray, "4 4"]:
     Raises: BadFrame when it is no such matrix, not finite, or its rotation is scaled, skewed or mirrored.
     """
     world_from_camera = _matrix(matrix)
-    rotation = _nearest_rotation(world_from_camera[:3, :3] @ np.diag([1.0, -1.0, -1.0]))
+    rotation = nearest_rotation(world_from_camera[:3, :3] @ np.diag([1.0, -1.0, -1.0]))
     camera_from_world = np.eye(4)
     camera_from_world[:3, :3] = rotation.T
     camera_from_world[:3, 3] = -rotation.T @ world_from_camera[:3, 3]
@@ -74,8 +74,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300)
 
 
-def _nearest_rotation(matrix: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation nearest to a matrix that is one up to rounding in its file."""
+def nearest_rotation(matrix: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
+    """The rotation nearest to a matrix that is one up to rounding in its file.
+
+    Raises: BadFrame when it is scaled, skewed or mirrored.
+    """
     deviation = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
     if deviation > TOLERANCE:
         raise BadFrame(f"its rotation is scaled or skewed (R R^T misses 1 by {deviation:.2g})")

@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from neural3d.capture.listing import BadFrame
 from neural3d.errors import InputError
 
@@ -17,9 +20,27 @@ def load_json(path: Path) -> dict[str, Any]:
 
     Raises: InputError for what is not a JSON object, is too large or too deep, or names a key twice.
     """
+    content = _load(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__} at the top, expected an object with frames")
+    return content
+
+
+def load_json_list(path: Path) -> list[Any]:
+    """Read a JSON list.
+
+    Raises: InputError as `load_json` does.
+    """
+    content = _load(path)
+    if not isinstance(content, list):
+        raise InputError(f"{path}: holds a {type(content).__name__} at the top, expected a list")
+    return content
+
+
+def _load(path: Path) -> Any:
     text_of_file = _read_text(path)
     try:
-        content = json.loads(text_of_file, object_pairs_hook=_unique_keys)
+        return json.loads(text_of_file, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: broken JSON at line {error.lineno}: {error.msg}; write the file again") from error
     except RecursionError as error:
@@ -28,9 +49,6 @@ def load_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: the key {error.args[0]!r} appears twice in one object; keep one") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}; write the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__} at the top, expected an object with frames")
-    return content
 
 
 def _read_text(path: Path) -> str:
@@ -70,6 +88,23 @@ def number(record: dict[str, Any], key: str, default: float | None = None) -> fl
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise BadFrame(f"{key} is {_short(value)}, expected a finite number")
     return float(value)
+
+
+def vector(record: dict[str, Any], key: str, count: int) -> Float64[np.ndarray, "{count}"]:
+    """A list of finite numbers of a record; numbers as text count, too, as Meshroom writes them.
+
+    Raises: BadFrame when it is missing or something else.
+    """
+    value = record.get(key)
+    if not isinstance(value, list) or len(value) != count:
+        raise BadFrame(f"{key} is {_short(value)}, expected {count} numbers")
+    try:
+        numbers = np.array([float(entry) for entry in value], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadFrame(f"{key} is {_short(value)}, expected {count} numbers") from error
+    if not np.isfinite(numbers).all():
+        raise BadFrame(f"{key} is {_short(value)}, expected finite numbers")
+    return numbers
 
 
 def text(record: dict[str, Any], key: str) -> str:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
+from neural3d.capture.camera_models import FISHEYE_MODELS, SUPPORTED_MODELS
 from neural3d.capture.colmap import find_model, model_points
 from neural3d.capture.images import read_header
-from neural3d.capture.lenses import FISHEYE_MODELS, SUPPORTED_MODELS, Lens, unsupported
+from neural3d.capture.lenses import Lens, unsupported
 from neural3d.capture.listing import BadFrame, Frame, Listing, PointCloud, Skipped, Split, require_frames
 from neural3d.capture.paths import ImageFinder, find_mask, printable, resolve_inside
 from neural3d.capture.point_files import read_points_ply

@@ -61,6 +61,10 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             from neural3d.cli.training import demo
 
             return demo(command, interrupts)
+        case options.Ingest():
+            from neural3d.cli.ingesting import run_ingest
+
+            return run_ingest(command)
         case options.Bench():
             from neural3d import bench
 

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 from tyro.constructors import PrimitiveConstructorSpec
 
+from neural3d.capture.ingest.settings import Settings
 from neural3d.errors import InputError
 from neural3d.train.config import SplatConfig
 from neural3d.train.mlp_config import MlpConfig
@@ -123,10 +124,10 @@ class Train(Training):
 
 @dataclass(frozen=True)
 class Make(Training):
-    """Everything: read a capture, train splats (or with --field a radiance field) while you watch, judge, export."""
+    """Everything: find poses where there are none, train splats (or with --field a field), judge, export, show."""
 
-    source: Positional[CaptureFolder] = tyro.MISSING
-    """Folder of photos with their camera poses."""
+    source: Positional[Annotated[Path, arg(metavar="PHOTOS|VIDEO|CAPTURE")]] = tyro.MISSING
+    """Folder of photos, with their camera poses or without, or a video; poses that are found go to RUN-capture."""
     viewer: bool = True
     """Watch in the browser while it trains, and afterwards until Ctrl-C."""
     allow_host: AllowedHosts = ()
@@ -147,6 +148,34 @@ class Demo:
     """Where to compute."""
     viewer: bool = True
     """Watch in the browser while it trains, and afterwards until Ctrl-C."""
+    json: Flag = False
+    """Print one JSON object and nothing else on stdout."""
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Find the camera poses of photos or of a video, stage by stage; started again, it goes on where it was stopped."""
+
+    source: Positional[Annotated[Path, arg(metavar="PHOTOS|VIDEO")]]
+    """Folder of photos (JPEG, PNG, TIFF, WebP, HEIC, RAW), or a video; only read."""
+    output: Annotated[Path, arg(metavar="CAPTURE")]
+    """Folder of the capture, created where it is missing; another folder of photos can be added to it later."""
+    focal: Annotated[OptionalNumber, _unless_given("from EXIF, else estimated")] = None
+    """Focal length in pixels of the upright photos, where it is known; held fixed."""
+    camera: Annotated[str, arg(metavar="MODEL[:P,P,…]")] = Settings.camera
+    """COLMAP camera model; with its parameters, as PINHOLE:800,800,320,240, they are held fixed."""
+    camera_per_photo: Flag = False
+    """Another lens for each photo, for zooms; else one for all photos of the same camera, focal length and size."""
+    matching: Literal["auto", "exhaustive", "sequential", "similar"] = Settings.matching
+    """Which photos are compared: all; neighbours by name; those that look alike; auto: by their number and kind."""
+    frames: Whole = Settings.frames
+    """How many frames are taken of a video, at most."""
+    seed: Whole = Settings.seed
+    """Where randomness begins: with --threads 1, the same seed gives the same poses."""
+    threads: Whole = Settings.threads
+    """How many threads; -1: one a core."""
+    overwrite: Flag = False
+    """Begin anew where the folder holds an earlier ingest."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -259,6 +288,7 @@ class Bench:
 Command = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Make, subcommand("make")]
+    | Annotated[Ingest, subcommand("ingest")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Eval, subcommand("eval")]

@@ -13,6 +13,7 @@ import torch
 
 import neural3d
 from neural3d.capture import load_capture
+from neural3d.cli.ingesting import posed_capture
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
@@ -76,9 +77,10 @@ def train(options: Train, interrupts: Interrupts) -> int:
 
 def make(options: Make, interrupts: Interrupts) -> int:
     """From a capture to a model that is judged, exported and shown."""
-    if options.source.is_file():
-        raise InputError(f"{options.source}: a file has no camera poses; give the folder of a posed capture")
-    work = _created(options, options.source)
+    config_from(options)  # what makes no sense is told before poses are looked for
+    _require_possible(options)
+    check_target(options.output, overwrite=options.overwrite)
+    work = _created(options, posed_capture(options.source, options.output))
     with _viewer(options, work) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
         answer({**_facts(run, work, result), **_finished(run, work, result)}, options.json)

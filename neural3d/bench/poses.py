@@ -1,0 +1,80 @@
+"""The poses table: how many photos get a pose, how fast, and how far the poses are from known ones."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from neural3d.bench.machine import provenance
+from neural3d.capture.alignment import CameraDifference, camera_difference
+from neural3d.capture.detect import list_capture
+from neural3d.capture.ingest.pipeline import Progress, ingest_photos
+from neural3d.capture.ingest.report import Report
+from neural3d.capture.ingest.settings import Settings
+from neural3d.errors import InputError
+
+
+def measure_poses(
+    photos: Path, truth: Path, *, output: Path | None = None, settings: Settings | None = None
+) -> dict[str, Any]:
+    """Find the poses of a folder of photos anew, and compare them with a capture that knows them.
+
+    Photos are paired by their file's name. `output` keeps the capture.
+
+    Raises:
+        InputError: There is nothing to compare, or `output` holds something.
+    """
+    with TemporaryDirectory() as folder:
+        capture = output or Path(folder) / "capture"
+        if capture.exists():
+            raise InputError(f"{capture}: is there already; name a new folder")
+        begun, stages = time.monotonic(), Stages()
+        report = ingest_photos(photos, capture, settings, watch=stages)
+        seconds = time.monotonic() - begun
+        difference = compare_captures(capture, truth)
+    return {"table": "poses", **facts(report, difference), "seconds": seconds, "stages": stages.seconds, **provenance()}
+
+
+class Stages:
+    """Seconds that each stage took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        """Note the latest moment."""
+        self.seconds[progress.stage] = progress.seconds
+
+
+def compare_captures(capture: Path, truth: Path) -> CameraDifference:
+    """The cameras of the first capture against those of the second.
+
+    Raises: InputError when fewer than three photos are in both.
+    """
+    found, known = (
+        {Path(f.name).stem: f.camera_from_world for f in list_capture(path).frames} for path in (capture, truth)
+    )
+    names = sorted(found.keys() & known.keys())
+    if len(names) < 3:
+        raise InputError(f"{truth}: only {len(names)} of its photos are in {capture}; at least 3 are needed")
+    return camera_difference(np.stack([found[name] for name in names]), np.stack([known[name] for name in names]))
+
+
+def facts(report: Report, difference: CameraDifference) -> dict[str, Any]:
+    """What is kept of one comparison; distances in percent of the extent of the known cameras."""
+    return {
+        "num_photos": report.num_photos,
+        "num_registered": report.num_registered,
+        "num_pairs": report.num_pairs,
+        "num_points": report.num_points,
+        "mapping": report.mapping,
+        "reprojection_error_px": report.reprojection_error_px,
+        **_spread("center_percent", 100 * difference.centers),
+        **_spread("angle_deg", difference.angles_deg),
+    }
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+    return {f"{name}_median": float(np.median(values)), f"{name}_max": float(values.max())}

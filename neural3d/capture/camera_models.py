@@ -1,0 +1,30 @@
+"""The names of camera models, and which of them are supported; `lenses` has their formulas."""
+
+COLMAP_MODELS = {
+    0: ("SIMPLE_PINHOLE", 3),
+    1: ("PINHOLE", 4),
+    2: ("SIMPLE_RADIAL", 4),
+    3: ("RADIAL", 5),
+    4: ("OPENCV", 8),
+    5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    12: ("SIMPLE_DIVISION", 4),
+    13: ("DIVISION", 5),
+    14: ("SIMPLE_FISHEYE", 3),
+    15: ("FISHEYE", 4),
+    16: ("EUCM", 6),
+    17: ("EQUIRECTANGULAR", 2),
+}
+"""COLMAP's number of each model: its name and its number of parameters. Source: COLMAP, sensor/models.h."""
+
+PINHOLE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE")
+PERSPECTIVE_MODELS = ("SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
+FISHEYE_MODELS = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_FISHEYE", "FISHEYE")
+PRISM_MODELS = ("THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE")
+CURVE_MODELS = ("FOV", "SIMPLE_DIVISION", "DIVISION", "EUCM")
+SUPPORTED_MODELS = PINHOLE_MODELS + PERSPECTIVE_MODELS + FISHEYE_MODELS + PRISM_MODELS + CURVE_MODELS

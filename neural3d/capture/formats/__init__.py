@@ -1,0 +1,1 @@
+"""What photogrammetry programs and scanning apps write, one module a format; `registry` knows them all."""

@@ -1,0 +1,159 @@
+"""Agisoft Metashape's cameras.xml: world from camera with OpenCV axes, in the frame of a chunk or of a component.
+
+Source: Metashape Professional user manual, appendix "Camera models".
+"""
+
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Float64
+
+from neural3d.capture.formats.posed_photos import PosedPhoto, inverse_rigid, list_posed, rigid
+from neural3d.capture.lenses import Lens
+from neural3d.capture.listing import BadFrame, Listing, Skipped
+from neural3d.errors import InputError
+
+MAX_BYTES = 256 * 2**20
+WORLD_UP = (0.0, 0.0, 1.0)
+
+
+def find(root: Path) -> Path | None:
+    """The one XML file that begins as Metashape's do."""
+    for path in sorted(root.glob("*.xml")):
+        with path.open("rb") as file:
+            head = file.read(2000)
+        if b"<document" in head and b"<chunk" in head:
+            return path
+    return None
+
+
+def list_metashape(root: Path, path: Path) -> Listing:
+    """List the aligned cameras of the first chunk.
+
+    Raises: InputError when the file is no such XML.
+    """
+    chunk = _chunk(path)
+    sensors = {sensor.get("id", ""): sensor for sensor in chunk.iter("sensor")}
+    frames = {component.get("id", ""): _frame(path, component) for component in chunk.iter("component")}
+    world = _frame(path, chunk)
+    photos = [
+        _photo(camera, sensors, frames, world) for camera in chunk.iter("camera") if camera.get("enabled") != "false"
+    ]
+    skew = [s.get("label", "") for s in sensors.values() if abs(_number(s, "b2")) > 1e-9]
+    notes = (f"the skew (b2) of {', '.join(skew)} is left out",) if skew else ()
+    return list_posed(root, path, "Metashape", photos, world_up=WORLD_UP, notes=notes)
+
+
+def _chunk(path: Path) -> ElementTree.Element:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are read")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if b"<!ENTITY" in content or b"<!DOCTYPE" in content:
+        # Metashape writes none, and nested ones fill any memory.
+        raise InputError(f"{path}: defines entities, which is refused; export the cameras from Metashape again")
+    try:
+        chunk = ElementTree.fromstring(content).find("chunk")
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: broken XML ({error}); export the cameras from Metashape again") from error
+    if chunk is None:
+        raise InputError(f"{path}: holds no chunk; export the cameras from Metashape")
+    return chunk
+
+
+def _frame(path: Path, element: ElementTree.Element) -> Float64[np.ndarray, "4 4"]:
+    """The similarity of a chunk or component; the identity where it has none."""
+    transform = element.find("transform")
+    matrix = np.eye(4)
+    if transform is None:
+        return matrix
+    try:
+        scale = float(transform.findtext("scale") or 1.0)
+        rotation = (
+            _numbers(transform.findtext("rotation"), 9).reshape(3, 3)
+            if transform.find("rotation") is not None
+            else np.eye(3)
+        )
+        matrix[:3, 3] = (
+            _numbers(transform.findtext("translation"), 3) if transform.find("translation") is not None else 0.0
+        )
+    except (ValueError, BadFrame) as error:
+        raise InputError(f"{path}: the transform of a {element.tag} is damaged ({error}); export again") from error
+    matrix[:3, :3] = scale * rotation
+    return matrix
+
+
+def _photo(
+    camera: ElementTree.Element,
+    sensors: dict[str, ElementTree.Element],
+    frames: dict[str, Float64[np.ndarray, "4 4"]],
+    world: Float64[np.ndarray, "4 4"],
+) -> PosedPhoto | Skipped:
+    name = camera.get("label") or f"camera {camera.get('id')}"
+    try:
+        if camera.find("transform") is None:
+            raise BadFrame("was not aligned")
+        sensor = sensors.get(camera.get("sensor_id", ""))
+        if sensor is None:
+            raise BadFrame("its sensor is not in the file")
+        frame = world @ frames.get(camera.get("component_id", ""), np.eye(4))
+        local = _numbers(camera.findtext("transform"), 16).reshape(4, 4)
+        scale = float(np.cbrt(max(np.linalg.det(frame[:3, :3]), 0.0)))
+        if not scale > 0:
+            raise BadFrame("the frame that it lies in is mirrored or has no size")
+        placed = frame @ local
+        return PosedPhoto(name, _lens(sensor), inverse_rigid(rigid(placed[:3, :3] / scale, placed[:3, 3])))
+    except BadFrame as bad:
+        return Skipped(name, str(bad))
+
+
+def _numbers(text: str | None, count: int) -> Float64[np.ndarray, "{count}"]:
+    try:
+        values = np.array([float(word) for word in (text or "").split()])
+    except ValueError as error:
+        raise BadFrame(f"expected {count} numbers ({error})") from error
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise BadFrame(f"expected {count} finite numbers, got {values.size}")
+    return values
+
+
+def _lens(sensor: ElementTree.Element) -> Lens:
+    kind = sensor.get("type", "frame")
+    if kind not in ("frame", "fisheye", "equidistant_fisheye"):
+        raise BadFrame(f"its sensor is of type {kind}; supported are frame and fisheye")
+    calibration = next((c for c in sensor.iter("calibration") if c.get("class") != "initial"), None)
+    resolution = sensor.find("resolution")
+    if calibration is None or resolution is None:
+        raise BadFrame("its sensor is not calibrated")
+    width, height = (int(float(resolution.get(side) or 0)) for side in ("width", "height"))
+    f, cx, cy, b1, k1, k2, k3, k4, p1, p2 = (
+        _value(calibration, key) for key in ("f", "cx", "cy", "b1", "k1", "k2", "k3", "k4", "p1", "p2")
+    )
+    return Lens(
+        "METASHAPE",
+        width,
+        height,
+        (f + b1, f),
+        (width / 2 + cx, height / 2 + cy),
+        radial=(k1, k2, k3, k4),
+        # Metashape's first tangential coefficient is OpenCV's second.
+        tangential=(0.0, 0.0) if kind != "frame" else (p2, p1),
+        fisheye=kind != "frame",
+    )
+
+
+def _value(calibration: ElementTree.Element, key: str) -> float:
+    words = calibration.findtext(key)
+    return float(_numbers(words, 1)[0]) if words else 0.0
+
+
+def _number(sensor: ElementTree.Element, key: str) -> float:
+    """A calibration value that is only told about."""
+    try:
+        return max((float(found.text or 0) for found in sensor.iter(key)), default=0.0)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,85 @@
+"""RealityCapture's (RealityScan's) CSV of "Internal/External camera parameters".
+
+Source: RealityCapture help, "Camera registration export"; Tait-Bryan angles as nerfstudio reads them.
+"""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from neural3d.capture.formats.posed_photos import PosedPhoto, from_opengl_camera, list_posed, read_lines
+from neural3d.capture.images import Header
+from neural3d.capture.lenses import Lens
+from neural3d.capture.listing import BadFrame, Listing, Skipped
+from neural3d.errors import InputError
+
+_COLUMNS = ("x", "y", "alt", "heading", "pitch", "roll", "f", "px", "py")
+_OPTIONAL = ("k1", "k2", "k3", "k4", "t1", "t2")
+_WIDTH_35MM = 36.0
+WORLD_UP = (0.0, 0.0, 1.0)
+
+
+def find(root: Path) -> Path | None:
+    """The one CSV file with the columns of a registration."""
+    for path in sorted(root.glob("*.csv")):
+        with path.open("rb") as file:
+            head = file.readline(2000).decode("utf-8-sig", errors="replace").lower()
+        if head.lstrip().startswith("#name") and "heading" in head:
+            return path
+    return None
+
+
+def list_realitycapture(root: Path, path: Path) -> Listing:
+    """List the cameras of the CSV.
+
+    Raises: InputError when columns are missing.
+    """
+    rows = list(csv.DictReader(read_lines(path)))
+    names = set(rows[0]) if rows else set()
+    if missing := [column for column in ("#name", *_COLUMNS) if column not in names]:
+        raise InputError(
+            f"{path}: the columns {', '.join(missing)} are missing; export Internal/External camera parameters again"
+        )
+    photos = [_photo(row) for row in rows]
+    return list_posed(root, path, "RealityCapture", photos, world_up=WORLD_UP)
+
+
+def _photo(row: dict[str, str]) -> PosedPhoto | Skipped:
+    name = row["#name"] or "a line without a name"
+    try:
+        values = {key: float(row[key]) for key in _COLUMNS}
+        values |= {key: float(row.get(key) or 0.0) for key in _OPTIONAL}
+        if not all(np.isfinite(list(values.values()))):
+            raise BadFrame("its numbers are not finite")
+        rotation = rotation_from_angles(*(np.radians(values[key]) for key in ("heading", "pitch", "roll")))
+        center = np.array([values["x"], values["y"], values["alt"]])
+        return PosedPhoto(name, partial(_lens, values), from_opengl_camera(rotation, center))
+    except (TypeError, ValueError, BadFrame) as error:
+        return Skipped(name, str(error))
+
+
+def rotation_from_angles(heading: float, pitch: float, roll: float) -> Float64[np.ndarray, "3 3"]:
+    """World from camera (OpenGL axes, world x east, y north, z up) of radians.
+
+    At zero the camera looks down with north at the top of the photo; heading turns clockwise seen from above.
+    """
+    (ch, cp, cr), (sh, sp, sr) = np.cos([heading, pitch, roll]), np.sin([heading, pitch, roll])
+    about_z = np.array([[ch, sh, 0], [-sh, ch, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
+    return about_z @ about_x @ about_y
+
+
+def _lens(values: dict[str, float], header: Header) -> Lens:
+    """Lengths of the file are those on a 36 mm wide sensor (focal), or parts of the longer side (principal point)."""
+    width, height = header.width, header.height
+    size = max(width, height)
+    focal = values["f"] * size / _WIDTH_35MM
+    middle = (width / 2 + values["px"] * size, height / 2 + values["py"] * size)
+    radial = tuple(values[key] for key in ("k1", "k2", "k3", "k4"))
+    return Lens(
+        "REALITYCAPTURE", width, height, (focal, focal), middle, radial=radial, tangential=(values["t1"], values["t2"])
+    )

@@ -1,0 +1,236 @@
+"""The stages of an ingest, one after the other; each goes on from what an earlier start has left."""
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from neural3d.capture.ingest.colmap_process import require_colmap, run_task
+from neural3d.capture.ingest.prepare import prepare_photos
+from neural3d.capture.ingest.report import Report, make_report
+from neural3d.capture.ingest.result_files import MODEL_FOLDER, write_results
+from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.sources import Source, find_source
+from neural3d.capture.ingest.state import STATE_FILE, WORK_FOLDER, PreparedPhoto, State, load_state, save_state
+from neural3d.capture.ingest.video_frames import prepare_video
+from neural3d.errors import InputError
+from neural3d.locks import FileLock
+from neural3d.storage import make_folder, remove_folder
+
+MIN_PHOTOS = 3
+EXHAUSTIVE_UP_TO = 60
+"""Photos of which every pair is matched; of more, those that look alike."""
+SAVE_SECONDS = 5.0
+"""Longest work on photos that a kill can cost."""
+DATABASE = "database.db"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of an ingest."""
+
+    stage: str
+    """photos, features, matches, poses."""
+    done: int
+    total: int
+    """0 where it is not known."""
+    note: str
+    seconds: float
+    """Since the stage began."""
+
+
+Watcher = Callable[[Progress], None]
+
+
+def ingest_photos(
+    source: Path | str,
+    output: Path | str,
+    settings: Settings | None = None,
+    *,
+    overwrite: bool = False,
+    watch: Watcher = lambda progress: None,
+) -> Report:
+    """Find the poses of a folder of photos or of a video, and write the capture `output`.
+
+    `output` holds images/ (upright, in sRGB), masks/, the COLMAP model sparse/0, transforms.json, points.ply, and
+    ingest.json. Started again it goes on where it was stopped; with another folder of photos it adds them.
+
+    Raises: InputError when there is nothing to work on, `output` holds something else, or no two photos connect;
+    StorageError; RuntimeError when COLMAP itself fails.
+    Limits: the world's scale is arbitrary, its z axis is the photos' mean up.
+    """
+    require_colmap()
+    source, capture = find_source(Path(source)), Path(output)
+    state = _begin(source, capture, settings, overwrite)
+    lock = FileLock(capture / WORK_FOLDER / "lock")
+    if not lock.acquire():
+        raise InputError(f"{capture}: another ingest ({lock.owner()}) works on it; wait for its end")
+    try:
+        return _Stages(capture, watch).run(source, state, settings)
+    finally:
+        lock.release()
+
+
+def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: bool) -> State:
+    """The state of an earlier start, or a new one.
+
+    Raises: InputError when the folder holds something else, or was made with other settings.
+    """
+    if source.path.resolve() == capture.resolve() or capture.resolve().is_relative_to(source.path.resolve()):
+        raise InputError(f"{capture}: lies in the folder of the photos; write the capture somewhere else")
+    if capture.exists() and not capture.is_dir():
+        raise InputError(f"{capture}: is a file; name a folder for the capture")
+    if overwrite and (capture / STATE_FILE).is_file():
+        remove_folder(capture)
+    earlier = load_state(capture) if capture.is_dir() else None
+    if earlier is None:
+        if capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir()):
+            raise InputError(f"{capture}: holds something that is no ingest; choose an empty folder")
+        earlier = State(settings or Settings(), source.is_video)
+    elif changed := _changed(earlier.settings, settings or Settings()):
+        raise InputError(
+            f"{capture}: was begun with other settings ({', '.join(changed)}); "
+            "leave them out, or start anew with --overwrite"
+        )
+    make_folder(capture / WORK_FOLDER)
+    save_state(capture, earlier)
+    return earlier
+
+
+def _changed(before: Settings, now: Settings) -> list[str]:
+    """Settings that are not what the capture was begun with; what is left at its default follows the capture."""
+    default = Settings().to_json()
+    return [name for name, value in now.to_json().items() if value not in (before.to_json()[name], default[name])]
+
+
+class _Stages:
+    """One start of the ingest of one capture."""
+
+    def __init__(self, capture: Path, watch: Watcher) -> None:
+        self.capture = capture
+        self.work = capture / WORK_FOLDER
+        self._watch = watch
+
+    def run(self, source: Source, state: State, settings: Settings | None) -> Report:
+        """All stages; the report."""
+        begun = time.monotonic()
+        threads = settings.threads if settings is not None else -1
+        state = self._photos(source, state)
+        groups = camera_groups(state)
+        if len(state.usable) < MIN_PHOTOS:
+            faults = "; ".join(f"{p.name}: {p.fault}" for p in state.photos if p.fault)[:300]
+            raise InputError(
+                f"{source.path}: {len(state.usable)} photos can be read, at least {MIN_PHOTOS} are needed"
+                + (f" ({faults})" if faults else "")
+            )
+        names = [photo.name for photo in state.usable]
+        task = {
+            "database": str(self.work / DATABASE),
+            "images": str(self.capture / "images"),
+            "masks": str(self.capture / "masks"),
+            "names": names,
+            "seed": state.settings.seed,
+            "threads": threads,
+        }
+        features = self._colmap("features", {**task, "groups": groups})["num_features"]
+        matches = self._colmap("matches", {**task, **pair_plan(state)})
+        made_from = {"photos": sorted(f"{p.name} {p.stamp}" for p in state.usable), "num_pairs": matches["num_pairs"]}
+        if state.mapped.get("made_from") != made_from or not (self.capture / MODEL_FOLDER / "images.bin").is_file():
+            poses = self._poses(task, state, features, matches)
+            report = make_report(state, features, matches, poses, time.monotonic() - begun)
+            write_results(self.capture, {photo.name for photo in state.usable if photo.has_mask})
+            state = replace(state, mapped={"made_from": made_from, "report": report.to_json()})
+            save_state(self.capture, state)
+        kept = state.mapped["report"]
+        return Report(**{**kept, "warnings": (*source.notes, *kept["warnings"])})
+
+    def _photos(self, source: Source, state: State) -> State:
+        """Take the photos; what they were taken from is never written to."""
+        before = {photo.name: photo.stamp for photo in state.photos}
+        reported = self._reporter("photos")
+        steps = (
+            prepare_video(self.capture, source.path, state, reported)
+            if source.is_video
+            else prepare_photos(self.capture, source, state, reported)
+        )
+        saved = time.monotonic()
+        try:
+            for state in steps:
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save_state(self.capture, state)
+                    saved = time.monotonic()
+        finally:
+            save_state(self.capture, state)
+        if any(photo.stamp != before.get(photo.name, photo.stamp) for photo in state.photos):
+            # A photo changed under its name: the database has no way to forget it alone.
+            (self.work / DATABASE).unlink(missing_ok=True)
+        return state
+
+    def _poses(
+        self, task: dict[str, Any], state: State, features: dict[str, int], matches: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The model, under its final name only once it is whole.
+
+        Raises: InputError when no photos connect.
+        """
+        output = self.work / "model"
+        shutil.rmtree(output, ignore_errors=True)
+        given = state.settings
+        fixed = {
+            "fixed_focal": bool(given.focal_px or given.camera_params),
+            "fixed_lens": given.camera_params is not None,
+        }
+        poses = self._colmap("poses", {**task, **fixed, "output": str(output)})
+        if poses["model"] is None:
+            connected = sum(count[0] > 0 for count in matches["num_matches"].values())
+            raise InputError(
+                f"{self.capture}: no poses could be found: {connected} of {len(state.usable)} photos match another "
+                f"one, {sum(features.values()) // max(1, len(features))} features a photo; take photos with more "
+                "overlap and texture, walking around instead of turning on the spot"
+            )
+        folder = self.capture / MODEL_FOLDER
+        make_folder(folder.parent)
+        if folder.exists():
+            remove_folder(folder)
+        output.rename(folder)
+        return poses
+
+    def _colmap(self, name: str, task: dict[str, Any]) -> dict[str, Any]:
+        return run_task(name, self.work, task, self._reporter(name))
+
+    def _reporter(self, stage: str) -> Callable[[int, int, str], None]:
+        begun = time.monotonic()
+        return lambda done, total, note: self._watch(Progress(stage, done, total, note, time.monotonic() - begun))
+
+
+def camera_groups(state: State) -> list[dict[str, Any]]:
+    """Photos that share a camera, with what is known about it."""
+    photos: dict[str, list[PreparedPhoto]] = defaultdict(list)
+    for photo in state.usable:
+        photos[photo.name if state.settings.camera_per_photo else photo.lens].append(photo)
+    given = state.settings
+    return [
+        {
+            "names": [photo.name for photo in group],
+            "masked": [photo.name for photo in group if photo.has_mask],
+            "width": group[0].width,
+            "height": group[0].height,
+            "focal_px": given.focal_px or group[0].focal_px,
+            "model": given.model,
+            "params": list(given.camera_params or ()),
+        }
+        for _, group in sorted(photos.items())
+    ]
+
+
+def pair_plan(state: State) -> dict[str, Any]:
+    """How pairs are chosen: all of a few photos; of a video neighbours in time; of many those that look alike."""
+    matching = state.settings.matching
+    if matching == "auto":
+        many = len(state.usable) > EXHAUSTIVE_UP_TO
+        matching = "sequential" if state.is_video else "similar" if many else "exhaustive"
+    neighbours, similar = {"exhaustive": (0, 0), "sequential": (10, 10), "similar": (4, 25)}[matching]
+    return {"matching": matching, "neighbours": neighbours, "similar": similar}

@@ -1,0 +1,180 @@
+"""Photos into the capture's images/: upright, in sRGB, each measured; whatever cannot be read is left out by name."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from neural3d.capture.images import read_mask, read_pixels
+from neural3d.capture.ingest.sources import Source, SourceFile
+from neural3d.capture.ingest.state import PreparedPhoto, State
+from neural3d.capture.listing import BadFrame
+from neural3d.capture.paths import IMAGE_SUFFIXES
+from neural3d.capture.photo_files import CameraFacts, SourcePhoto, read_photo
+from neural3d.capture.photo_quality import measure_photo
+from neural3d.storage import atomic_write
+
+JPEG_QUALITY = 98
+"""Of photos that came as JPEG or HEIC and had to be turned: at this quality the second encoding is not seen."""
+MIN_SIDE_PX = 64
+"""Smaller pictures are icons and thumbnails."""
+_LOSSLESS = (".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+
+Report = Callable[[int, int, str], None]
+"""Told how many are done, of how many, and what was just done."""
+
+
+def prepare_photos(capture: Path, source: Source, state: State, report: Report) -> Iterator[State]:
+    """Take one photo after the other; yields the state after each.
+
+    Raises: StorageError.
+    """
+    known = {photo.source: photo for photo in state.photos}
+    for done, file in enumerate(source.files):
+        report(done, len(source.files), file.relative)
+        key, stamp = str(file.path.resolve()), _stamp(file)
+        before = known.get(key)
+        if (
+            before is not None
+            and before.stamp == stamp
+            and (before.fault or (capture / "images" / before.name).exists())
+        ):
+            continue
+        others = {photo.name: photo for photo in state.photos if photo.source != key}
+        photo = _prepare(capture, file, _free_name(file, others), key, stamp)
+        others[photo.name] = photo
+        state = state.with_photos(tuple(others.values()))
+        yield state
+    report(len(source.files), len(source.files), "")
+
+
+def _stamp(file: SourceFile) -> str:
+    """Changes when the photo or its mask does."""
+    facts = [path.stat() for path in (file.path, file.mask) if path is not None]
+    return " ".join(f"{fact.st_size}:{fact.st_mtime_ns}" for fact in facts)
+
+
+def _free_name(file: SourceFile, taken: dict[str, PreparedPhoto]) -> str:
+    """The photo's own name with a suffix that every tool reads; made different where another photo has it."""
+    # COLMAP's lists of pairs part names at spaces.
+    plain_name = re.sub(r"[\s\\]", "_", file.relative.encode("utf-8", errors="backslashreplace").decode())
+    path = PurePosixPath(plain_name)
+    suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ""
+    plain = path if suffix else path.with_suffix(".png" if path.suffix.lower() in _LOSSLESS else ".jpg")
+    # Case is ignored: half the world's disks do not tell IMG.JPG from img.jpg.
+    used = {name.lower() for name in taken}
+    candidates = [plain, *(plain.with_name(f"{path.name.replace('.', '-')}-{n}{plain.suffix}") for n in range(1, 1000))]
+    return next(str(name) for name in candidates if str(name).lower() not in used)
+
+
+def _prepare(capture: Path, file: SourceFile, name: str, key: str, stamp: str) -> PreparedPhoto:
+    try:
+        photo = read_photo(file.path)
+        height, width = photo.pixels.shape[:2]
+        if min(width, height) < MIN_SIDE_PX:
+            raise BadFrame(f"is {width} x {height} pixels, too small to find anything in it")
+        name = _write_photo(capture / "images", name, file.path, photo)
+        has_mask = file.mask is not None
+        if file.mask is not None:
+            write_mask(capture, name, upright_mask(file.mask, file.path, width, height))
+    except BadFrame as bad:
+        return PreparedPhoto(name, key, stamp, fault=str(bad))
+    return PreparedPhoto(
+        name=name,
+        source=key,
+        stamp=stamp,
+        width=width,
+        height=height,
+        lens=lens_key(photo.facts, width, height),
+        focal_px=photo.facts.focal_px(width, height),
+        gps=photo.facts.gps,
+        has_mask=has_mask,
+        quality=measure_photo(photo.pixels),
+    )
+
+
+def lens_key(facts: CameraFacts, width: int, height: int) -> str:
+    """Photos of equal keys were taken with one lens at one zoom.
+
+    Turned photos of one camera have other sizes, and a principal point on the other axis: they are kept apart.
+    """
+    focal = facts.focal_mm or facts.focal_35mm
+    parts = (facts.make or "", facts.model or "", "" if focal is None else f"{focal:.2f}mm", f"{width}x{height}")
+    return " ".join(part for part in parts if part)
+
+
+def _write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> str:
+    """Copy what is upright sRGB already, encode the rest; the name that it got."""
+    path = folder / name
+    if photo.stored_upright and path.suffix.lower() == original.suffix.lower():
+        atomic_write(path, lambda temporary: _copy(original, temporary), estimate_bytes=original.stat().st_size)
+        return name
+    if path.suffix.lower() in (".jpg", ".jpeg") and photo.pixels.shape[2] == 4:
+        path = path.with_suffix(".png")  # JPEG has no transparency
+    write_pixels(path, photo.pixels)
+    return path.relative_to(folder).as_posix()
+
+
+def _copy(original: Path, temporary: Path) -> None:
+    shutil.copyfile(original, temporary)
+    os.chmod(temporary, 0o644)
+
+
+def write_pixels(path: Path, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+    """Encode as the suffix says.
+
+    Raises: StorageError.
+    """
+    image = Image.fromarray(pixels)
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    options = {"quality": JPEG_QUALITY, "subsampling": 0} if is_jpeg else {"compress_level": 3}
+    atomic_write(path, lambda temporary: image.save(temporary, **options), estimate_bytes=pixels.size // 2)
+
+
+def upright_mask(mask: Path, photo: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
+    """The mask, turned as its photo was where it fits the photo only so; 255 where the photo is used.
+
+    Raises: BadFrame when it cannot be decoded or has another shape.
+    """
+    try:
+        values = read_mask(mask)
+    except BadFrame as bad:
+        raise BadFrame(f"its mask: {bad}") from bad
+    if _same_shape(values.shape, (height, width)):
+        return values.astype(np.uint8) * 255
+    if _same_shape(values.shape, (width, height)) and photo.suffix.lower() in IMAGE_SUFFIXES:
+        return _turned_like(values.astype(np.uint8) * 255, photo)
+    raise BadFrame(f"its mask is {values.shape[1]} x {values.shape[0]} pixels, the photo {width} x {height}")
+
+
+def _same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return abs(first[0] * second[1] - first[1] * second[0]) <= max(*first, *second)
+
+
+def _turned_like(values: UInt8[np.ndarray, "h w"], photo: Path) -> UInt8[np.ndarray, "w h"]:
+    """Turned by the photo's EXIF orientation, which is found by what it does to a picture of numbers."""
+    stored, turned = (read_pixels(photo, turned=way) for way in (False, True))
+    for turn in (
+        Image.Transpose.ROTATE_90,
+        Image.Transpose.ROTATE_270,
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.TRANSVERSE,
+    ):
+        if np.array_equal(np.asarray(Image.fromarray(stored).transpose(turn)), turned):
+            return np.asarray(Image.fromarray(values).transpose(turn))
+    raise BadFrame("its mask lies on its side and the photo does not say how it is turned")
+
+
+def write_mask(capture: Path, name: str, mask: UInt8[np.ndarray, "h w"]) -> None:
+    """Write masks/NAME.png, where COLMAP and others look for it.
+
+    Raises: StorageError.
+    """
+    path = capture / "masks" / f"{name}.png"
+    image = Image.fromarray(mask)
+    atomic_write(path, lambda temporary: image.save(temporary), estimate_bytes=mask.size // 8)

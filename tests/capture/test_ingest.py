@@ -1,0 +1,394 @@
+"""Ingest: photos of every kind into a capture, poses against known ones, resumed, added to, and what cannot work."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from neural3d.bench.poses import compare_captures
+from neural3d.capture import load_capture
+from neural3d.capture.detect import list_capture
+from neural3d.capture.ingest.pipeline import camera_groups, ingest_photos, pair_plan
+from neural3d.capture.ingest.prepare import prepare_photos
+from neural3d.capture.ingest.report import likely_reason
+from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.sources import find_source
+from neural3d.capture.ingest.state import PreparedPhoto, State, load_state, save_state
+from neural3d.capture.photo_quality import measure_photo
+from neural3d.errors import InputError
+
+TEATIME = Path(__file__).parents[2] / "scenes" / "teatime"
+VIEWS = (11, 12, 13, 22, 23, 24, 32, 33, 34, 43, 44, 69)
+"""Of a spiral around the scene, those from one side: neighbours overlap."""
+LATER = (35, 59)
+NUM_PHOTOS = len(VIEWS)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Views of the synthetic scene, and one photo that shows nothing of it."""
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed")
+    folder = tmp_path_factory.mktemp("user's photos 数")
+    for index in VIEWS:
+        Image.open(TEATIME / f"images/{index:03d}.webp").convert("RGB").save(folder / f"{index:03d}.png")
+    Image.fromarray(np.full((480, 480, 3), 90, dtype=np.uint8)).save(folder / "wall.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ingested(photos, tmp_path_factory) -> tuple[Path, object]:
+    capture = tmp_path_factory.mktemp("out") / "capture"
+    return capture, ingest_photos(photos, capture, Settings(threads=1))
+
+
+def test_poses_of_the_synthetic_scene(ingested):
+    capture, report = ingested
+    assert (report.num_photos, report.num_registered) == (NUM_PHOTOS + 1, NUM_PHOTOS)
+    assert report.reprojection_error_px < 1
+    difference = compare_captures(capture, TEATIME)
+    # 12 views of 480 pixels: the whole scene, which is a long test, is held to a fifth of it.
+    assert difference.centers.max() < 0.015
+    assert difference.angles_deg.max() < 0.75
+
+
+def test_a_photo_without_a_pose_is_named_with_the_reason(ingested):
+    assert ingested[1].failed.keys() == {"wall.png"}
+    assert "too little texture" in ingested[1].failed["wall.png"]
+    assert "12 of 13 photos have a pose" in ingested[1].lines()[0]
+
+
+def test_both_files_of_a_capture_say_the_same(ingested, tmp_path):
+    """transforms.json and the COLMAP model, each by its own reader."""
+    capture, _ = ingested
+    transforms = list_capture(capture)
+    assert transforms.format == "transforms.json"
+    other = tmp_path / "colmap"
+    shutil.copytree(capture, other, ignore=shutil.ignore_patterns("transforms.json"))
+    model = list_capture(other)
+    assert [f"images/{frame.name}" for frame in model.frames] == [frame.name for frame in transforms.frames]
+    for first, second in zip(model.frames, transforms.frames, strict=True):
+        np.testing.assert_allclose(first.camera_from_world, second.camera_from_world, atol=1e-9)
+        assert first.lens.scaled(480, 480).focal_px == second.lens.focal_px
+    np.testing.assert_allclose(np.float32(model.points.xyz), transforms.points.xyz)
+    np.testing.assert_array_equal(model.points.rgb, transforms.points.rgb)
+
+
+def test_up_is_up(ingested):
+    scene = load_capture(ingested[0])
+    assert scene.up_world.tolist() == [0, 0, 1]
+    assert (scene.cameras.camera_from_world[:, 1, 2] < -0.5).all()  # the cameras' y axes point down
+    assert scene.warnings == ()
+
+
+def test_pycolmap_reads_the_model(ingested):
+    program = (
+        "import sys, pycolmap; m = pycolmap.Reconstruction(sys.argv[1]); print(m.num_reg_images(), m.num_points3D())"
+    )
+    command = [sys.executable, "-c", program, str(ingested[0] / "sparse/0")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert said == [str(NUM_PHOTOS), str(ingested[1].num_points)]
+
+
+def test_the_originals_are_not_touched_and_a_finished_ingest_does_nothing(photos, ingested):
+    capture, report = ingested
+    before = {path: path.stat().st_mtime_ns for path in [*photos.iterdir(), *(capture / "images").iterdir()]}
+    model = (capture / "sparse/0/images.bin").stat().st_mtime_ns
+    assert ingest_photos(photos, capture, Settings(threads=1)) == report
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (capture / "sparse/0/images.bin").stat().st_mtime_ns == model
+
+
+def test_it_goes_on_where_it_was_stopped_with_the_same_result(photos, ingested, tmp_path):
+    """Interrupted in each stage in turn, as by Ctrl-C; the poses are those of the ingest that was never stopped."""
+
+    class Stop(Exception):
+        pass
+
+    capture = tmp_path / "capture"
+    reached = []
+    for stage in ("photos", "features", "matches", "poses"):
+
+        def stop(progress, stage=stage):
+            reached.append((progress.stage, progress.done))
+            if progress.stage == stage and progress.done >= 2:
+                raise Stop
+
+        with pytest.raises(Stop):
+            ingest_photos(photos, capture, Settings(threads=1), watch=stop)
+        assert not (capture / "transforms.json").exists()
+    started = [done for stage, done in reached if stage == "features"]
+    assert started[0] == 0 and max(started) == NUM_PHOTOS + 1
+    report = ingest_photos(photos, capture, Settings(threads=1))
+    assert report.failed.keys() == ingested[1].failed.keys()
+    assert compare_captures(capture, ingested[0]).centers.max() < 1e-3
+
+
+def test_photos_can_be_added_later(photos, ingested, tmp_path):
+    capture, more = tmp_path / "capture", tmp_path / "more"
+    shutil.copytree(ingested[0], capture)
+    more.mkdir()
+    for index in LATER:
+        Image.open(TEATIME / f"images/{index:03d}.webp").convert("RGB").save(more / f"{index:03d}.png")
+    report = ingest_photos(more, capture)
+    assert report.num_registered == NUM_PHOTOS + 2
+    assert compare_captures(capture, TEATIME).centers.max() < 0.015
+
+
+def test_other_settings_and_foreign_folders_are_refused(photos, ingested, tmp_path):
+    with pytest.raises(InputError, match="begun with other settings .focal_px.*--overwrite"):
+        ingest_photos(photos, ingested[0], Settings(focal_px=500.0))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something that is no ingest; choose an empty folder"):
+        ingest_photos(photos, tmp_path)
+    with pytest.raises(InputError, match="lies in the folder of the photos"):
+        ingest_photos(photos, photos / "capture")
+
+
+def test_photos_that_do_not_connect(tmp_path):
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed")
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        noise = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).resize((200, 200))
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        noise.save(tmp_path / f"photos/{index}.png")
+    with pytest.raises(InputError, match="no poses could be found: 0 of 3 photos match.*more overlap"):
+        ingest_photos(tmp_path / "photos", tmp_path / "capture", Settings(threads=1))
+
+
+def test_a_failing_colmap_is_told_with_the_end_of_its_log(photos, tmp_path):
+    from neural3d.capture.ingest.colmap_process import run_task
+
+    task = {"seed": 0, "threads": 1, "database": "/nowhere/database.db", "groups": []}
+    with pytest.raises(RuntimeError, match="features ended with status 1 .*colmap.log"):
+        run_task("features", tmp_path, task, lambda *_: None)
+
+
+# What needs no COLMAP: sources, preparation, plans, reasons.
+
+
+def _prepared(tmp_path, folder: Path) -> State:
+    state = State(Settings(), False)
+    for state in prepare_photos(tmp_path / "capture", find_source(folder), state, lambda *_: None):
+        pass
+    return state
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_photos_are_turned_upright(tmp_path, orientation, suffix):
+    """As Pillow's own exif_transpose turns them; the result says nothing of turning any more."""
+    from PIL import ImageOps
+
+    rng = np.random.default_rng(1)
+    smooth = Image.fromarray(rng.integers(40, 220, (6, 9, 3), dtype=np.uint8)).resize(
+        (144, 96), Image.Resampling.BICUBIC
+    )
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "photos" / f"a b{suffix}"
+    path.parent.mkdir()
+    smooth.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix in (".jpg", ".webp") else {}))
+    photo = _prepared(tmp_path, path.parent).usable[0]
+    result = Image.open(tmp_path / "capture/images" / photo.name)
+    with Image.open(path) as original:
+        expected = np.asarray(ImageOps.exif_transpose(original).convert("RGB")).astype(int)
+    assert result.getexif().get(274, 1) == 1
+    assert (photo.width, photo.height) == result.size
+    assert photo.name == ("a_b.jpg" if suffix == ".jpg" else "a_b.png")
+    assert np.abs(np.asarray(result.convert("RGB")).astype(int) - expected).max() <= (9 if suffix == ".jpg" else 0)
+
+
+def test_equal_names_bad_photos_and_masks(tmp_path):
+    folder = tmp_path / "photos"
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 255, (90, 120, 3), dtype=np.uint8))
+    for name in ("a/1.jpg", "b/1.jpg", "b/1.tif", "b/1.png", "tiny.png", "._1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(folder / name)
+    image.resize((20, 15)).save(folder / "tiny.png")
+    (folder / "cut.jpg").write_bytes((folder / "a/1.jpg").read_bytes()[:900])
+    (folder / "masks/a").mkdir(parents=True)
+    Image.new("L", (120, 90), 255).save(folder / "masks/a/1.png")
+    state = _prepared(tmp_path, folder)
+    assert [photo.name for photo in state.usable] == ["a/1.jpg", "b/1-tif-1.png", "b/1.jpg", "b/1.png"]
+    assert {photo.name for photo in state.usable if photo.has_mask} == {"a/1.jpg"}
+    assert (tmp_path / "capture/masks/a/1.jpg.png").is_file()
+    faults = {photo.name: photo.fault for photo in state.photos if photo.fault}
+    assert "cannot be decoded" in faults["cut.jpg"] and "too small" in faults["tiny.png"]
+    assert (tmp_path / "capture/images/a/1.jpg").read_bytes() == (folder / "a/1.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_masks_follow_their_photo(tmp_path, stored):
+    """A mask drawn on the stored pixels of a photo that EXIF turns is turned, too; one drawn upright is not."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6  # the first row of the file is the right side of the scene
+    Image.fromarray(pixels).save(folder / "p.png", exif=exif)
+    mask = np.zeros((90, 120), dtype=np.uint8)
+    mask[:10] = 255
+    turned = np.rot90(mask, -1)
+    (folder / "masks").mkdir()
+    Image.fromarray(mask if stored else turned.copy()).save(folder / "masks/p.png")
+    _prepared(tmp_path, folder)
+    result = np.asarray(Image.open(tmp_path / "capture/masks/p.png.png"))
+    np.testing.assert_array_equal(result, turned)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "capture/images/p.png")), np.rot90(pixels, -1))
+
+
+def test_colours_of_another_profile_become_srgb(tmp_path):
+    """A photo in a space whose red and green are swapped: only the profile tells."""
+    from PIL import ImageCms
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = bytearray(lab)
+    red, green = swapped.find(b"rXYZ"), swapped.find(b"gXYZ")
+    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
+    swapped = bytes(swapped).replace(b"sRGB", b"mine").replace(b"s\0R\0G\0B", b"m\0i\0n\0e")
+    Image.new("RGB", (80, 80), (200, 10, 10)).save(folder / "p.png", icc_profile=swapped)
+    _prepared(tmp_path, folder)
+    red, green, blue = Image.open(tmp_path / "capture/images/p.png").getpixel((40, 40))
+    assert green > 190 and red < 40 and blue < 40
+
+
+def test_focal_length_and_lens_from_exif(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, focal in enumerate((26, 26, 52)):
+        exif = Image.Exif()
+        exif[271], exif[272], exif[274] = "Maker", "Phone", 1
+        exif.get_ifd(0x8769)[41989] = focal
+        Image.new("RGB", (400, 300), (index, 2, 3)).save(folder / f"{index}.jpg", exif=exif)
+    state = _prepared(tmp_path, folder)
+    # 26 mm on a 43.27 mm diagonal, 500 pixels of diagonal
+    assert [round(photo.focal_px, 1) for photo in state.usable] == [300.5, 300.5, 600.9]
+    groups = camera_groups(state)
+    assert [group["names"] for group in groups] == [["0.jpg", "1.jpg"], ["2.jpg"]]
+    assert len(camera_groups(State(Settings(camera_per_photo=True), False, state.photos))) == 3
+
+
+def test_positions_from_exif(tmp_path):
+    exif = Image.Exif()
+    exif[34853] = {1: "S", 2: (52.0, 30.0, 36.0), 3: "W", 4: (13.0, 15.0, 0.0), 5: b"\0", 6: 41.5}
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (100, 80)).save(folder / "p.jpg", exif=exif)
+    assert _prepared(tmp_path, folder).usable[0].gps == pytest.approx((-52.51, -13.25, 41.5))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "holds no photos"),
+        (["film.mp4"], "a video is given by itself"),
+    ],
+)
+def test_folders_without_photos(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=message):
+        find_source(tmp_path)
+
+
+def test_live_photos_are_their_stills(tmp_path):
+    Image.new("RGB", (100, 80)).save(tmp_path / "IMG_1.JPG")
+    for name in ("IMG_1.MOV", "holiday.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    source = find_source(tmp_path)
+    assert [file.relative for file in source.files] == ["IMG_1.JPG"]
+    assert source.notes[0] == "1 Live Photos: their stills are used" and "holiday.mp4" in source.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"focal_px": -1.0}, "--focal -1: expected pixels"),
+        ({"camera": "MAGIC"}, "--camera MAGIC: expected one of"),
+        ({"camera": "PINHOLE:1,2"}, "PINHOLE takes 4 parameters"),
+        ({"camera": "PINHOLE:1,2,x,4"}, "expected numbers after the colon"),
+        ({"camera": "PINHOLE:1,2,3,4", "focal_px": 3.0}, "leave one out"),
+        ({"frames": 2}, "--frames 2"),
+        ({"threads": 0}, "--threads 0"),
+        ({"seed": -1}, "--seed -1"),
+    ],
+)
+def test_settings_that_make_no_sense(values, message):
+    with pytest.raises(InputError, match=message):
+        Settings(**values)
+
+
+def test_the_state_survives_its_file(tmp_path):
+    photo = PreparedPhoto("a.jpg", "/p/a.jpg", "1:2", 4, 3, "lens", 5.5, (1.0, 2.0, 3.0), True, measure_photo(_noise()))
+    state = State(Settings(camera="PINHOLE:1,2,3,4", seed=3), True, (photo,), mapped={"report": {}})
+    save_state(tmp_path, state)
+    assert load_state(tmp_path) == state
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"version": 9}', '{"version": 1, "settings": {"a": 1}}'])
+def test_a_broken_state_is_told(tmp_path, content):
+    (tmp_path / "ingest.json").write_text(content)
+    with pytest.raises(InputError, match="ingest.json"):
+        load_state(tmp_path)
+
+
+def test_which_pairs_are_matched():
+    def plan(count: int, **options) -> str:
+        photos = tuple(PreparedPhoto(str(i), str(i), "") for i in range(count))
+        return pair_plan(State(Settings(**options.pop("settings", {})), options.pop("is_video", False), photos))[
+            "matching"
+        ]
+
+    assert plan(60) == "exhaustive"
+    assert plan(61) == "similar"
+    assert plan(10, is_video=True) == "sequential"
+    assert plan(500, settings={"matching": "exhaustive"}) == "exhaustive"
+
+
+def _noise(seed: int = 0) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "features", "matches", "others", "reason"),
+    [
+        (np.zeros((80, 80, 3), np.uint8), 900, [3, 90], [], "nearly black"),
+        (np.full((80, 80, 3), 255, np.uint8), 900, [3, 90], [], "nearly white"),
+        (np.asarray(Image.fromarray(_noise()).filter(ImageFilter.GaussianBlur(6))), 900, [3, 90], [], "blurred"),
+        (_noise(), 20, [0, 0], [], "too little texture"),
+        (_noise(), 900, [0, 0], [], "looks like no other photo"),
+        (_noise(), 900, [3, 40], [["x", "p", "y"]], "belongs to 3 photos that do not connect"),
+        (_noise(), 900, [3, 40], [], "3 photos match it, the best in 40 points"),
+    ],
+)
+def test_likely_reasons(pixels, features, matches, others, reason):
+    photo = PreparedPhoto("p", "", "", quality=measure_photo(pixels))
+    assert reason in likely_reason(photo, measure_photo(_noise()).sharpness, features, matches, others, {})
+
+
+def test_similar_photos_are_found():
+    """Photos whose large features are copies of each other; in the worker's own process, see there."""
+    program = """
+import importlib.util, sys, json, numpy as np
+spec = importlib.util.spec_from_file_location("worker", sys.argv[1])
+worker = importlib.util.module_from_spec(spec); spec.loader.exec_module(worker)
+rng = np.random.default_rng(0)
+def unit(rows): return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+scenes = [unit(rng.random((40, 128))**4) for _ in range(3)]
+photos = [unit(scenes[i % 3] + 0.01 * rng.random((40, 128))) for i in range(9)] + [np.zeros((0, 128), np.float32)]
+print(json.dumps(sorted(worker.similar_pairs(photos, 2))))
+"""
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed")
+    worker = Path(sys.modules[pair_plan.__module__].__file__).with_name("colmap_worker.py")
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(worker)], capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(said) == [[a, b] for a in range(9) for b in range(a + 1, 9) if (b - a) % 3 == 0]
