@@ -80,8 +80,9 @@ __device__ __forceinline__ void pull_colors(const Radiance<S>& a, int64_t begin,
   pull(a, kMix, t.geometry, t.d_mixed, t.d_geometry, false, partial);
 }
 
+// At least two blocks at a time: left alone, the compiler aims at a full chip on some architectures, and spills.
 template <class S>
-__global__ void __launch_bounds__(kRadianceThreads) backward_kernel(Radiance<S> a, Pulls<S> p) {
+__global__ void __launch_bounds__(kRadianceThreads, 2) backward_kernel(Radiance<S> a, Pulls<S> p) {
   N3D_DYNAMIC_SHARED(S, space);
   Tile<S> t(a, space, true);
   const RadianceLayers& l = a.layers;

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural3d.fields.encoding import positional_encoding
-from neural3d.fields.mlp import MlpShape
+from neural3d.fields.mlp_shape import MlpShape
 from neural3d.fields.nerf import finer, rendered
 from neural3d.fields.sampling import stratified
 from neural3d.fields.space import FieldRays, Space

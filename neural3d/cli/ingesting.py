@@ -20,13 +20,18 @@ _STAGES = ("photos", "features", "matches", "poses")
 class IngestLine:
     """Progress of an ingest: one line that changes on a terminal, a line now and then elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, opening: str = "") -> None:
+        """With what is said once there is something to do: a source that is refused needs no opening."""
+        self._opening = opening
         self._is_terminal = sys.stderr.isatty()
         self._next = 0.0
         self._stage = ""
 
     def __call__(self, progress: Progress) -> None:
         """Show one moment."""
+        if self._opening:
+            say(self._opening)
+            self._opening = ""
         now = time.monotonic()
         is_new, self._stage = progress.stage != self._stage, progress.stage
         if self._is_terminal:
@@ -79,19 +84,21 @@ def posed_capture(source: Path, output: Path) -> Path:
     if has_poses(source):
         return source
     capture = output.with_name(f"{output.name}-capture")
-    say(f"{source} has no camera poses; they are looked for, and kept in {capture}")
-    report = shown_ingest(source, capture, None)
+    opening = f"{source} has no camera poses; they are looked for, and kept in {capture}"
+    report = shown_ingest(source, capture, None, opening=opening)
     for line in report.lines():
         say(line)
     return capture
 
 
-def shown_ingest(source: Path, output: Path, settings: Settings | None, *, overwrite: bool = False) -> Report:
+def shown_ingest(
+    source: Path, output: Path, settings: Settings | None, *, overwrite: bool = False, opening: str = ""
+) -> Report:
     """Ingest with a line of progress.
 
     Raises: as `neural3d.ingest_photos`.
     """
-    line = IngestLine()
+    line = IngestLine(opening)
     try:
         return ingest_photos(source, output, settings, overwrite=overwrite, watch=line)
     finally:

@@ -269,9 +269,12 @@ class Export:
     """Leave out what is more transparent than this, 0 to 1."""
     max_splats: Annotated[OptionalWhole, _unless_given("all")] = None
     """The most Gaussians to write: those that the run's cameras see most of; of a file, seen from all sides."""
-    up: Annotated[Literal["keep", "y", "z", "y-down"] | None, _unless_given("y for glb, else keep")] = None
+    up: Annotated[
+        Literal["keep", "y", "z", "y-down"] | None,
+        arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for glb, else keep)"),
+    ] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
-    spz_version: Annotated[Literal["3", "4"] | None, _unless_given("3")] = None
+    spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None
     """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
 
 

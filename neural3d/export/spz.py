@@ -16,7 +16,6 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-import zstandard
 from jaxtyping import Int
 from torch import Tensor
 
@@ -103,6 +102,8 @@ def _write_4(path: Path, rows: Rows, bits: int, streams: list[Encoder]) -> None:
 
 def _write_stream(file: BinaryIO, rows: Rows, encode: Encoder) -> tuple[int, int]:
     """One Zstandard stream that says how long it is unpacked; its two sizes."""
+    import zstandard  # version 4 alone needs it
+
     start = file.tell()
     row_bytes = encode(rows.block(0, 1)).nbytes
     compressor = zstandard.ZstdCompressor(level=_LEVEL_ZSTD)

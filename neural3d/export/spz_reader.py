@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import zstandard
 from jaxtyping import Float
 from torch import Tensor
 
@@ -149,6 +148,8 @@ def _read_zstd(path: Path, start: bytes) -> tuple[_Header, list[bytes]]:
 
 
 def _unpack_zstd(path: Path, packed: bytes, size: int) -> bytes:
+    import zstandard  # version 4 alone needs it
+
     _require_room(path, size, len(packed), "zstd")
     try:
         with zstandard.ZstdDecompressor().stream_reader(packed) as stream:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from neural3d.fields.encoding import positional_encoding
 from neural3d.fields.field import Shaded
-from neural3d.fields.mlp import Layers, MlpShape, ask, layers_of
+from neural3d.fields.mlp import Layers, ask, layers_of
+from neural3d.fields.mlp_shape import MlpShape
 from neural3d.fields.pieces import map_pieces
 from neural3d.fields.rays import Rays
 from neural3d.fields.sampling import inverse_cdf, middles, stratified

@@ -12,7 +12,8 @@ from torch.nn.functional import pad
 
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
-from neural3d.fields.mlp import ROW, Layers, MlpShape, ask, fresh_network, layers_of, teach
+from neural3d.fields.mlp import Layers, ask, fresh_network, layers_of, teach
+from neural3d.fields.mlp_shape import ROW, MlpShape
 from neural3d.fields.nerf import BLOCK_ROWS, NerfModel, Networks, Samples, answers, finer, rendered, samples_at
 from neural3d.fields.pieces import map_pieces
 from neural3d.fields.sampling import stratified

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from neural3d.fields.mlp import MlpShape
+from neural3d.fields.mlp_shape import MlpShape
 from neural3d.train.limits import above, check_fields, number, one_of, switch, whole
 
 

@@ -105,7 +105,7 @@ def test_medians_leave_out_the_first_calls_and_what_lies_between():
 
 
 def _progress(seconds: float) -> Progress:
-    return Progress(int(10 * seconds), 100, seconds / 10, seconds, 10 - seconds, 20.0, 5, 0.1, 10.0)
+    return Progress(int(10 * seconds), 100, seconds / 10, seconds, 10 - seconds, 20.0, 0.1, 10.0, num_gaussians=5)
 
 
 def test_snapshots_are_taken_once_a_moment():

@@ -121,7 +121,17 @@ def training(scene: Scene, blobs: Gaussians) -> Iterator[Viewer]:
             for step in range(10_000):
                 seconds = step / 4.0
                 viewer.on_progress(
-                    Progress(step, 10_000, step / 10_000, seconds, 1000.0 - seconds, 20.0 + seconds, 600, 0.1, 4.0),
+                    Progress(
+                        step,
+                        10_000,
+                        step / 10_000,
+                        seconds,
+                        1000.0 - seconds,
+                        20.0 + seconds,
+                        0.1,
+                        4.0,
+                        num_gaussians=600,
+                    ),
                     lambda: blobs,
                 )
                 if done.wait(0.25):

@@ -176,9 +176,9 @@ def test_smaller_copies_are_used_when_they_fit_exactly(tmp_path):
 
 
 def test_unsupported_models_name_the_supported_ones(tmp_path):
-    fov = ColmapCamera(1, "FOV", WIDTH, HEIGHT, (40.0, 40.0, 24.0, 16.0, 0.9))
-    colmap_capture(tmp_path, cameras=(fov,))
-    with pytest.raises(InputError, match="camera model FOV is not supported; supported are SIMPLE_PINHOLE, PINHOLE"):
+    around = ColmapCamera(1, "EQUIRECTANGULAR", WIDTH, HEIGHT, (float(WIDTH), float(HEIGHT)))
+    colmap_capture(tmp_path, cameras=(around,))
+    with pytest.raises(InputError, match="camera model EQUIRECTANGULAR is not supported; supported are SIMPLE_PINHOLE"):
         load_capture(tmp_path)
 
 

@@ -96,9 +96,9 @@ def test_a_name_that_no_file_can_have_spoils_its_frame_alone(tmp_path):
 def test_nothing_to_work_on(tmp_path):
     with pytest.raises(InputError, match="does not exist, expected the folder of a capture"):
         load_capture(tmp_path / "none")
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.md").write_text("")
     with pytest.raises(InputError, match="is a file, expected the folder"):
-        load_capture(tmp_path / "a.txt")
+        load_capture(tmp_path / "a.md")
     with pytest.raises(InputError, match="has no poses .0 photos"):
         load_capture(tmp_path)
     write_photo(tmp_path / "images/a.png", (1, 2, 3))

@@ -18,6 +18,7 @@ MODEL_IDS = {
     "OPENCV_FISHEYE": 5,
     "FULL_OPENCV": 6,
     "FOV": 7,
+    "EQUIRECTANGULAR": 17,
 }
 WIDTH, HEIGHT, FOCAL = 48, 32, 40.0
 

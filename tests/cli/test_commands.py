@@ -310,8 +310,7 @@ def test_a_capture_that_nothing_can_start_from_touches_nothing(run_copy: Path, c
         (["train", "splat", "--output", "{tmp}/r", "--resume"], "no run"),
         (["train", "splat", "--output", "{tmp}/r", "--resume", "--overwrite"], "choose one"),
         (["train", "splat", "--capture", "{capture}", "--output", "{capture}"], "holds no run"),
-        (["make", "{capture}/images", "--output", "{tmp}/r"], "poses"),
-        (["make", "{capture}/images/000.png", "--output", "{tmp}/r"], "poses"),
+        (["make", "{capture}/images/000.png", "--output", "{tmp}/r"], "is no video"),
         (["eval", "{tmp}/nothing"], "no run"),
         (["eval", "{capture}"], "no run"),
         (["inspect", "{tmp}/nothing"], "nothing"),
@@ -359,7 +358,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_a_failure_is_never_called_completed(capture: Path, tmp_path: Path, monkeypatch, capsys):
-    def fail(scene, config, *, run, observers):
+    def fail(scene, config, *, run, **_):
         run.save_checkpoint(5, {"x": torch.zeros(1)}, {})
         raise RuntimeError("the chip\nis on fire")
 

@@ -41,7 +41,7 @@ NOT_UNDERSTOOD = [
     "",
     "bogus",
     "eval",
-    "train nerf --output r",
+    "train mesh --output r",
     "train splat --output r --steps x",
     "export r --format obj --output x",
     "render r --output d --format exr",

@@ -16,7 +16,8 @@ SMALL = ["--steps", "3", "--max-gaussians", "50"]
 class FakeViewer:
     """Notes what it is given."""
 
-    def __init__(self, scene, *, render_fn_from, allow_hosts) -> None:
+    def __init__(self, scene, *, render_fn_from, allow_hosts, is_field) -> None:
+        assert not is_field
         self.shown, self.allow_hosts, self.said = [], allow_hosts, ""
         FakeViewer.latest = self
 

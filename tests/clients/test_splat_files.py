@@ -140,7 +140,7 @@ def test_files_of_others(data_dir: Path):
             atol=2e-3,
         )
     sog = read_splats(folder / "playbot" / "3_0" / "meta.json")
-    assert sog.sh_degree == 3 and bool(sog.means_world.isfinite().all())
+    assert sog.sh_degree == 2 and bool(sog.means_world.isfinite().all())
 
 
 def test_files_of_others_in_gltf(data_dir: Path):

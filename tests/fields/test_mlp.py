@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import linear
 
 from neural3d.fields.encoding import positional_encoding
-from neural3d.fields.mlp import ROW, MlpShape, ask, fresh_network, layers_of, teach
+from neural3d.fields.mlp import ask, fresh_network, layers_of, teach
+from neural3d.fields.mlp_shape import ROW, MlpShape
 
 SHAPES = {
     "small": MlpShape(depth=4, width=8, skip=2, position_frequencies=2, direction_frequencies=1),
