@@ -34,7 +34,7 @@ QUAT_MARK = 252
 _SMALL_PALETTE = 2048
 """What a palette may have in any case; a model with no more Gaussians keeps its harmonics to a byte each."""
 _GAUSSIANS_AN_ENTRY = 8
-"""Of the palette. Half as many cost 5 bytes a Gaussian for 3 dB, where the file is 15 bytes a Gaussian and 53 dB."""
+"""Of the palette, between size and truth; `benchmarks/formats.py` measures both."""
 
 
 def write_sog(
