@@ -13,14 +13,16 @@ from neural3d.fields.field import RadianceField
 from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
+from neural3d.train.hashgrid import HashGridLearner, hashgrid_model
+from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.limits import check_names
 from neural3d.train.loop import Budget, Learner, TrainingLoop
 from neural3d.train.mlp import MlpLearner, mlp_model
 from neural3d.train.mlp_config import MlpConfig
 from neural3d.train.observer import TrainingObserver
 
-FieldName = Literal["mlp"]
-FieldConfig = MlpConfig
+FieldName = Literal["mlp", "hashgrid"]
+FieldConfig = MlpConfig | HashGridConfig
 
 
 class FieldLearner(Learner, Protocol):
@@ -42,7 +44,10 @@ class FieldMethod:
     model: Callable[[Mapping[str, Tensor], Mapping[str, Any], Any], RadianceField]
 
 
-METHODS: dict[FieldName, FieldMethod] = {"mlp": FieldMethod(MlpConfig, MlpLearner, mlp_model)}
+METHODS: dict[FieldName, FieldMethod] = {
+    "mlp": FieldMethod(MlpConfig, MlpLearner, mlp_model),
+    "hashgrid": FieldMethod(HashGridConfig, HashGridLearner, hashgrid_model),
+}
 """By the names that --field knows."""
 
 

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     FINE = 9
     DENSITY_NOISE = 10
     WEIGHTS = 11
+    OCCUPANCY = 12
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

@@ -23,10 +23,12 @@ class RayBatch:
     colors: Float[Tensor, "R 3"]
     """The photos', over the background where they have alpha."""
     backgrounds: Float[Tensor, "R 3"]
+    views: Int64[Tensor, "R"]
+    """Which of the training photos each ray belongs to."""
 
     def __getitem__(self, rows: slice) -> "RayBatch":
         """Some of them."""
-        return RayBatch(self.rays[rows], self.colors[rows], self.backgrounds[rows])
+        return RayBatch(self.rays[rows], self.colors[rows], self.backgrounds[rows], self.views[rows])
 
 
 class PhotoPixels:
@@ -60,7 +62,7 @@ class PhotoPixels:
         if self.alphas is not None:
             alpha = self.alphas[pixels].float()[:, None] / 255
             colors = alpha * colors + (1 - alpha) * backgrounds
-        return RayBatch(rays_through(self.cameras, views, xy.float()), colors, backgrounds)
+        return RayBatch(rays_through(self.cameras, views, xy.float()), colors, backgrounds, views)
 
 
 def _backgrounds(kind: str, count: int, seed: int, step: int) -> Float[Tensor, "R 3"]:

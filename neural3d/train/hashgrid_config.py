@@ -1,0 +1,85 @@
+"""What can be chosen about training a hash grid; every schedule is a fraction of the run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from neural3d.fields.hashgrid import HashGridShape
+from neural3d.ops.records import HashLevels
+from neural3d.train.limits import above, check_fields, number, one_of, whole
+
+
+@dataclass(frozen=True)
+class HashGridConfig:
+    """How a field in a hash grid is trained.
+
+    Source: Mueller et al. 2022, section 4, 5.4 and appendix E; fewer and wider levels than theirs, as a CPU takes the
+    time of a row for each corner, however wide the row.
+    """
+
+    steps: int = 30_000
+    """Total steps of the run; fixes every schedule."""
+    max_seconds: float | None = 300.0
+    """Total training time; None for none. A run that time ends promises no particular bytes."""
+    seed: int = 0
+    background: Literal["auto", "white", "black", "random"] = "auto"
+    """Behind the field while training; auto is random for captures with alpha, else black."""
+    samples: int = 1 << 17
+    """A step looks at about so many places, on as many rays as that takes."""
+    most_rays: int = 8192
+    """Of a step."""
+    levels: int = 8
+    log2_features: int = 2
+    """Of a row of the table: 0 to 3 for 1, 2, 4 or 8."""
+    log2_rows: int = 17
+    """Of the table, for each level at most."""
+    coarsest: int = 16
+    """Cells along each axis in the first level."""
+    finest: int = 1024
+    """Cells along each axis in the last level."""
+    width: int = 64
+    """Units of a hidden layer."""
+    appearance: int = 0
+    """Numbers that are learnt for each photo, for what changes between them."""
+    occupancy_cells: int = 128
+    """Along each axis of the grid that says where something is."""
+    distortion: float = 0.0
+    """Weight of the distortion loss, which draws a ray's light together; of Barron et al. 2022."""
+    rate_start: float = 1e-2
+    rate_end: float = 3e-4
+    """Adam's step size, with a logarithmic decay in between."""
+    checkpoint_seconds: float = 60.0
+    """Between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            InputError: Names the field.
+        """
+        limits = {
+            "steps": whole(1),
+            "max_seconds": above(0).or_none(),
+            "seed": whole(0, 2**63 - 1),
+            "background": one_of("auto", "white", "black", "random"),
+            "samples": whole(1, 2**24),
+            "most_rays": whole(64, 2**20),
+            "levels": whole(1, 32),
+            "log2_features": whole(0, 3),
+            "log2_rows": whole(1, 24),
+            "coarsest": whole(1, 2**20),
+            "finest": whole(self.coarsest, 2**20),
+            "width": whole(1, 128),
+            "appearance": whole(0, 64),
+            "occupancy_cells": whole(8, 512),
+            "distortion": number(0),
+            "rate_start": above(0),
+            "rate_end": above(0),
+            "checkpoint_seconds": number(0),
+        }
+        check_fields(self, limits)
+
+    @property
+    def shape(self) -> HashGridShape:
+        """Of what is learnt."""
+        levels = HashLevels(self.levels, self.coarsest, self.finest, self.log2_rows)
+        return HashGridShape(levels, 1 << self.log2_features, self.width, self.appearance)

@@ -1,0 +1,65 @@
+"""The field in a hash grid: what it says of places and along rays, where that is known."""
+
+import math
+
+import pytest
+import torch
+
+from neural3d.fields.field import RadianceField
+from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights
+from neural3d.fields.rays import Rays
+from neural3d.ops.records import HashLevels
+
+SHAPE = HashGridShape(HashLevels(2, 4, 8, 8), features=2, width=16, appearance=3)
+CENTER = (1.0, -2.0, 0.5)
+
+
+def constant_field(density: float, half: float = 2.0, *, contracted: bool = False) -> HashGridField:
+    """The same density (per length in the field's frame) and grey everywhere."""
+    first, second, *others = SHAPE.layers.split(torch.zeros(SHAPE.layers.num_weights))
+    first[0], second[0, 0] = 1 / 4, math.log(density)
+    layers = torch.cat([matrix.flatten() for matrix in (first, second, *others)])
+    weights = HashGridWeights(torch.ones(SHAPE.levels.rows, 2), layers, torch.zeros(5, 3))
+    place = HashGridPlace(CENTER, half, contracted, far=50.0 if contracted else None)
+    return HashGridField(SHAPE, place, weights, torch.ones(8, 8, 8, dtype=torch.bool))
+
+
+def ray_along_x(distance: float = 10.0) -> Rays:
+    """From so far before the box's centre through it."""
+    origin = torch.tensor([CENTER]) - torch.tensor([[distance, 0.0, 0.0]])
+    return Rays(origin, torch.tensor([[1.0, 0.0, 0.0]]))
+
+
+def test_it_is_a_field():
+    field = constant_field(1.5)
+    assert isinstance(field, RadianceField)
+    assert field.num_parameters == SHAPE.levels.rows * 2 + SHAPE.layers.num_weights + 15
+
+
+@pytest.mark.parametrize("half", [0.01, 2.0, 300.0])
+def test_a_ray_through_a_full_box(half):
+    """Alpha = 1 - exp(-1.5 * 2) whatever the box's size; the colour is grey, sigmoid(0)."""
+    seen = constant_field(1.5, half).shade(ray_along_x(3 * half))
+    assert seen.alphas.item() == pytest.approx(1 - math.exp(-3.0), rel=2e-3)
+    assert seen.colors[0].tolist() == pytest.approx([seen.alphas.item() / 2] * 3, rel=1e-5)
+    mean = 1 / 1.5 - 2 * math.exp(-3.0) / (1 - math.exp(-3.0))  # of the exponential over [0, 2]
+    assert seen.distances.item() == pytest.approx(2 * half + half * mean, rel=2e-3)
+
+
+def test_densities_count_by_scene_units_and_end_with_the_box():
+    field = constant_field(1.5, half=4.0)
+    inside, outside = torch.tensor([CENTER]), torch.tensor([CENTER]) + 4.1
+    assert field.densities(torch.cat([inside, outside])).tolist() == pytest.approx([1.5 / 4, 0.0])
+    assert constant_field(1.5, contracted=True).densities(outside).item() == pytest.approx(1.5 / 2)
+
+
+def test_a_contracted_field_is_seen_outside_its_box():
+    """From the centre outwards: all of the way to `far`."""
+    field = constant_field(0.1, half=2.0, contracted=True)
+    seen = field.shade(Rays(torch.tensor([CENTER]), torch.tensor([[0.0, 0.0, 1.0]])))
+    assert seen.alphas.item() == pytest.approx(1 - math.exp(-0.1 * 50 / 2), rel=0.01)
+
+
+def test_no_rays():
+    nobody = constant_field(1.0).shade(Rays(torch.zeros(0, 3), torch.zeros(0, 3)))
+    assert nobody.colors.shape == (0, 3) and nobody.distances.shape == (0,)
