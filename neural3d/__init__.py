@@ -13,6 +13,7 @@ _MODULE_FROM_NAME = {
     "Densifier": "neural3d.train.densify",
     "FieldResult": "neural3d.train.fields",
     "Gaussians": "neural3d.splats.gaussians",
+    "HashGridConfig": "neural3d.train.hashgrid_config",
     "InputError": "neural3d.errors",
     "MlpConfig": "neural3d.train.mlp_config",
     "NumericError": "neural3d.errors",
