@@ -10,12 +10,11 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
 from neural3d.ops.bin import bin_gaussians
-from neural3d.ops.project import project
 from neural3d.ops.rasterize import rasterize
 from neural3d.render.paths import look_at
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
-from neural3d.splats.view import view_of
+from neural3d.splats.view import projected_in, view_of
 
 _NUM_AROUND = 20
 _SIDE_PX = 256
@@ -107,18 +106,7 @@ def _directions(count: int) -> Float[Tensor, "V 3"]:
 def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:
     view = view_of(cameras, index)
     with torch.no_grad():
-        projected = project(
-            gaussians.means_world,
-            gaussians.quats_wxyz,
-            gaussians.log_scales,
-            gaussians.logit_opacities,
-            view.camera_from_world,
-            view.focal_px,
-            view.principal_px,
-            width=view.width,
-            height=view.height,
-            antialiased=gaussians.antialiased,
-        )
+        projected = projected_in(gaussians, view)
         bins = bin_gaussians(projected, width=view.width, height=view.height)
     colors = torch.zeros(len(gaussians), 1, requires_grad=True)
     with torch.enable_grad():

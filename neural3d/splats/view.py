@@ -60,6 +60,22 @@ class SplatImage:
     projected: Projected
 
 
+def projected_in(gaussians: Gaussians, view: View) -> Projected:
+    """The ellipses that a view shows; differentiable in the Gaussians."""
+    return project(
+        gaussians.means_world,
+        gaussians.quats_wxyz,
+        gaussians.log_scales,
+        gaussians.logit_opacities,
+        view.camera_from_world,
+        view.focal_px,
+        view.principal_px,
+        width=view.width,
+        height=view.height,
+        antialiased=gaussians.antialiased,
+    )
+
+
 def splat_view(
     gaussians: Gaussians,
     view: View,
@@ -72,18 +88,7 @@ def splat_view(
 
     `sh_degree` limits the harmonics in use (None: all that are stored).
     """
-    projected = project(
-        gaussians.means_world,
-        gaussians.quats_wxyz,
-        gaussians.log_scales,
-        gaussians.logit_opacities,
-        view.camera_from_world,
-        view.focal_px,
-        view.principal_px,
-        width=view.width,
-        height=view.height,
-        antialiased=gaussians.antialiased,
-    )
+    projected = projected_in(gaussians, view)
     degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
     channels = sh_colors(gaussians.means_world, gaussians.sh, view.center_world, degree, projected.extents_px)
     if with_depth:
