@@ -85,9 +85,15 @@ class Training:
     backend: Literal["native", "gsplat"] = "native"
     """Whose engine renders while training; gsplat: the rasterizer of that library, on a GPU, for comparison."""
     field: Annotated[
-        Literal["mlp"] | None, arg(metavar="{mlp}", help_behavior_hint="(default: mlp where a field is trained)")
+        Literal["hashgrid", "mlp"] | None,
+        arg(metavar="{hashgrid,mlp}", help_behavior_hint="(default: hashgrid, or mlp with --tiny or --ndc)"),
     ] = None
-    """Which radiance field; mlp: the fully connected networks of the first paper."""
+    """Which radiance field; hashgrid: features in a hash grid, fast; mlp: the networks of the first paper."""
+    preset: Annotated[
+        Literal["fast", "default", "best"] | None,
+        arg(metavar="{fast,default,best}", help_behavior_hint="(default: default)"),
+    ] = None
+    """How large a hash grid is, and how long it is trained unless --steps or --max-seconds says so; hashgrid only."""
     tiny: Flag = False
     """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
     ndc: Flag = MlpConfig.ndc

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -29,17 +29,24 @@ from neural3d.run import Run, check_target
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.config import SplatConfig
-from neural3d.train.field_space import field_space
-from neural3d.train.fields import FieldConfig, field_name, require_resumable_field, train_field
+from neural3d.train.fields import (
+    FieldConfig,
+    field_name,
+    require_field_place,
+    require_resumable_field,
+    train_field,
+)
 from neural3d.train.gradients import GradientFn, photo_gradient
 from neural3d.train.gsplat_gradients import gsplat_photo_gradient
+from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
 from neural3d.train.initial import require_start
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
-_FOR_FIELDS = ("field", "tiny", "ndc")
+_FOR_MLP, _FOR_HASHGRID = ("tiny", "ndc"), ("preset",)
+_FOR_FIELDS = ("field", *_FOR_MLP, *_FOR_HASHGRID)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ def _preset(options: Train | Make) -> Config:
     is_field = options.method == "nerf" if isinstance(options, Train) else options.field is not None
     if not is_field:
         return SplatConfig()
+    chosen = options.field or ("mlp" if options.tiny or options.ndc else "hashgrid")
+    if chosen == "hashgrid":
+        return HASHGRID_PRESETS[options.preset or "default"]
     return TINY_MLP if options.tiny else MlpConfig()
 
 
@@ -138,13 +148,23 @@ def _require_fitting(options: Train | Make, config: Config) -> None:
 
     Raises: InputError.
     """
-    is_splat = isinstance(config, SplatConfig)
-    foreign = _FOR_FIELDS if is_splat else [f.name for f in fields(Training) if f.name not in _FOR_BOTH + _FOR_FIELDS]
     defaults = {field.name: field.default for field in fields(Training)}
-    for name in foreign:
-        if getattr(options, name) != defaults[name]:
-            kind, remedy = ("a radiance field", "train nerf") if is_splat else ("splats", "train splat")
-            raise InputError(f"{_flag(name)}: this is for {kind}; leave it out, or use neural3d {remedy}")
+    for names, kind, remedy in _foreign(config):
+        for name in names:
+            if getattr(options, name) != defaults[name]:
+                raise InputError(f"{_flag(name)}: this is for {kind}; leave it out, or use {remedy}")
+
+
+def _foreign(config: Config) -> list[tuple[Sequence[str], str, str]]:
+    """Options of other models: whose they are, and what to use with them."""
+    if isinstance(config, SplatConfig):
+        return [(_FOR_FIELDS, "a radiance field", "neural3d train nerf")]
+    splats = [field.name for field in fields(Training) if field.name not in _FOR_BOTH + _FOR_FIELDS]
+    if isinstance(config, HashGridConfig):
+        other = (_FOR_MLP, "the field mlp", "--field mlp")
+    else:
+        other = (_FOR_HASHGRID, "the field hashgrid", "--field hashgrid")
+    return [(splats, "splats", "neural3d train splat"), other]
 
 
 def _configured(base: Config, values: dict[str, Any]) -> Config:
@@ -176,7 +196,7 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
         if isinstance(config, SplatConfig):
             require_start(scene, seed=config.seed)
         else:
-            field_space(scene, ndc=config.ndc)
+            require_field_place(scene, config)
     except InputError as error:
         raise InputError(f"{capture}: {error}") from error
     kept = {
@@ -261,7 +281,7 @@ def _require_same(options: Train, settings: Settings) -> None:
     made_with = {name: getattr(config, name) for name in _scheduled(config)}
     made_with |= {"downscale": settings.downscale, "backend": settings.backend}
     if not isinstance(config, SplatConfig):
-        made_with |= {"field": field_name(config), "tiny": config.shape == TINY_MLP.shape}
+        made_with |= {"field": field_name(config), **_named(config)}
     defaults = {field.name: field.default for field in fields(Training)}
     for name, before in made_with.items():
         now = getattr(options, name)
@@ -269,6 +289,14 @@ def _require_same(options: Train, settings: Settings) -> None:
             raise InputError(
                 f"{_flag(name)} {now}: the run was made with {before}; leave it out, or start again with --overwrite"
             )
+
+
+def _named(config: FieldConfig) -> dict[str, Any]:
+    """The options that choose among a field's configurations, as they would lead to this one."""
+    if isinstance(config, HashGridConfig):
+        sizes = {name: (preset.shape, preset.samples) for name, preset in HASHGRID_PRESETS.items()}
+        return {"preset": next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")}
+    return {"tiny": config.shape == TINY_MLP.shape}
 
 
 def _require_possible(options: Train | Make) -> None:

@@ -13,7 +13,8 @@ from neural3d.fields.field import RadianceField
 from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
-from neural3d.train.hashgrid import HashGridLearner, hashgrid_model
+from neural3d.train.field_space import field_space
+from neural3d.train.hashgrid import HashGridLearner, hashgrid_model, hashgrid_place
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.limits import check_names
 from neural3d.train.loop import Budget, Learner, TrainingLoop
@@ -40,13 +41,15 @@ class FieldMethod:
     """One kind of field: what can be chosen, how it learns, and how it is made of a checkpoint."""
 
     config: type[FieldConfig]
+    place: Callable[[Scene, Any], object]
+    """Where the field would lie; raises InputError where the capture does not suit the configuration."""
     learner: Callable[[Scene, Any], FieldLearner]
     model: Callable[[Mapping[str, Tensor], Mapping[str, Any], Any], RadianceField]
 
 
 METHODS: dict[FieldName, FieldMethod] = {
-    "mlp": FieldMethod(MlpConfig, MlpLearner, mlp_model),
-    "hashgrid": FieldMethod(HashGridConfig, HashGridLearner, hashgrid_model),
+    "mlp": FieldMethod(MlpConfig, lambda scene, config: field_space(scene, ndc=config.ndc), MlpLearner, mlp_model),
+    "hashgrid": FieldMethod(HashGridConfig, lambda scene, _: hashgrid_place(scene), HashGridLearner, hashgrid_model),
 }
 """By the names that --field knows."""
 
@@ -91,6 +94,15 @@ def train_field(
     step, earlier = (0, None) if checkpoint is None else (checkpoint.step, checkpoint.meta)
     ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
     return FieldResult(learner.snapshot(), **vars(ending))
+
+
+def require_field_place(scene: Scene, config: FieldConfig) -> None:
+    """Hold a capture against a configuration, before a run is touched.
+
+    Raises:
+        InputError: The capture does not suit it.
+    """
+    METHODS[field_name(config)].place(scene, config)
 
 
 def field_name(config: FieldConfig) -> FieldName:

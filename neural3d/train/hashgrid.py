@@ -32,6 +32,7 @@ from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.photos import background_kind
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
+from neural3d.train.visual_hull import possible_cells, tight_place
 
 REFRESH_STEPS = 16
 """Between two looks at a part of the occupancy grid."""
@@ -56,7 +57,7 @@ def hashgrid_place(scene: Scene) -> HashGridPlace:
     """A box around an object on a transparent ground, else all of space, contracted around the middle distances."""
     space = field_space(scene, ndc=False)
     if not isinstance(space, Shell):
-        return HashGridPlace(space.center, space.radius)
+        return tight_place(scene, HashGridPlace(space.center, space.radius))
     reach = space.radius - space.far
     return HashGridPlace(space.center, reach + math.sqrt(space.near * space.far), True, space.near / 2, 20 * space.far)
 
@@ -83,14 +84,15 @@ class HashGridLearner:
             for name in _LEARNT
             for moment in ("first_moments", "second_moments")
         }
-        cells = (self.config.occupancy_cells,) * 3
-        self.memory, self.occupied = torch.zeros(cells), torch.ones(cells, dtype=torch.bool)
+        self.possible = possible_cells(self.scene, self.place, self.config.occupancy_cells)
+        self.memory, self.occupied = torch.zeros(self.possible.shape), self.possible.clone()
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         field = hashgrid_model(checkpoint.tensors, checkpoint.meta, self.config)
         self.place, self.weights, self.occupied = field.place, field.weights, field.occupied
         self.rays, self.memory = int(checkpoint.meta["rays"]), checkpoint.tensors["hashgrid.memory"]
+        self.possible = checkpoint.tensors["hashgrid.possible"]
         moments = ("first_moments", "second_moments")
         self.moments = {f"{n}.{m}": checkpoint.tensors[f"hashgrid.{n}.{m}"] for n in _LEARNT for m in moments}
 
@@ -127,7 +129,8 @@ class HashGridLearner:
     def tensors(self) -> dict[str, Tensor]:
         """The field, Adam's moments, and the grid's memory."""
         learnt = {name: getattr(self.weights, name).detach() for name in _LEARNT}
-        named = {**learnt, **self.moments, "memory": self.memory, "occupied": self.occupied}
+        grids = {"memory": self.memory, "occupied": self.occupied, "possible": self.possible}
+        named = {**learnt, **self.moments, **grids}
         return {f"hashgrid.{name}": tensor for name, tensor in named.items()}
 
     def meta(self) -> dict[str, Any]:
@@ -167,10 +170,12 @@ class HashGridLearner:
 
     @torch.no_grad()
     def _refresh(self, step: int) -> None:
-        """Look into one cell of every few neighbours, somewhere inside it."""
+        """Look into one of every few neighbouring cells that can be occupied, somewhere inside it."""
         side, random = self.config.occupancy_cells, generator(self.config.seed, Purpose.OCCUPANCY, step)
-        groups = side**3 // REFRESH_PARTS
-        cells = REFRESH_PARTS * np.arange(groups) + random.integers(0, REFRESH_PARTS, groups)
+        possible = self.possible.view(-1).nonzero()[:, 0].numpy()
+        groups = -(-len(possible) // REFRESH_PARTS)
+        chosen = REFRESH_PARTS * np.arange(groups) + random.integers(0, REFRESH_PARTS, groups)
+        cells = possible[np.minimum(chosen, len(possible) - 1)]
         corners = np.stack([cells % side, cells // side % side, cells // side**2], axis=1)
         places = (corners + random.random((groups, 3))) / side
         found = grid_densities(self.weights, self.shape, torch.from_numpy(places.astype(np.float32)))
@@ -183,8 +188,7 @@ class HashGridLearner:
             decay=OCCUPANCY_DECAY,
             threshold=OCCUPIED_THICKNESS,
         )
-        if step < EARLY_STEPS:
-            self.occupied.fill_(True)
+        self.occupied.copy_(self.possible if step < EARLY_STEPS else self.occupied & self.possible)
 
 
 def hashgrid_model(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], config: HashGridConfig) -> HashGridField:

@@ -1,5 +1,6 @@
 """What can be chosen about training a hash grid; every schedule is a fraction of the run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,3 +84,11 @@ class HashGridConfig:
         """Of what is learnt."""
         levels = HashLevels(self.levels, self.coarsest, self.finest, self.log2_rows)
         return HashGridShape(levels, 1 << self.log2_features, self.width, self.appearance)
+
+
+HASHGRID_PRESETS: Mapping[str, HashGridConfig] = {
+    "fast": HashGridConfig(max_seconds=60.0, log2_rows=15, finest=512),
+    "default": HashGridConfig(),
+    "best": HashGridConfig(max_seconds=1800.0, log2_rows=19, finest=2048),
+}
+"""By the names that --preset knows."""

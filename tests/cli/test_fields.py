@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,26 @@ from PIL import Image
 
 from neural3d.cli import main
 from neural3d.run import Run
+from neural3d.train.hashgrid_config import HASHGRID_PRESETS
 
 from .captures import SIZE
 from .test_commands import contents, refused
 
 TINY = ["--tiny", "--steps", "4", "--device", "cpu"]
+HASHGRID = ["--field", "hashgrid", "--preset", "fast", "--steps", "4"]
 
 
 @pytest.fixture(scope="module")
 def field_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "ünï run"
     assert main(["train", "nerf", "--capture", str(capture), "--output", str(path), *TINY]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def hashgrid_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "hash grid"
+    assert main(["train", "nerf", "--capture", str(capture), "--output", str(path), *HASHGRID]) == 0
     return path
 
 
@@ -35,8 +45,19 @@ def test_the_run_says_what_it_was(field_run: Path):
     assert checkpoint.meta["space"]["kind"] == "shell"
 
 
-def test_eval_and_render(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    run = Path(shutil.copytree(field_run, tmp_path / "copy"))
+def test_a_hash_grid_is_the_default_and_its_preset_is_kept(hashgrid_run: Path, capture: Path, tmp_path: Path):
+    config = Run.open(hashgrid_run).config
+    assert (config["method"], config["field"], config["nerf"]["steps"]) == ("nerf", "hashgrid", 4)
+    fast, default = HASHGRID_PRESETS["fast"], HASHGRID_PRESETS["default"]
+    assert config["nerf"] == asdict(replace(fast, steps=4, max_seconds=None)) and fast.shape != default.shape
+    output = tmp_path / "run"
+    assert main(["train", "nerf", "--capture", str(capture), "--output", str(output), "--max-seconds", "0.01"]) == 0
+    assert Run.open(output).config["nerf"] == asdict(replace(default, max_seconds=0.01))
+
+
+@pytest.mark.parametrize("kind", ["field_run", "hashgrid_run"])
+def test_eval_and_render(kind, request, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy"))
     capsys.readouterr()
     assert main(["eval", str(run), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -49,16 +70,18 @@ def test_eval_and_render(field_run: Path, tmp_path: Path, capsys: pytest.Capture
     assert len(list((tmp_path / "orbit").iterdir())) == 2
 
 
-def test_a_resumed_run_is_the_run_in_one_go(field_run: Path, capture: Path, tmp_path: Path, monkeypatch):
-    """Stopped by its time after one step, then gone on with."""
+@pytest.mark.parametrize("kind, options", [("field_run", TINY), ("hashgrid_run", HASHGRID)])
+def test_a_resumed_run_is_the_run_in_one_go(kind, options, request, capture: Path, tmp_path: Path, monkeypatch):
+    """Stopped after one step, then gone on with."""
+    whole: Path = request.getfixturevalue(kind)
     with monkeypatch.context() as patched:
         patched.setattr("neural3d.train.loop.TrainingLoop._requested", lambda loop: "stop" if loop.step else "run")
-        assert main(["train", "nerf", "--capture", str(capture), "--output", str(tmp_path / "run"), *TINY]) == 0
+        assert main(["train", "nerf", "--capture", str(capture), "--output", str(tmp_path / "run"), *options]) == 0
     run = Run.open(tmp_path / "run")
     assert run.status["state"] == "stopped" and run.latest_checkpoint().step == 1
     assert main(["train", "nerf", "--resume", "--output", str(run.path)]) == 0
     name = Path("checkpoints/step-00000004/state.safetensors")
-    assert (run.path / name).read_bytes() == (field_run / name).read_bytes()
+    assert (run.path / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -77,6 +100,18 @@ def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, caps
         (["nerf", "--sh-degree", "1"], "--sh-degree: this is for splats"),
         (["nerf", "--ndc"], "--ndc: the cameras do not all face one way"),
         (["nerf", "--steps", "0"], "--steps: expected a whole number, 1 or more, got 0"),
+        (
+            ["nerf", "--tiny", "--field", "hashgrid"],
+            "--tiny: this is for the field mlp; leave it out, or use --field mlp",
+        ),
+        (["nerf", "--ndc", "--field", "hashgrid"], "--ndc: this is for the field mlp"),
+        (
+            ["nerf", "--preset", "best", "--tiny"],
+            "--preset: this is for the field hashgrid; leave it out, or use --field",
+        ),
+        (["splat", "--preset", "best"], "--preset: this is for a radiance field"),
+        (["nerf", "--preset", "huge"], "invalid choice 'huge' for argument '--preset'"),
+        (["nerf", "--field", "points"], "invalid choice 'points' for argument '--field'"),
         (["nerf", "--device", "cuda"], "--device cuda: radiance fields are computed on the CPU; leave it out"),
     ],
 )
@@ -93,7 +128,18 @@ def test_what_a_field_has_not_is_said(field_run: Path, tmp_path: Path, capsys: p
     assert "the run was made by neural3d train nerf; go on with that" in line
     line = refused(capsys, "train", "nerf", "--resume", "--seed", "3", "--output", str(field_run))
     assert "--seed 3: the run was made with 0" in line
+    line = refused(capsys, "train", "nerf", "--resume", "--field", "hashgrid", "--output", str(field_run))
+    assert "--field hashgrid: the run was made with mlp; leave it out, or start again with --overwrite" in line
     assert contents(field_run) == before
+
+
+def test_a_hash_grid_goes_on_with_its_own_preset(hashgrid_run: Path, capsys: pytest.CaptureFixture[str]):
+    before = contents(hashgrid_run)
+    line = refused(capsys, "train", "nerf", "--resume", "--preset", "best", "--output", str(hashgrid_run))
+    assert "--preset best: the run was made with fast; leave it out, or start again with --overwrite" in line
+    line = refused(capsys, "train", "nerf", "--resume", "--tiny", "--output", str(hashgrid_run))
+    assert "--tiny: this is for the field mlp" in line
+    assert contents(hashgrid_run) == before
 
 
 def test_a_broken_configuration_is_named(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
