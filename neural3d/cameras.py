@@ -70,6 +70,18 @@ class Cameras:
             size_px=size_px.expand_as(self.size_px).clone(),
         )
 
+    def fitted(self, width: int, height: int) -> "Cameras":
+        """The same views on images of another size, as wide an angle as before; height is won or lost evenly."""
+        size_px = torch.tensor([width, height], dtype=self.size_px.dtype, device=self.size_px.device)
+        factor = (width / self.size_px[:, :1]).to(self.focal_px)
+        off_center = (self.principal_px - self.size_px / 2) * factor
+        return replace(
+            self,
+            focal_px=self.focal_px * factor,
+            principal_px=(off_center + size_px / 2).to(self.principal_px),
+            size_px=size_px.expand_as(self.size_px).clone(),
+        )
+
     def to(self, device: torch.device | str) -> "Cameras":
         """Copy to a device."""
         return Cameras(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))

@@ -91,6 +91,13 @@ def storage_errors(path: Path, temporary: Path | None = None, estimate_bytes: in
         raise _storage_error(path, cause, size_bytes) from error
 
 
+def system_error_of_words(error: Exception) -> OSError:
+    """What the system said to a library that passes on the words alone."""
+    found = [number for number in (*_FULL, *_READ_ONLY) if os.strerror(number) in str(error)]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it cannot be written"]
+    return OSError(found[0], os.strerror(found[0])) if found else OSError(lines[-1][-200:])
+
+
 def remove_folder(path: Path) -> None:
     """Delete a folder so that a kill on the way leaves no half-deleted folder under its name."""
     doomed = _temporary_path(path)

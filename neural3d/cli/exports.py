@@ -64,7 +64,7 @@ def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
     if chosen.name == "spz":
         more["version"] = int(options.spz_version or "3")
     if chosen.name == "usd":
-        more["up_axis"] = _usd_axis(up, source.up_world)
+        more["up_axis"] = usd_axis(up, source.up_world)
     return FORMATS[chosen.name].write(
         options.output, source.gaussians, capture_from_scene=turned, indices=indices, **more
     )
@@ -79,7 +79,7 @@ def _read(path: Path) -> _Source:
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
 
 
-def _usd_axis(up: UpAxis, up_world: Float[Tensor, "3"]) -> str:
+def usd_axis(up: UpAxis, up_world: Float[Tensor, "3"]) -> str:
     """What the stage says is up: USD knows +y and +z alone."""
     if up in ("y", "z"):
         return up.upper()

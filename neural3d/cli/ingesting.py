@@ -8,9 +8,9 @@ from neural3d.capture.detect import has_poses
 from neural3d.capture.ingest.pipeline import Progress, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
+from neural3d.cli.answers import answer
 from neural3d.cli.options import Ingest
 from neural3d.cli.progress import clock, say
-from neural3d.cli.results import answer
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where nobody can see a line change."""

@@ -217,19 +217,52 @@ class Render:
     run: Positional[RunFolder]
     """Folder of the run."""
     output: Path
-    """A folder for PNG pictures, or a file that ends in .mp4 for a video; replaced where it is there."""
-    cameras: Annotated[str, arg(metavar="orbit|test|FILE")] = "orbit"
-    """Once around the scene; the held-out views; or a nerfstudio camera_path.json, or any transforms.json."""
+    """A folder for pictures, a pattern for them (shots/tea.%04d.exr), or a file that ends in .mp4 or .mov."""
+    cameras: Annotated[str, arg(metavar="orbit|test|photos|FILE")] = "orbit"
+    """Once around the scene; the held-out views; those of all photos; or a file of cameras: .usd (.usda, .usdc, .usdz),
+    .chan, .glb, .gltf, .blender.json, a nerfstudio camera_path.json, any transforms.json."""
     format: Annotated[
-        Literal["png", "mp4"] | None, arg(metavar="{png,mp4}", help_behavior_hint="(default: by --output)")
+        Literal["png", "tiff", "exr", "mp4", "mov"] | None,
+        arg(metavar="{png,tiff,exr,mp4,mov}", help_behavior_hint="(default: by --output, else png)"),
     ] = None
-    """Pictures or a video."""
-    frames: Whole = 120
-    """How many views an orbit has."""
+    """png, tiff (16 bits): display sRGB; exr: layers in scene-linear light for compositors; mp4, mov: a video."""
+    frames: Annotated[
+        str | None, arg(metavar="N|A-B[xS]", help_behavior_hint="(default: 120 of an orbit, all of a file)")
+    ] = None
+    """How many views an orbit has; or frames by number, as 1001-1100x2. Finished pictures are not rendered again."""
+    size: Annotated[
+        tuple[int, int] | None, arg(metavar="W H", help_behavior_hint="(default: the file's, else the first photo's)")
+    ] = None
+    """Of the pictures, in pixels; the angle of view across stays."""
     fps: Annotated[OptionalNumber, _unless_given("the camera file's, else 30")] = None
-    """Frames a second of a video."""
+    """Frames a second."""
     bits: Literal[8, 16] = 8
     """Of each colour channel of a PNG."""
+    alpha: Flag = False
+    """Nothing behind the model, and straight alpha: PNG, TIFF, ProRes 4444."""
+    codec: Annotated[
+        Literal["h264", "hevc", "prores422hq", "prores4444"] | None,
+        arg(metavar="{h264,hevc,prores422hq,prores4444}", help_behavior_hint="(default: h264 for .mp4, else ProRes)"),
+    ] = None
+    """Of a video; ProRes goes into a .mov."""
+    layers: tuple[Literal["rgba", "depth", "normal", "position", "motion"], ...] = (
+        "rgba",
+        "depth",
+        "normal",
+        "position",
+    )
+    """Parts of an EXR; motion: how far what a pixel shows goes until the next frame, in pixels."""
+    color_space: Literal["linear", "acescg", "srgb"] = "linear"
+    """Of an EXR; linear: light with the primaries of Rec.709; acescg; srgb: display values as they were trained."""
+    precision: Literal["half", "float"] = "half"
+    """Of colours and normals in an EXR; depth and position are float always."""
+    overscan: Whole = 0
+    """Pixels beyond each border of an EXR's picture: its data window is larger than its display window."""
+    up: Annotated[
+        Literal["keep", "y", "z", "y-down"] | None,
+        arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for .glb and .gltf, else keep)"),
+    ] = None
+    """The up axis that the file of cameras was exported with; keep: the capture's own axes."""
     device: Device = None
     """Where to render."""
 
@@ -261,11 +294,12 @@ class Export:
     output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
     format: Annotated[
-        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd"] | None,
-        arg(metavar="{ply,compressed-ply,splat,spz,sog,glb,usd}", help_behavior_hint="(default: by --output)"),
+        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "cameras"] | None,
+        arg(metavar="{ply,compressed-ply,splat,spz,sog,glb,usd,cameras}", help_behavior_hint="(default: by --output)"),
     ] = None
     """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
-    splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini."""
+    splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; cameras: see
+    --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json."""
     crop: Annotated[
         tuple[float, float, float, float, float, float] | None,
         arg(metavar="X Y Z X Y Z", help_behavior_hint="(default: everything)"),
@@ -280,6 +314,12 @@ class Export:
         arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for glb, else keep)"),
     ] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
+    cameras: Annotated[str, arg(metavar="photos|test|orbit|FILE")] = "photos"
+    """With --format cameras: the run's photos, those held out, once around the scene, or a file, to convert it."""
+    frames: Annotated[str | None, arg(metavar="N|A-B[xS]", help_behavior_hint="(default: all, 120 of an orbit)")] = None
+    """With --format cameras: how many views an orbit has; or frames by number, as 1001-1100x2."""
+    fps: Annotated[OptionalNumber, _unless_given("the file's, else 30")] = None
+    """With --format cameras: frames a second."""
     spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None
     """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
 

@@ -13,11 +13,12 @@ import torch
 
 import neural3d
 from neural3d.capture import load_capture
+from neural3d.cli.answers import answer
 from neural3d.cli.ingesting import posed_capture
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
-from neural3d.cli.results import answer, judge
+from neural3d.cli.results import judge
 from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, require_cpu, save_views
 from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError

@@ -27,12 +27,12 @@ def _rotated_quats(quats_wxyz: Float[Tensor, "N 4"], rotation: Float[Tensor, "3 
     """Hamilton product of the rotation with each quaternion."""
     if torch.equal(rotation, torch.eye(3, dtype=rotation.dtype)):
         return quats_wxyz
-    w, x, y, z = _quat_wxyz(rotation).tolist()
+    w, x, y, z = quat_wxyz(rotation).tolist()
     left = torch.tensor([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]], dtype=torch.float64)
     return (quats_wxyz.double() @ left.T.to(quats_wxyz.device)).to(quats_wxyz.dtype)
 
 
-def _quat_wxyz(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
+def quat_wxyz(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
     """The eigenvector that the rotation leaves largest.
 
     Source: Bar-Itzhack 2000, New method for extracting the quaternion from a rotation matrix.

@@ -36,7 +36,7 @@ def read_gltf(path: str | Path) -> Gaussians:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    file = _open(path)
+    file = open_gltf(path)
     parts = [_splats(file, primitive, world) for primitive, world in _placed_primitives(file)]
     if not parts:
         raise InputError(f"{path}: no Gaussian splats ({EXTENSION}) in its scene; give a file that holds some")
@@ -45,7 +45,7 @@ def read_gltf(path: str | Path) -> Gaussians:
 
 
 @dataclass(frozen=True)
-class _File:
+class GltfFile:
     """The description and the buffers that are in memory, which views point into."""
 
     path: Path
@@ -71,7 +71,11 @@ class _File:
         return value
 
 
-def _open(path: Path) -> _File:
+def open_gltf(path: Path) -> GltfFile:
+    """The description, with the binary chunk of a .glb.
+
+    Raises: InputError.
+    """
     with path.open("rb") as file:
         start = file.read(HEADER.size)
     if start[:4] != MAGIC.to_bytes(4, "little"):
@@ -99,17 +103,17 @@ def _limited(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _described(path: Path, text: bytes, binary: np.ndarray) -> _File:
+def _described(path: Path, text: bytes, binary: np.ndarray) -> GltfFile:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its description is no JSON ({error}); write the file again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: its description is no JSON object; write the file again")
-    return _File(path, content, binary)
+    return GltfFile(path, content, binary)
 
 
-def _placed_primitives(file: _File) -> list[tuple[dict, Similarity]]:
+def _placed_primitives(file: GltfFile) -> list[tuple[dict, Similarity]]:
     """Primitives of splats with the way from their own frame to the world."""
     scene = file.item("scenes", file.content.get("scene", 0))
     found: list[tuple[dict, Similarity]] = []
@@ -121,7 +125,7 @@ def _placed_primitives(file: _File) -> list[tuple[dict, Similarity]]:
         if depth > _MAX_DEPTH or seen > 1_000_000:
             raise InputError(f"{file.path}: its nodes are nested without end; the file is damaged")
         node = file.item("nodes", index)
-        world = parent @ _matrix(file, node)
+        world = parent @ node_matrix(file, node)
         waiting += [(child, world, depth + 1) for child in _list(node.get("children"))]
         if "mesh" in node:
             primitives = _list(file.item("meshes", node["mesh"]).get("primitives"))
@@ -138,7 +142,7 @@ def _is_splats(primitive: object) -> bool:
     return isinstance(extensions, dict) and isinstance(extensions.get(EXTENSION), dict)
 
 
-def _matrix(file: _File, node: dict) -> np.ndarray:
+def node_matrix(file: GltfFile, node: dict) -> np.ndarray:
     """A node's own movement."""
     try:
         if "matrix" in node:
@@ -159,7 +163,7 @@ def _matrix(file: _File, node: dict) -> np.ndarray:
         raise InputError(f"{file.path}: a node's movement makes no sense ({error}); write the file again") from error
 
 
-def _similarity(file: _File, world: np.ndarray) -> Similarity:
+def _similarity(file: GltfFile, world: np.ndarray) -> Similarity:
     """World from the primitive.
 
     Raises: InputError where it is more than a turn, a uniform scale and a shift.
@@ -171,7 +175,7 @@ def _similarity(file: _File, world: np.ndarray) -> Similarity:
     return Similarity(scale, torch.from_numpy(linear / scale), torch.from_numpy(world[:3, 3].copy()))
 
 
-def _splats(file: _File, primitive: dict, world_from_mesh: Similarity) -> Gaussians:
+def _splats(file: GltfFile, primitive: dict, world_from_mesh: Similarity) -> Gaussians:
     kernel = primitive["extensions"][EXTENSION]
     if kernel.get("kernel") != "ellipse":
         raise InputError(f"{file.path}: splats of kernel {kernel.get('kernel')!r}; this program knows 'ellipse' alone")
@@ -185,7 +189,7 @@ def _splats(file: _File, primitive: dict, world_from_mesh: Similarity) -> Gaussi
     if missing:
         raise InputError(f"{file.path}: splats without {missing[0]}; write the file again")
     degree = max(d for d in range(4) if all(name in names for name in harmonic_names(d)))
-    columns = {name: _accessor(file, names[name]) for name in [*_required(), *harmonic_names(degree)]}
+    columns = {name: accessor_column(file, names[name]) for name in [*_required(), *harmonic_names(degree)]}
     count = len(columns["POSITION"])
     if any(len(column) != count for column in columns.values()):
         raise InputError(f"{file.path}: the attributes of a primitive differ in their number; write the file again")
@@ -204,12 +208,12 @@ def _required() -> list[str]:
     return ["POSITION", *(f"{EXTENSION}:{name}" for name in ("ROTATION", "SCALE", "OPACITY")), *harmonic_names(0)]
 
 
-def _scales_are_logarithms(scales: "_Column") -> bool:
+def _scales_are_logarithms(scales: "Column") -> bool:
     """Drafts of the extension before 2026 kept them so; a negative one can be nothing else."""
     return any(scales.values(start, start + BLOCK).min(initial=0) < 0 for start in range(0, len(scales), BLOCK))
 
 
-def _block(columns: dict[str, "_Column"], degree: int, as_logarithms: bool, start: int, stop: int) -> Gaussians:
+def _block(columns: dict[str, "Column"], degree: int, as_logarithms: bool, start: int, stop: int) -> Gaussians:
     def values(name: str) -> torch.Tensor:
         return torch.from_numpy(columns[name].values(start, stop))
 
@@ -224,7 +228,7 @@ def _block(columns: dict[str, "_Column"], degree: int, as_logarithms: bool, star
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """The raw values of an accessor, on the file."""
 
     raw: np.ndarray
@@ -240,7 +244,7 @@ class _Column:
         return np.clip(values / np.iinfo(raw.dtype).max, -1, None) if self.normalized else values
 
 
-def _accessor(file: _File, index: object) -> _Column:
+def accessor_column(file: GltfFile, index: object) -> Column:
     """The values that an accessor points to, which lie within their buffer."""
     accessor = file.item("accessors", index)
     kind, component = accessor.get("type"), accessor.get("componentType")
@@ -257,10 +261,10 @@ def _accessor(file: _File, index: object) -> _Column:
             f"{file.path}: accessors[{index}] claims {count} values beyond its buffer; the file is cut off"
         )
     raw = np.ndarray((count, width), dtype, buffer, begin, (stride, dtype.itemsize))
-    return _Column(raw, bool(accessor.get("normalized")) and dtype.kind != "f")
+    return Column(raw, bool(accessor.get("normalized")) and dtype.kind != "f")
 
 
-def _buffer(file: _File, view: dict) -> np.ndarray:
+def _buffer(file: GltfFile, view: dict) -> np.ndarray:
     buffer = file.item("buffers", view.get("buffer"))
     uri = buffer.get("uri")
     if uri is None:

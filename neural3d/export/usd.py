@@ -4,8 +4,6 @@ Scales and opacities are linear, harmonics a coefficient after the other with re
 .usdz is a package of a .usdc.
 """
 
-import errno
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from neural3d.export.frames import gaussians_in_frame
 from neural3d.export.rows import Rows, Written, assembled, finite_rows, logits, unit_quats
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians, cat_gaussians
-from neural3d.storage import atomic_write
+from neural3d.storage import atomic_write, system_error_of_words
 
 SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
 _ANTIALIASED = "neural3d:antialiased"
@@ -53,7 +51,7 @@ def write_usd(
             write_file = _write_package if path.suffix.lower() == ".usdz" else _write_layer
             write_file(pxr, temporary, rows, up_axis)
         except pxr.Tf.ErrorException as error:
-            raise _system_error(error) from error
+            raise system_error_of_words(error) from error
 
     row_bytes = 4 * (3 + 4 + 3 + 1 + 3 * gaussians.sh.shape[1])
     factor = {".usda": 3, ".usdz": 2}.get(path.suffix.lower(), 1)
@@ -74,7 +72,7 @@ def read_usd(path: str | Path) -> Gaussians:
     try:
         return _read(pxr, path)
     except pxr.Tf.ErrorException as error:
-        raise InputError(f"{path}: USD cannot read it ({_last_line(error)}); write the file again") from error
+        raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
 
 
 def require_pxr(path: Path) -> ModuleType:
@@ -84,7 +82,7 @@ def require_pxr(path: Path) -> ModuleType:
     """
     try:
         import pxr
-        from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdUtils, UsdVol, Vt  # noqa: F401 (makes them attributes of pxr)
+        from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdRender, UsdUtils, UsdVol, Vt  # noqa: F401 (makes them attributes of pxr)
     except ImportError as error:
         raise InputError(f"{path}: USD files need usd-core 25.11 or newer: pip install 'neural3d[usd]'") from error
     if not hasattr(UsdVol, _SPLATS):
@@ -102,13 +100,6 @@ def _write_package(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> Non
             raise OSError(f"USD cannot pack {path}")
     finally:
         layer.unlink(missing_ok=True)
-
-
-def _system_error(error: Exception) -> OSError:
-    """What the system said to USD, which passes on the words alone."""
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-    found = [number for number in numbers if os.strerror(number) in str(error)]
-    return OSError(found[0], os.strerror(found[0])) if found else OSError(_last_line(error))
 
 
 def _write_layer(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> None:
@@ -214,7 +205,7 @@ def _similarity(path: Path, prim: Any, world: np.ndarray) -> Similarity:
     return Similarity(scale, torch.from_numpy(linear / scale), torch.from_numpy(world[:3, 3].copy()))
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """Of what USD says, which quotes bytes of a damaged file as they are."""
     try:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -22,6 +22,8 @@ from neural3d.scene import Similarity
 from neural3d.storage import atomic_write_text
 
 FPS = 30.0
+SENSOR_WIDTH_MM = 36.0
+"""What focal lengths in millimetres refer to where nobody says otherwise: the full frame of photography."""
 MAX_SIZE_PX = 16384
 MAX_FRAMES = 100_000
 MAX_FPS = 1000.0
@@ -33,6 +35,9 @@ class CameraPath:
 
     cameras: Cameras
     fps: float
+    frames: tuple[int, ...]
+    """Their numbers, ascending."""
+    sensor_width_mm: float = SENSOR_WIDTH_MM
 
 
 def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_px: tuple[int, int]) -> CameraPath:
@@ -60,10 +65,20 @@ def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_p
         raise InputError(f"{path}: {error}") from error
     if not 0 < fps <= MAX_FPS:
         raise InputError(f"{path}: fps is {fps:g}, expected more than 0, at most {MAX_FPS:g}")
-    return CameraPath(_in_scene(views, scene_from_capture), fps)
+    return CameraPath(in_scene(views, scene_from_capture), fps, _numbers(path, content, len(views)))
 
 
-def save_camera_path(path: str | Path, cameras: Cameras, *, capture_from_scene: Similarity, fps: float = FPS) -> None:
+def _numbers(path: Path, content: dict[str, Any], count: int) -> tuple[int, ...]:
+    """From 0, or from the key of ours that says where."""
+    first = content.get("frame_start", 0)
+    if not isinstance(first, int) or isinstance(first, bool) or abs(first) >= 10**9:
+        raise InputError(f"{path}: frame_start is {first!r}, expected a whole number; correct or remove it")
+    return tuple(range(first, first + count))
+
+
+def save_camera_path(
+    path: str | Path, cameras: Cameras, *, capture_from_scene: Similarity, fps: float = FPS, frame_start: int = 0
+) -> None:
     """Write a camera_path.json that nerfstudio reads too; keys of ours beside its own keep the exact pinhole.
 
     Raises: StorageError.
@@ -75,20 +90,23 @@ def save_camera_path(path: str | Path, cameras: Cameras, *, capture_from_scene: 
     width, height = cameras.size_px[0].tolist()
     content = {
         **{"camera_type": "perspective", "render_width": width, "render_height": height, "fps": fps},
-        **{"seconds": len(cameras) / fps, "keyframes": [], "camera_path": entries},
+        **{"seconds": len(cameras) / fps, "frame_start": frame_start, "keyframes": [], "camera_path": entries},
     }
     atomic_write_text(Path(path), json.dumps(content, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
-class _View:
+class FileView:
+    """One camera of a file, in the file's frame."""
+
     camera_from_world: Float[Tensor, "4 4"]
+    """OpenCV axes, float64."""
     focal_px: tuple[float, float]
     principal_px: tuple[float, float]
     size_px: tuple[int, int]
 
 
-def _view(record: dict[str, Any], size_px: tuple[int, int]) -> _View:
+def _view(record: dict[str, Any], size_px: tuple[int, int]) -> FileView:
     """One camera from its own keys over those of the file."""
     if record.get("camera_type", "perspective") not in ("perspective", "PERSPECTIVE"):
         raise BadFrame(f"camera_type {record['camera_type']!r} is not 'perspective'")
@@ -102,7 +120,7 @@ def _view(record: dict[str, Any], size_px: tuple[int, int]) -> _View:
         matrix = [matrix[4 * row : 4 * row + 4] for row in range(4)]
     pose = torch.from_numpy(pose_from_opengl(matrix))
     principal_px = number(record, "cx", width / 2), number(record, "cy", height / 2)
-    return _View(pose, _focal_px(record, width, height), principal_px, (int(width), int(height)))
+    return FileView(pose, _focal_px(record, width, height), principal_px, (int(width), int(height)))
 
 
 def _focal_px(record: dict[str, Any], width: float, height: float) -> tuple[float, float]:
@@ -127,7 +145,7 @@ def _focal_from_angle(angle_rad: float, size: float) -> float:
     return size / 2 / math.tan(angle_rad / 2)
 
 
-def _in_scene(views: list[_View], scene_from_capture: Similarity) -> Cameras:
+def in_scene(views: list[FileView], scene_from_capture: Similarity) -> Cameras:
     """Rotate and move the poses, and bring them to the type that renderers take."""
     from_capture = torch.stack([view.camera_from_world for view in views])
     rotation = from_capture[:, :3, :3] @ scene_from_capture.rotation.double().T

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from neural3d.storage import atomic_write
@@ -17,8 +18,10 @@ def to_uint8(image: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
     return (image.detach().cpu().clamp(0, 1) * 255 + 0.5).floor().byte().numpy()
 
 
-def write_png(path: str | Path, image: Float[Tensor, "H W C"], *, bits: int = 8) -> None:
+def write_png(path: str | Path, image: Float[Tensor, "H W C"], *, bits: int = 8, fingerprint: str = "") -> None:
     """Write display sRGB with 1 (grey), 3 or 4 channels (straight alpha) as PNG of 8 or 16 bits a channel.
+
+    A `fingerprint` is kept with the picture, for `png_fingerprint`.
 
     Raises: ValueError for other numbers of channels or bits; StorageError.
     """
@@ -28,19 +31,32 @@ def write_png(path: str | Path, image: Float[Tensor, "H W C"], *, bits: int = 8)
 
     def write(temporary: Path) -> None:
         if bits == 16:
-            temporary.write_bytes(_png16(image))
+            temporary.write_bytes(_png16(image, fingerprint))
         else:
-            pixels = to_uint8(image)
-            Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(temporary, format="PNG", compress_level=4)
+            pixels, text = to_uint8(image), PngInfo()
+            if fingerprint:
+                text.add_text(_FINGERPRINT, fingerprint)
+            picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+            picture.save(temporary, format="PNG", compress_level=4, pnginfo=text)
 
     atomic_write(Path(path), write, estimate_bytes=image.numel() * bits // 8)
 
 
+def png_fingerprint(path: Path) -> str | None:
+    """What `write_png` was given to know the file by; None where it is none of ours, or damaged."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_FINGERPRINT)
+    except (UnidentifiedImageError, SyntaxError, ValueError):
+        return None
+
+
+_FINGERPRINT = "neural3d:fingerprint"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 """Of the PNG header, by the number of channels."""
 
 
-def _png16(image: Float[Tensor, "H W C"]) -> bytes:
+def _png16(image: Float[Tensor, "H W C"], fingerprint: str) -> bytes:
     """16 bits a channel, which Pillow cannot write in colour.
 
     Source: PNG specification, third edition, sections 5 and 11.
@@ -50,7 +66,8 @@ def _png16(image: Float[Tensor, "H W C"]) -> bytes:
     rows = np.zeros((height, 1 + 2 * width * channels), np.uint8)
     rows[:, 1:] = values.reshape(height, -1).view(np.uint8)
     head = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")]
+    text = [(b"tEXt", f"{_FINGERPRINT}\0{fingerprint}".encode("latin-1"))] if fingerprint else []
+    chunks = [(b"IHDR", head), *text, (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from neural3d.cameras import Cameras
+from neural3d.cli import main
 from neural3d.render.images import write_png
 from neural3d.render.paths import look_at
 from neural3d.render.splats import render_splats
 from neural3d.splats.gaussians import Gaussians
 
 NUM_VIEWS, SIZE = 10, (48, 32)
+SMALL = ["--steps", "12", "--max-gaussians", "150"]
+"""Of a training that costs nothing either."""
 
 
 def small_gaussians(count: int = 60) -> Gaussians:
@@ -46,3 +50,12 @@ def write_capture(folder: Path) -> Path:
     lens = {"w": SIZE[0], "h": SIZE[1], "fl_x": 50.0, "fl_y": 50.0, "cx": SIZE[0] / 2, "cy": SIZE[1] / 2}
     (folder / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
     return folder
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
+    """Run a command that must fail with one line."""
+    capsys.readouterr()
+    assert main(list(arguments)) == status
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line and "going on" not in line]
+    assert len(lines) == 1 and lines[0].startswith("neural3d: error: "), lines
+    return lines[0]

@@ -20,17 +20,7 @@ from neural3d.export.formats import read_splats
 from neural3d.export.ply import read_ply
 from neural3d.run import Run
 
-from .captures import NUM_VIEWS, SIZE, ring_cameras
-
-SMALL = ["--steps", "12", "--max-gaussians", "150"]
-
-
-@pytest.fixture(scope="session")
-def trained(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    path = tmp_path_factory.mktemp("runs") / "ünï run"
-    assert main(["train", "splat", "--capture", str(capture), "--output", str(path), *SMALL]) == 0
-    return path
+from .captures import NUM_VIEWS, SIZE, SMALL, refused, ring_cameras
 
 
 @pytest.fixture
@@ -40,15 +30,6 @@ def run_copy(trained: Path, tmp_path: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
-    """Run a command that must fail with one line."""
-    capsys.readouterr()
-    assert main(list(arguments)) == status
-    lines = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line and "going on" not in line]
-    assert len(lines) == 1 and lines[0].startswith("neural3d: error: "), lines
-    return lines[0]
 
 
 def test_a_run_says_what_it_was_and_how_it_ended(trained: Path, capture: Path):

@@ -11,22 +11,43 @@ SCRIPT = """
 import resource, signal, sys
 from pathlib import Path
 import torch
+from neural3d.cameras import Cameras
 from neural3d.checkpoints import save_checkpoint
 from neural3d.errors import StorageError
+from neural3d.export.camera_formats import write_cameras
 from neural3d.export.formats import write_splats
+from neural3d.render.camera_files import CameraPath
+from neural3d.render.exr import ExrFrame, write_exr
 from neural3d.render.images import write_png
-from neural3d.render.video import write_mp4
+from neural3d.render.tiff import write_tiff
+from neural3d.render.video import write_mp4, write_video
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 
 folder, n = Path(sys.argv[1]), 3000
 gaussians = Gaussians(torch.randn(n, 3), torch.randn(n, 3), torch.randn(n, 4), torch.randn(n), torch.randn(n, 16, 3))
 frames = torch.rand(8, 200, 200, 3)
+poses = torch.eye(4).repeat(3000, 1, 1)
+poses[:, 2, 3] = torch.rand(3000)
+size = torch.tensor([[200, 200]]).repeat(3000, 1)
+cameras = Cameras(poses, torch.rand(3000, 2) + 100, size / 2, size)
+where = {"capture_from_scene": Similarity.identity()}
+optional = {
+    "a.exr": lambda path: write_exr(path, gaussians, ExrFrame(cameras[0]), **where),
+    "a.tif": lambda path: write_tiff(path, frames[0]),
+    "cams.usdc": lambda path: write_cameras(path, CameraPath(cameras, 24.0, tuple(range(3000))), **where),
+}
 writers = {
-    **dict.fromkeys(sys.argv[2:], lambda path: write_splats(path, gaussians, capture_from_scene=Similarity.identity())),
+    **dict.fromkeys(sys.argv[2:], lambda path: write_splats(path, gaussians, **where)),
+    **{name: write for name, write in optional.items() if name in sys.argv},
     "a.png": lambda path: write_png(path, frames[0]),
     "b.png": lambda path: write_png(path, frames[0], bits=16),
     "a.mp4": lambda path: write_mp4(path, iter(frames)),
+    "a.mov": lambda path: write_video(path, iter(frames), codec="prores422hq"),
+    **dict.fromkeys(
+        ["cams.chan", "cams.glb", "cams.blender.json", "cams.json"],
+        lambda path: write_cameras(path, CameraPath(cameras, 24.0, tuple(range(3000))), **where),
+    ),
     "run": lambda path: save_checkpoint(path, 1, gaussians.tensors(), {}),
 }
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -43,7 +64,9 @@ for name, write in writers.items():
 def test_every_writer(tmp_path: Path):
     splats = ["a.ply", "a.compressed.ply", "a.splat", "a.spz", "a.sog", "a.glb"]
     splats += ["a.usdc", "a.usdz"] if importlib.util.find_spec("pxr") else []
-    names = [*splats, "a.png", "b.png", "a.mp4"]
+    needs = {"a.exr": "OpenEXR", "a.tif": "tifffile", "cams.usdc": "pxr"}
+    splats += [name for name, module in needs.items() if importlib.util.find_spec(module)]
+    names = [*splats, "a.png", "b.png", "a.mp4", "a.mov", "cams.chan", "cams.glb", "cams.blender.json", "cams.json"]
     for name in names:
         (tmp_path / name).write_text("the last good result")
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), *splats], capture_output=True, text=True)

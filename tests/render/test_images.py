@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from neural3d.errors import StorageError
+from neural3d.errors import InputError, StorageError
 from neural3d.render.images import write_png
-from neural3d.render.video import write_mp4
+from neural3d.render.video import write_mp4, write_video
 
 
 def decoded(path: Path, kind: str) -> bytes:
@@ -96,4 +96,53 @@ def test_ffmpegs_complaint_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("neural3d.render.video._BT709", ("-nonsense", "bt709"))
     with pytest.raises(StorageError, match="ffmpeg failed .*nonsense"):
         write_mp4(tmp_path / "a.mp4", flat_frames(torch.zeros(3), 2, 8, 8))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "described_as", "worst"),
+    [
+        ("hevc", ".mp4", r"hevc .*\(hvc1 .*yuv420p10le\(tv, bt709", 2),
+        ("prores422hq", ".mov", r"prores \(HQ\) \(apch .*yuv422p1[02]le\((tv, )?bt709", 1.5),
+        ("prores4444", ".mov", r"prores \(4444\) \(ap4h .*yuv444p1[02]le\((tv, )?bt709", 1.5),
+    ],
+)
+def test_codecs_of_editors_keep_colours_and_say_what_they_mean(
+    tmp_path: Path, codec, suffix: str, described_as: str, worst: float
+):
+    color = torch.tensor([0.9, 0.2, 0.35])
+    path = tmp_path / f"a{suffix}"
+    assert write_video(path, flat_frames(color, 5, 64, 80), fps=24.0, codec=codec) == 5
+    assert re.search(described_as, described(path)) and "24 fps" in described(path), described(path)
+    data = decoded_by_matrix(path)
+    frames = np.frombuffer(data, "<u2").reshape(-1, 64, 80, 3) / 65535
+    assert len(frames) == 5
+    assert np.abs(frames[2, 16, 24] - color.numpy()).max() * 255 <= worst
+
+
+def decoded_by_matrix(path: Path) -> bytes:
+    """16 bits a channel, by the matrix of BT.709, which players take from the tag."""
+    convert = "scale=in_color_matrix=bt709:in_range=tv:flags=accurate_rnd+full_chroma_int,format=rgb48le"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf", convert]
+    return subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+
+
+def test_prores_4444_keeps_straight_alpha(tmp_path: Path):
+    frame = torch.cat([torch.full((32, 48, 3), 0.6), torch.linspace(0, 1, 48)[None, :, None].expand(32, 48, 1)], dim=-1)
+    write_video(tmp_path / "a.mov", iter([frame] * 3), codec="prores4444")
+    assert "yuva444p" in described(tmp_path / "a.mov")
+    found = np.frombuffer(decoded(tmp_path / "a.mov", "rgba64le"), "<u2").reshape(-1, 32, 48, 4)[1] / 65535
+    assert np.abs(found[..., 3] - frame[..., 3].numpy()).max() < 0.01
+    assert np.abs(found[:, 40:, :3] - 0.6).max() < 0.02
+
+
+def test_hevc_of_pictures_that_crash_its_encoder(tmp_path: Path):
+    with pytest.raises(InputError, match="48x32 pixels; hevc takes 64x64 at least"):
+        write_video(tmp_path / "a.mp4", flat_frames(torch.zeros(3), 2, 32, 48), codec="hevc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_codec_without_alpha_refuses_it(tmp_path: Path):
+    with pytest.raises(ValueError, match="4 channels; h264 takes 3"):
+        write_video(tmp_path / "a.mp4", iter([torch.zeros(8, 8, 4)]))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,196 @@
+"""render: views of a run as pictures, as layers for compositors, or as a video."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cli.answers import counted
+from neural3d.cli.options import Render
+from neural3d.cli.progress import say
+from neural3d.cli.runs import Trained, load_trained, placed
+from neural3d.cli.shots import Asked, Shot, shot_of
+from neural3d.errors import InputError
+from neural3d.evaluation import evaluation_background
+from neural3d.render.camera_files import MAX_FPS
+from neural3d.render.color_spaces import straight_alpha
+from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, require_openexr, write_exr
+from neural3d.render.images import png_fingerprint, write_png
+from neural3d.render.model import Model, model_render_function
+from neural3d.render.rendering import RenderFn
+from neural3d.render.sequences import SequenceName, fingerprint, is_pattern, model_digest, sequence_name
+from neural3d.render.tiff import require_tifffile, tiff_fingerprint, write_tiff
+from neural3d.render.video import CODECS, CodecName, write_video
+from neural3d.run import check_parents
+
+Form = Literal["png", "tiff", "exr", "mp4", "mov"]
+Writer = Callable[[Path, int, str], None]
+"""Of one frame: its path, its place in the shot, its fingerprint."""
+_FORMS: dict[str, Form] = {
+    **{".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr"},
+    **{".mp4": "mp4", ".mov": "mov"},
+}
+_SUFFIXES: dict[Form, str] = {"png": ".png", "tiff": ".tif", "exr": ".exr"}
+_FILE_SUFFIXES = (*_FORMS, ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".mkv", ".avi", ".webm")
+"""Of files, which nobody gives to a folder."""
+_FOR_EXR = ("layers", "color_space", "precision", "overscan")
+_KNOWN_BY = {"png": png_fingerprint, "tiff": tiff_fingerprint, "exr": exr_fingerprint}
+
+
+def render(options: Render) -> dict[str, Any]:
+    """Render views of a run; what there is to say about it.
+
+    Raises: InputError; StorageError.
+    """
+    form = _form(options)
+    _require_sensible(options, form)
+    trained = load_trained(options.run)
+    shot = shot_of(Asked(options.run, options.cameras, options.frames, options.size, options.up), trained)
+    model = placed(trained.model, options.device)
+    if form in _SUFFIXES:
+        return _pictures(options, form, trained, shot, model)
+    return _video(options, form, trained, shot, model)
+
+
+def background_of(trained: Trained) -> Float[Tensor, "3"]:
+    """What lies behind the run's model."""
+    return evaluation_background(trained.views.has_alpha, trained.settings.background)
+
+
+def _form(options: Render) -> Form:
+    return options.format or _FORMS.get(options.output.suffix.lower(), "png")
+
+
+def _require_sensible(options: Render, form: Form) -> None:
+    """Refuse what cannot be rendered before anything is loaded."""
+    output = options.output
+    check_parents(output)
+    if options.fps is not None and not 0 < options.fps <= MAX_FPS:
+        raise InputError(f"--fps {options.fps:g}: expected more than 0, at most {MAX_FPS:g}")
+    if not 0 <= options.overscan <= 4096:
+        raise InputError(f"--overscan {options.overscan}: expected 0 to 4096 pixels")
+    for name in _FOR_EXR:
+        if form != "exr" and getattr(options, name) != getattr(Render, name):
+            raise InputError(f"--{name.replace('_', '-')}: this is for EXR; leave it out, or add --format exr")
+    if form == "exr" and options.alpha:
+        raise InputError("--alpha: EXR files have alpha always; leave it out")
+    if form in _SUFFIXES:
+        _require_pictures(options, form)
+    else:
+        _codec(options, form)
+        if options.bits != 8:
+            raise InputError(f"--bits {options.bits}: this is for PNG; leave it out, and choose a --codec")
+        if output.suffix.lower() != f".{form}" or output.is_dir():
+            raise InputError(f"--output {output}: expected a file that ends in .{form} for the video")
+
+
+def _require_pictures(options: Render, form: Form) -> None:
+    output = options.output
+    is_file = output.suffix.lower() in _FILE_SUFFIXES and not is_pattern(output)
+    if is_file or (output.exists() and not output.is_dir()):
+        raise InputError(
+            f"--output {output}: expected a folder for the pictures, a pattern as name.%04d{_SUFFIXES[form]}, or a "
+            "file that ends in .mp4 or .mov"
+        )
+    if is_pattern(output) and _FORMS.get(output.suffix.lower()) != form:
+        raise InputError(f"--output {output}: expected a pattern that ends in {_SUFFIXES[form]}")
+    if options.codec is not None:
+        raise InputError(f"--codec {options.codec}: this is for videos; leave it out, or name a .mp4 or .mov")
+    if options.bits != 8 and form != "png":
+        raise InputError(f"--bits {options.bits}: this is for PNG; TIFF has 16, EXR see --precision")
+    if form == "exr":
+        require_openexr(output)
+    if form == "tiff":
+        require_tifffile(output)
+
+
+def _codec(options: Render, form: Form) -> CodecName:
+    """The codec that was asked for, else the usual one of the file."""
+    if options.codec is None:
+        name: CodecName = "h264" if form == "mp4" else "prores4444" if options.alpha else "prores422hq"
+    else:
+        name = options.codec
+    if f".{form}" not in CODECS[name].suffixes:
+        raise InputError(f"--codec {name}: a file for it ends in {CODECS[name].suffixes[0]}; rename --output")
+    if options.alpha and CODECS[name].pixels_with_alpha is None:
+        raise InputError(f"--alpha: {name} has none; use --codec prores4444 in a .mov, or pictures")
+    return name
+
+
+def _video(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> dict[str, Any]:
+    if len(shot.cameras.size_px.unique(dim=0)) > 1:
+        raise InputError(f"--cameras {options.cameras}: the views differ in size; give --size, or render pictures")
+    codec = _codec(options, form)
+    image_of = _image_function(model, None if options.alpha else background_of(trained))
+    frames = (image_of(shot, i) for i in counted(shot.chosen, len(shot.chosen), "rendering"))
+    count = write_video(options.output, frames, fps=options.fps or shot.fps, codec=codec)
+    return {"output": str(options.output), "codec": codec, "num_frames": count}
+
+
+def _pictures(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> dict[str, Any]:
+    """A file a frame; those that are there already, from the same model, cameras and settings, are left alone."""
+    names = sequence_name(options.output, _SUFFIXES[form])
+    marks = _fingerprints(options, form, trained, shot)
+    paths = {i: names.path(shot.numbers[i], shot.labels[i]) for i in shot.chosen}
+    waiting = [i for i, path in paths.items() if not path.is_file() or _KNOWN_BY[form](path) != marks[i]]
+    if len(waiting) < len(paths):
+        say(f"{len(paths) - len(waiting)} of {len(paths)} frames are finished already")
+    write = _exr_writer(options, shot, model) if form == "exr" else _picture_writer(options, form, trained, shot, model)
+    for i in counted(waiting, len(waiting), "rendering"):
+        write(paths[i], i, marks[i])
+    return {"output": _shown(names, form), "num_frames": len(paths), "num_rendered": len(waiting)}
+
+
+def _shown(names: SequenceName, form: Form) -> str:
+    if not names.before and names.after == _SUFFIXES[form]:
+        return str(names.folder)
+    return str(names.folder / f"{names.before}{'#' * names.digits}{names.after}")
+
+
+def _fingerprints(options: Render, form: Form, trained: Trained, shot: Shot) -> dict[int, str]:
+    model = model_digest(trained.checkpoint.tensors)
+    settings = (form, options.bits, options.alpha, *(getattr(options, name) for name in _FOR_EXR), options.up)
+    settings += (background_of(trained).tolist(), shot.fps, shot.sensor_width_mm)
+    return {
+        i: fingerprint(model, (shot.cameras[i], shot.next_camera(i)), (*settings, shot.numbers[i])) for i in shot.chosen
+    }
+
+
+def _exr_writer(options: Render, shot: Shot, model: Model) -> Writer:
+    settings = ExrSettings(options.layers, options.color_space, options.precision, options.overscan)
+    fps = options.fps or shot.fps
+
+    def write(path: Path, i: int, mark: str) -> None:
+        frame = ExrFrame(shot.cameras[i], shot.next_camera(i), shot.numbers[i], fps, shot.sensor_width_mm)
+        way = shot.world_from_scene
+        write_exr(path, model, frame, capture_from_scene=way, settings=settings, fingerprint=mark)
+
+    return write
+
+
+def _picture_writer(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> Writer:
+    image_of = _image_function(model, None if options.alpha else background_of(trained))
+
+    def write(path: Path, i: int, mark: str) -> None:
+        if form == "tiff":
+            write_tiff(path, image_of(shot, i), fingerprint=mark)
+        else:
+            write_png(path, image_of(shot, i), bits=options.bits, fingerprint=mark)
+
+    return write
+
+
+def _image_function(model: Model, background: Float[Tensor, "3"] | None) -> Callable[[Shot, int], Tensor]:
+    """One frame as display sRGB: over the background, or with straight alpha where there is none."""
+    render_fn: RenderFn = model_render_function(model, background=background)
+
+    def image_of(shot: Shot, i: int) -> Float[Tensor, "H W C"]:
+        seen = render_fn(shot.cameras[i])
+        if background is not None:
+            return seen.colors[0]
+        return torch.cat([straight_alpha(seen.colors[0], seen.alphas[0]), seen.alphas[0]], dim=-1)
+
+    return image_of

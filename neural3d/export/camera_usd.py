@@ -1,0 +1,154 @@
+"""Cameras of OpenUSD: one UsdGeom.Camera with time samples, and the picture's size in render settings.
+
+Focal length and apertures are in tenths of a scene unit, whatever unit the stage has: in metres 28.125 mm are 0.28125.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from neural3d.errors import InputError
+from neural3d.export.film import FilmCamera, FilmMove, whole_frames
+from neural3d.export.usd import last_line, require_pxr
+from neural3d.storage import atomic_write, system_error_of_words
+
+_CAMERA = "/World/camera"
+_SETTINGS = "/Render/settings"
+_METERS_PER_UNIT = 1.0
+_CLIP = (0.001, 1e6)
+"""Of the camera, in units."""
+
+
+def write_usd_cameras(path: Path, move: FilmMove, *, up_axis: Literal["Y", "Z"] = "Y") -> tuple[str, ...]:
+    """Write a move as .usd, .usda, .usdc or .usdz; what does not change has no time samples.
+
+    Raises: InputError where usd-core is not installed; StorageError.
+    """
+    pxr = require_pxr(path)
+
+    def write(temporary: Path) -> None:
+        try:
+            if path.suffix.lower() == ".usdz":
+                _write_package(pxr, temporary, move, up_axis)
+            else:
+                _write_layer(pxr, temporary, move, up_axis)
+        except pxr.Tf.ErrorException as error:
+            raise system_error_of_words(error) from error
+
+    atomic_write(path, write, estimate_bytes=256 * len(move.frames))
+    sizes = {camera.size_px for camera in move.cameras}
+    return () if len(sizes) == 1 else (f"{path.name}: the views differ in size; the file names that of the first",)
+
+
+def read_usd_cameras(path: Path) -> FilmMove:
+    """Read the move of the stage's one camera, or of the one that its render settings name, at whole frames.
+
+    Raises: InputError when there is none, or more than one, when it has no perspective, when the file is damaged, or
+        where usd-core is not installed.
+    """
+    pxr = require_pxr(path)
+    try:
+        stage = pxr.Usd.Stage.Open(str(path.resolve()))
+        settings = pxr.UsdRender.Settings.GetStageRenderSettings(stage)
+        camera = _one_camera(pxr, path, stage, settings)
+        size_px = _resolution(settings)
+        frames = _frames(pxr, path, stage, camera)
+        meters = pxr.UsdGeom.GetStageMetersPerUnit(stage)
+        cameras = tuple(_at(pxr, camera, frame, meters, size_px) for frame in frames)
+        return FilmMove(cameras, tuple(frames), stage.GetTimeCodesPerSecond())
+    except pxr.Tf.ErrorException as error:
+        raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
+
+
+def _write_package(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:
+    layer = path.with_name(f"{path.stem}.usdc")
+    try:
+        _write_layer(pxr, layer, move, up_axis)
+        if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), "cameras.usdc"):
+            raise OSError(f"USD cannot pack {path}")
+    finally:
+        layer.unlink(missing_ok=True)
+
+
+def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:
+    stage = pxr.Usd.Stage.CreateNew(str(path))
+    pxr.UsdGeom.SetStageUpAxis(stage, up_axis)
+    pxr.UsdGeom.SetStageMetersPerUnit(stage, _METERS_PER_UNIT)
+    stage.SetTimeCodesPerSecond(move.fps)
+    stage.SetFramesPerSecond(move.fps)
+    stage.SetStartTimeCode(move.frames[0])
+    stage.SetEndTimeCode(move.frames[-1])
+    stage.SetDefaultPrim(pxr.UsdGeom.Xform.Define(stage, "/World").GetPrim())
+    camera = pxr.UsdGeom.Camera.Define(stage, _CAMERA)
+    _set(camera.MakeMatrixXform(), move, lambda c: pxr.Gf.Matrix4d(c.world_from_camera.T.tolist()))
+    tenths = 1 / (100 * _METERS_PER_UNIT)
+    _set(camera.CreateFocalLengthAttr(), move, lambda c: c.focal_mm * tenths)
+    _set(camera.CreateHorizontalApertureAttr(), move, lambda c: c.sensor_mm[0] * tenths)
+    _set(camera.CreateVerticalApertureAttr(), move, lambda c: c.sensor_mm[1] * tenths)
+    # The film moves against the principal point, with y up.
+    _set(camera.CreateHorizontalApertureOffsetAttr(), move, lambda c: -c.off_center[0] * c.sensor_mm[0] * tenths)
+    _set(camera.CreateVerticalApertureOffsetAttr(), move, lambda c: c.off_center[1] * c.sensor_mm[1] * tenths)
+    camera.CreateClippingRangeAttr(pxr.Gf.Vec2f(*_CLIP))
+    if move.cameras[0].size_px is not None:
+        settings = pxr.UsdRender.Settings.Define(stage, _SETTINGS)
+        settings.CreateResolutionAttr(pxr.Gf.Vec2i(*move.cameras[0].size_px))
+        settings.CreateCameraRel().SetTargets([_CAMERA])
+        stage.SetMetadata("renderSettingsPrimPath", _SETTINGS)
+    stage.GetRootLayer().Save()
+
+
+def _set(attribute: Any, move: FilmMove, of: Any) -> None:
+    values = [of(camera) for camera in move.cameras]
+    if all(value == values[0] for value in values):
+        attribute.Set(values[0])
+        return
+    for frame, value in zip(move.frames, values, strict=True):
+        attribute.Set(value, frame)
+
+
+def _one_camera(pxr: Any, path: Path, stage: Any, settings: Any) -> Any:
+    named = settings.GetCameraRel().GetTargets() if settings else []
+    found = [prim for prim in stage.Traverse() if prim.IsA(pxr.UsdGeom.Camera)]
+    chosen = [prim for prim in found if prim.GetPath() in named] or found
+    if len(chosen) != 1:
+        names = ", ".join(str(prim.GetPath()) for prim in found[:5]) or "none"
+        raise InputError(
+            f"{path}: {len(chosen)} cameras on the stage ({names}); leave one, or name it in the render settings"
+        )
+    camera = pxr.UsdGeom.Camera(chosen[0])
+    if camera.GetProjectionAttr().Get() != pxr.UsdGeom.Tokens.perspective:
+        raise InputError(f"{path}: {chosen[0].GetPath()} is orthographic; give a perspective camera")
+    return camera
+
+
+def _resolution(settings: Any) -> tuple[int, int] | None:
+    if not settings or not settings.GetResolutionAttr().HasAuthoredValue():
+        return None
+    width, height = settings.GetResolutionAttr().Get()
+    return int(width), int(height)
+
+
+def _frames(pxr: Any, path: Path, stage: Any, camera: Any) -> range:
+    """The stage's range, else that of the samples on the camera and what it hangs on, else one frame."""
+    if stage.HasAuthoredTimeCodeRange():
+        return whole_frames(path, stage.GetStartTimeCode(), stage.GetEndTimeCode())
+    times: set[float] = set()
+    prim = camera.GetPrim()
+    while prim and not prim.IsPseudoRoot():
+        for attribute in prim.GetAttributes():
+            samples = attribute.GetTimeSamples()
+            times |= {samples[0], samples[-1]} if samples else set()
+        prim = prim.GetParent()
+    return whole_frames(path, min(times), max(times)) if times else range(1, 2)
+
+
+def _at(pxr: Any, camera: Any, frame: int, meters: float, size_px: tuple[int, int] | None) -> FilmCamera:
+    time = pxr.Usd.TimeCode(frame)
+    world = np.array(pxr.UsdGeom.XformCache(time).GetLocalToWorldTransform(camera.GetPrim()), np.float64).T
+    mm = 100 * meters
+    width, height = camera.GetHorizontalApertureAttr().Get(time), camera.GetVerticalApertureAttr().Get(time)
+    right = -camera.GetHorizontalApertureOffsetAttr().Get(time) / width if width else 0.0
+    down = camera.GetVerticalApertureOffsetAttr().Get(time) / height if height else 0.0
+    focal_mm = camera.GetFocalLengthAttr().Get(time) * mm
+    return FilmCamera(world, focal_mm, (width * mm, height * mm), (right, down), size_px)

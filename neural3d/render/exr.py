@@ -1,0 +1,247 @@
+"""OpenEXR for compositors: parts rgba, depth, normal, position and forward, with the camera in the header.
+
+World means the capture's own frame and units throughout. The parts and their channels (`depth.Z`, `normal.X`, ...) are
+named so that Nuke makes layers of them and Blender sockets. Needs the extra [vfx].
+"""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.errors import InputError
+from neural3d.render.color_spaces import CHROMATICITIES, ColorSpace, to_scene
+from neural3d.render.layers import LayerTile, cropped, layer_tiles, points_at
+from neural3d.render.model import Model
+from neural3d.scene import Similarity
+from neural3d.storage import atomic_write, system_error_of_words
+
+Layer = Literal["rgba", "depth", "normal", "position", "motion"]
+LAYERS: tuple[Layer, ...] = ("rgba", "depth", "normal", "position", "motion")
+FAR = 1e10
+"""The depth where nothing is: behind everything, as Blender has it."""
+FINGERPRINT = "neural3d:fingerprint"
+_PARTS: dict[Layer, tuple[str, tuple[str, ...]]] = {
+    "rgba": ("rgba", ("R", "G", "B", "A")),
+    "depth": ("depth", ("depth.Z",)),
+    "normal": ("normal", ("normal.X", "normal.Y", "normal.Z")),
+    "position": ("position", ("position.X", "position.Y", "position.Z")),
+    "motion": ("forward", ("forward.u", "forward.v")),
+}
+"""Names of the part and of its channels."""
+_FLOAT_ALWAYS = ("depth", "position", "motion")
+"""Half has 11 bits: a depth of 3 km would be known to 2 m."""
+_INTEROP_IDS = {"linear": "lin_rec709_scene", "acescg": "lin_ap1_scene", "srgb": "srgb_rec709_scene"}
+
+
+@dataclass(frozen=True)
+class ExrSettings:
+    """What a file holds."""
+
+    layers: tuple[Layer, ...] = ("rgba", "depth", "normal", "position")
+    space: ColorSpace = "linear"
+    precision: Literal["half", "float"] = "half"
+    """Of colours and normals."""
+    overscan_px: int = 0
+    """Rendered beyond each border of the display window."""
+
+
+@dataclass(frozen=True)
+class ExrFrame:
+    """One frame of a camera move."""
+
+    camera: Cameras
+    """One view, in the scene's frame."""
+    next_camera: Cameras | None = None
+    """The view of the frame after it; None: it does not move."""
+    number: int = 1
+    fps: float = 24.0
+    sensor_width_mm: float = 36.0
+
+
+def write_exr(
+    path: str | Path,
+    model: Model,
+    frame: ExrFrame,
+    *,
+    capture_from_scene: Similarity,
+    settings: ExrSettings = ExrSettings(),
+    fingerprint: str = "",
+) -> None:
+    """Render one frame and write it.
+
+    Colours are premultiplied; nothing is behind the model. Depth is z along the camera's axis, `FAR` where nothing is;
+    normals and positions are in the world, 0 where nothing is. Motion is how far the point that a pixel shows goes
+    until the next frame, in pixels, right and up. None of these is multiplied by alpha.
+
+    Raises: InputError where OpenEXR is not installed; StorageError.
+    Limits: the parts of one frame are in memory, up to 44 bytes a pixel, beside what one tile takes to render.
+    """
+    path = Path(path)
+    exr = require_openexr(path)
+    parts = _parts(model, frame, capture_from_scene, settings)
+    header = {
+        **_windows(frame.camera, settings.overscan_px),
+        **_camera_header(frame, capture_from_scene),
+        "compression": exr.ZIP_COMPRESSION,
+        "type": exr.scanlineimage,
+        "chromaticities": CHROMATICITIES[settings.space],
+        "colorInteropID": _INTEROP_IDS[settings.space],
+        FINGERPRINT: fingerprint,
+    }
+
+    def write(temporary: Path) -> None:
+        found = [exr.Part(dict(header), channels, name) for name, channels in parts.items()]
+        try:
+            exr.File(found).write(os.fspath(temporary))
+        except RuntimeError as error:
+            raise system_error_of_words(error) from error
+
+    atomic_write(path, write, estimate_bytes=sum(a.nbytes for part in parts.values() for a in part.values()))
+
+
+def exr_fingerprint(path: Path) -> str | None:
+    """What `write_exr` was given to know the file by; None where it is none of ours, or damaged."""
+    exr = require_openexr(path)
+    try:
+        with exr.File(os.fspath(path), header_only=True) as file:
+            return file.header(0).get(FINGERPRINT)
+    except RuntimeError:
+        return None
+
+
+def require_openexr(path: Path) -> ModuleType:
+    """The library.
+
+    Raises: InputError with the remedy where it is missing.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise InputError(f"{path}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
+    return OpenEXR
+
+
+def _parts(
+    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
+) -> dict[str, dict[str, np.ndarray]]:
+    """The pixels by part and channel, put together from tiles."""
+    width, height = frame.camera.size_px[0].tolist()
+    over = settings.overscan_px
+    camera = cropped(frame.camera, -over, -over, width + 2 * over, height + 2 * over)
+    shape = (height + 2 * over, width + 2 * over)
+    dtypes = {layer: _dtype(layer, settings) for layer in settings.layers}
+    parts = {
+        _PARTS[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in _PARTS[layer][1]}
+        for layer in settings.layers
+    }
+    for tile in layer_tiles(model, camera):
+        rows, columns = (slice(start, start + n) for start, n in zip((tile.top, tile.left), tile.colors.shape[:2]))
+        planes = _planes(tile, camera, frame, capture_from_scene, settings)
+        for layer in settings.layers:
+            name, channels = _PARTS[layer]
+            for channel, plane in zip(channels, planes[layer].unbind(-1), strict=True):
+                parts[name][channel][rows, columns] = _stored(plane, dtypes[layer])
+    return parts
+
+
+def _dtype(layer: Layer, settings: ExrSettings) -> type:
+    return np.float32 if layer in _FLOAT_ALWAYS or settings.precision == "float" else np.float16
+
+
+def _stored(plane: Float[Tensor, "H W"], dtype: type) -> np.ndarray:
+    """A half cannot hold what is brighter than 65504: that is its brightest then."""
+    limit = float(np.finfo(dtype).max)
+    return plane.clamp(-limit, limit).numpy().astype(dtype)
+
+
+def _planes(
+    tile: LayerTile, camera: Cameras, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
+) -> dict[Layer, Float[Tensor, "H W C"]]:
+    """The layers that were asked for, of one tile."""
+    height, width = tile.colors.shape[:2]
+    there = tile.depths > 0
+    window = cropped(camera, tile.left, tile.top, width, height)
+    planes: dict[Layer, Tensor] = {}
+    for layer in settings.layers:
+        match layer:
+            case "rgba":
+                planes[layer] = torch.cat([to_scene(tile.colors, tile.alphas, settings.space), tile.alphas], dim=-1)
+            case "depth":
+                planes[layer] = torch.where(there, tile.depths * capture_from_scene.scale, FAR)
+            case "normal":
+                planes[layer] = tile.normals @ capture_from_scene.rotation.T.to(tile.normals)
+            case "position":
+                points = capture_from_scene.apply(points_at(window, tile.depths).double()).float()
+                planes[layer] = torch.where(there, points, 0)
+            case "motion":
+                planes[layer] = torch.where(there, _motion(window, frame, tile.depths), 0)
+    return planes
+
+
+def _motion(window: Cameras, frame: ExrFrame, depths: Float[Tensor, "H W 1"]) -> Float[Tensor, "H W 2"]:
+    """Right and up, in pixels; points behind the next camera do not move, as nobody can say where to."""
+    if frame.next_camera is None:
+        return torch.zeros(*depths.shape[:2], 2)
+    # In float64: a motion is the small difference of two places.
+    points = points_at(_double(window), depths.double())
+    now, _ = _pixels(_double(frame.camera), points)
+    then, is_before = _pixels(_double(frame.next_camera), points)
+    return torch.where(is_before, (then - now) * torch.tensor([1.0, -1.0]), 0).float()
+
+
+def _pixels(camera: Cameras, points: Float[Tensor, "H W 3"]) -> tuple[Float[Tensor, "H W 2"], Tensor]:
+    """Where the one view sees points, and whether they are before it."""
+    pose = camera.camera_from_world[0]
+    seen = points @ pose[:3, :3].T + pose[:3, 3]
+    is_before = seen[..., 2:] > 0
+    return seen[..., :2] / seen[..., 2:] * camera.focal_px[0] + camera.principal_px[0], is_before
+
+
+def _double(camera: Cameras) -> Cameras:
+    tensors = (camera.camera_from_world, camera.focal_px, camera.principal_px)
+    return Cameras(*(tensor.double().cpu() for tensor in tensors), camera.size_px.cpu())
+
+
+def _windows(camera: Cameras, over: int) -> dict[str, Any]:
+    """The display window is the picture; the data window is what is there of it."""
+    width, height = camera.size_px[0].tolist()
+    corners = {"displayWindow": (0, 0, width - 1, height - 1)}
+    corners["dataWindow"] = (-over, -over, width + over - 1, height + over - 1)
+    return {name: (np.array(c[:2], np.int32), np.array(c[2:], np.int32)) for name, c in corners.items()}
+
+
+def _camera_header(frame: ExrFrame, capture_from_scene: Similarity) -> dict[str, Any]:
+    """The camera in the header's standard attributes, and exactly in ours.
+
+    `worldToCamera` maps row vectors and its camera looks along -z with y up; the screen window is at unit distance.
+
+    Source: OpenEXR, Standard Attributes; Technical Introduction, camera coordinate system.
+    """
+    camera = _double(frame.camera)
+    (fx, fy), (cx, cy) = camera.focal_px[0].tolist(), camera.principal_px[0].tolist()
+    width, height = camera.size_px[0].tolist()
+    rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]).double()) @ camera.camera_from_world[0, :3, :3]
+    rotation = rotation @ capture_from_scene.rotation.double().T
+    center = capture_from_scene.apply(camera.centers_world[0])
+    matrix = np.eye(4, dtype=np.float32)
+    matrix[:3, :3], matrix[3, :3] = rotation.T.numpy(), -(rotation @ center).numpy()
+    return {
+        "worldToCamera": matrix,
+        "screenWindowWidth": width / fx,
+        "screenWindowCenter": np.array([(width / 2 - cx) / fx, (cy - height / 2) / fy], np.float32),
+        "framesPerSecond": Fraction(frame.fps).limit_denominator(1001),
+        "imageCounter": frame.number,
+        "effectiveFocalLength": fx / width * frame.sensor_width_mm,
+        "neural3d:sensorWidthMm": frame.sensor_width_mm,
+        "neural3d:focalPx": np.array([fx, fy], np.float32),
+        "neural3d:principalPx": np.array([cx, cy], np.float32),
+    }

@@ -1,0 +1,149 @@
+"""What compositors want of a view beside its colours: alpha, depth, normals, positions; a tile of the image at a time.
+
+The memory that rendering takes depends on the tile, not on the image; whoever collects tiles decides what is kept.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.fields.field import RadianceField
+from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.rasterize import rasterize
+from neural3d.ops.records import Projected
+from neural3d.ops.sh import sh_colors
+from neural3d.reference.project import rotation_matrices
+from neural3d.render.fields import render_field
+from neural3d.render.model import Model
+from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.view import View, projected_in, view_of
+
+TILE_PX = 1024
+"""Side of a tile; a multiple of the rasterizer's own 16."""
+_LEAST_NORMAL = 1e-6
+
+
+@dataclass(frozen=True)
+class LayerTile:
+    """One rectangle of a view, on the CPU."""
+
+    left: int
+    top: int
+    colors: Float[Tensor, "H W 3"]
+    """Display sRGB over black: premultiplied by alpha."""
+    alphas: Float[Tensor, "H W 1"]
+    depths: Float[Tensor, "H W 1"]
+    """Expected z along the camera's forward axis in scene units, 0 where nothing is."""
+    normals: Float[Tensor, "H W 3"]
+    """Unit vectors in the scene's frame that face the camera, 0 where nothing is."""
+
+
+@torch.no_grad()
+def layer_tiles(model: Model, camera: Cameras, *, tile_px: int = TILE_PX) -> Iterator[LayerTile]:
+    """Render the one view of `camera` tile by tile, row by row.
+
+    A splat's normal is its shortest axis, blended like colours; a field's is that of the surface through its depths.
+    Limits: both are guesses: neither model knows surfaces.
+    """
+    if isinstance(model, Gaussians):
+        yield from _splat_tiles(model, view_of(camera, 0).to(model.device), tile_px)
+    else:
+        for left, top, width, height in _rectangles(*camera.size_px[0].tolist(), tile_px):
+            yield _field_tile(model, camera, (left, top, width, height))
+
+
+def cropped(cameras: Cameras, left: int, top: int, width: int, height: int) -> Cameras:
+    """The same views through a window of their image, which may reach beyond it."""
+    corner = torch.tensor([left, top], dtype=cameras.principal_px.dtype, device=cameras.principal_px.device)
+    size_px = torch.tensor([width, height], dtype=cameras.size_px.dtype, device=cameras.size_px.device)
+    return replace(
+        cameras, principal_px=cameras.principal_px - corner, size_px=size_px.expand_as(cameras.size_px).clone()
+    )
+
+
+def _rectangles(width: int, height: int, side: int) -> Iterator[tuple[int, int, int, int]]:
+    """Left, top, width, height of the tiles."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield left, top, min(side, width - left), min(side, height - top)
+
+
+def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int) -> Iterator[LayerTile]:
+    """Gaussians are projected once for the whole image: near its border the projection depends on the image's size."""
+    projected = projected_in(gaussians, view)
+    colors = sh_colors(
+        gaussians.means_world, gaussians.sh, view.center_world, gaussians.sh_degree, projected.extents_px
+    )
+    channels = torch.cat([colors, projected.depths[:, None], _splat_normals(gaussians, view)], dim=1)
+    for left, top, width, height in _rectangles(view.width, view.height, tile_px):
+        part, rows = _within(projected, left, top, width, height)
+        bins = bin_gaussians(part, width=width, height=height)
+        background = channels.new_zeros(channels.shape[1])
+        image, alphas = rasterize(part.means_px, part.conics, part.opacities, channels[rows], bins, background)
+        yield _tile(left, top, image.permute(1, 2, 0), alphas[..., None])
+
+
+def _within(projected: Projected, left: int, top: int, width: int, height: int) -> tuple[Projected, Tensor]:
+    """The Gaussians that a rectangle shows, in its pixels, and their rows."""
+    means_px = projected.means_px - projected.means_px.new_tensor([left, top])
+    size = means_px.new_tensor([width, height])
+    reach = projected.extents_px
+    shown = (reach > 0).all(1) & ((means_px + reach > 0) & (means_px - reach < size)).all(1)
+    rows = shown.nonzero()[:, 0]
+    part = Projected(
+        means_px[rows], projected.conics[rows], projected.opacities[rows], projected.depths[rows], reach[rows]
+    )
+    return part, rows
+
+
+def _splat_normals(gaussians: Gaussians, view: View) -> Float[Tensor, "N 3"]:
+    """The shortest axis of each, turned towards the camera."""
+    axes = rotation_matrices(gaussians.quats_wxyz)
+    shortest = gaussians.log_scales.argmin(1)
+    normals = axes[torch.arange(len(axes), device=axes.device), :, shortest]
+    away = ((gaussians.means_world - view.center_world) * normals).sum(1, keepdim=True) > 0
+    return torch.where(away, -normals, normals)
+
+
+def _tile(left: int, top: int, image: Float[Tensor, "H W 7"], alphas: Float[Tensor, "H W 1"]) -> LayerTile:
+    """What was blended, divided by how much of it there is, but for the colours."""
+    there = alphas > 0
+    depths = torch.where(there, image[..., 3:4] / alphas.clamp(min=1e-8), 0)
+    length = image[..., 4:].norm(dim=-1, keepdim=True)
+    normals = torch.where(length > _LEAST_NORMAL, image[..., 4:] / length.clamp(min=_LEAST_NORMAL), 0)
+    return LayerTile(left, top, *(t.cpu() for t in (image[..., :3], alphas, depths, normals)))
+
+
+def _field_tile(field: RadianceField, camera: Cameras, window: tuple[int, int, int, int]) -> LayerTile:
+    """Rendered with a border of one pixel, from which the normals at the tile's edge come."""
+    left, top, width, height = window
+    around = cropped(camera, left - 1, top - 1, width + 2, height + 2)
+    seen = render_field(field, around)
+    colors, alphas, depths = (image[0, 1:-1, 1:-1].cpu() for image in (seen.colors, seen.alphas, seen.depths))
+    return LayerTile(left, top, colors, alphas, depths, depth_normals(around, seen.depths[0].cpu()))
+
+
+def points_at(cameras: Cameras, depths: Float[Tensor, "H W 1"]) -> Float[Tensor, "H W 3"]:
+    """World points of the one view's pixel centres at their z-depths."""
+    height, width = depths.shape[:2]
+    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    in_camera = (pixels - cameras.principal_px[0].cpu()) / cameras.focal_px[0].cpu()
+    rays = torch.cat([in_camera, torch.ones(height, width, 1)], dim=-1) @ cameras.camera_from_world[0, :3, :3].cpu()
+    return cameras.centers_world[0].cpu() + depths * rays
+
+
+def depth_normals(cameras: Cameras, depths: Float[Tensor, "H W 1"]) -> Float[Tensor, "H2 W2 3"]:
+    """Unit normals of the surface through a view's depths, but for its outermost pixels; 0 beside what has no depth."""
+    points = points_at(cameras, depths)
+    across = points[1:-1, 2:] - points[1:-1, :-2]
+    down = points[2:, 1:-1] - points[:-2, 1:-1]
+    # x right and y down make forward: the cross product down x across looks back at the camera.
+    normals = torch.nn.functional.normalize(torch.linalg.cross(down, across), dim=-1)
+    there = depths[..., 0] > 0
+    whole = there[1:-1, 1:-1] & there[1:-1, 2:] & there[1:-1, :-2] & there[2:, 1:-1] & there[:-2, 1:-1]
+    return torch.where(whole[..., None], normals, 0)
