@@ -9,7 +9,7 @@ from neural3d.cli.runs import Trained
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import read_cameras
 from neural3d.export.up_axis import UpAxis, composed, upright
-from neural3d.render.camera_files import FPS, MAX_SIZE_PX, SENSOR_WIDTH_MM, CameraPath
+from neural3d.render.camera_files import FPS, MAX_FRAMES, MAX_SIZE_PX, SENSOR_WIDTH_MM, CameraPath
 from neural3d.render.paths import NUM_FRAMES, orbit_cameras
 from neural3d.render.sequences import FrameRange, parse_frames
 from neural3d.scene import Similarity
@@ -99,9 +99,9 @@ def _orbit(options: Asked, trained: Trained, world_from_scene: Similarity, frame
     """A number is how many views there are; a range numbers them, and its step leaves some of them out."""
     asked = FrameRange(0, NUM_FRAMES - 1) if frames is None else frames
     if frames is not None and "-" not in options.frames.strip()[1:]:
-        if frames.first < 1:
-            raise InputError(f"--frames {options.frames}: expected at least 1 view, or a range as 1001-1100")
-        asked = parse_frames(f"0-{frames.first - 1}")
+        if not 1 <= frames.first <= MAX_FRAMES:
+            raise InputError(f"--frames {options.frames}: expected 1 to {MAX_FRAMES} views, or a range as 1001-1100")
+        asked = FrameRange(0, frames.first - 1)
     points = trained.model.means_world if isinstance(trained.model, Gaussians) else None
     count = asked.last - asked.first + 1
     views = trained.views

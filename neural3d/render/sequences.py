@@ -10,8 +10,8 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
+from neural3d.render.camera_files import MAX_FRAMES
 
-MAX_FRAMES = 100_000
 _RANGE = re.compile(r"^(-?\d{1,9})(?:-(-?\d{1,9})(?:x(\d{1,9}))?)?$")
 _NUMBER = re.compile(r"%(?:0(\d))?d|(#+)")
 _DIGITS = 5
