@@ -51,9 +51,9 @@ def test_poses_of_the_synthetic_scene(ingested):
     assert (report.num_photos, report.num_registered) == (NUM_PHOTOS + 1, NUM_PHOTOS)
     assert report.reprojection_error_px < 1
     difference = compare_captures(capture, TEATIME)
-    # 12 views of 480 pixels: the whole scene, which is a long test, is held to a fifth of it.
-    assert difference.centers.max() < 0.015
-    assert difference.angles_deg.max() < 0.75
+    # 12 views of 480 pixels; the whole scene is a long test, and held to less.
+    assert difference.centers.max() < 0.01
+    assert difference.angles_deg.max() < 0.5
 
 
 def test_a_photo_without_a_pose_is_named_with_the_reason(ingested):
@@ -371,15 +371,17 @@ def _noise(seed: int = 0) -> np.ndarray:
 )
 def test_likely_reasons(pixels, features, matches, others, reason):
     photo = PreparedPhoto("p", "", "", quality=measure_photo(pixels))
-    assert reason in likely_reason(photo, measure_photo(_noise()).sharpness, features, matches, others, {})
+    poses = {"others": others, "weak": {}, "doubtful": []}
+    assert reason in likely_reason(photo, measure_photo(_noise()).sharpness, features, matches, poses)
+    poses["doubtful"] = ["p"]
+    assert "two places fit it" in likely_reason(photo, 1.0, features, matches, poses)
 
 
 def test_similar_photos_are_found():
     """Photos whose large features are copies of each other; in the worker's own process, see there."""
     program = """
-import importlib.util, sys, json, numpy as np
-spec = importlib.util.spec_from_file_location("worker", sys.argv[1])
-worker = importlib.util.module_from_spec(spec); spec.loader.exec_module(worker)
+import json, numpy as np
+from neural3d.capture.ingest import colmap_worker as worker
 rng = np.random.default_rng(0)
 def unit(rows): return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 scenes = [unit(rng.random((40, 128))**4) for _ in range(3)]
@@ -387,8 +389,5 @@ photos = [unit(scenes[i % 3] + 0.01 * rng.random((40, 128))) for i in range(9)] 
 print(json.dumps(sorted(worker.similar_pairs(photos, 2))))
 """
     pytest.importorskip("pycolmap", reason="pycolmap is not installed")
-    worker = Path(sys.modules[pair_plan.__module__].__file__).with_name("colmap_worker.py")
-    said = subprocess.run(
-        [sys.executable, "-c", program, str(worker)], capture_output=True, text=True, check=True
-    ).stdout
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert json.loads(said) == [[a, b] for a in range(9) for b in range(a + 1, 9) if (b - a) % 3 == 0]

@@ -25,8 +25,8 @@ LAYER_FROM_PART = {part: layer for layer, parts in enumerate(LAYERS) for part in
 
 # Imported inside the function that needs them: optional, slow, or compiling on import.
 ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap", "pxr", "bpy", "pi_heif", "rawpy"}
-# Started by path in a process of its own, and imported by nothing.
-PROGRAMS = {"neural3d.capture.ingest.colmap_worker"}
+# Run in a process of their own, and imported by each other alone.
+PROGRAMS = {"neural3d.capture.ingest.colmap_worker", "neural3d.capture.ingest.colmap_refine"}
 ONLY_IN = {"tyro": ("neural3d.cli",), "viser": ("neural3d.viewer",)}
 
 
@@ -98,7 +98,7 @@ def test_optional_libraries_are_imported_on_request(package):
     sources = [source for source in package if source.name not in PROGRAMS]
     wrong = [f"{s.name} -> {n}" for s in sources for n in s.imports(at_top_level=True) if _begins_with(n, ON_REQUEST)]
     assert not wrong, f"import these inside the function that needs them: {wrong}"
-    assert not [s.name for s in package if PROGRAMS & s.imports()], "a program runs in a process of its own"
+    assert not [s.name for s in sources if PROGRAMS & s.imports()], "a program runs in a process of its own"
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

@@ -12,7 +12,13 @@ from typing import Any
 from neural3d.errors import InputError
 
 LOG_FILE = "colmap.log"
-_WORKER = Path(__file__).with_name("colmap_worker.py")
+_START = """
+import sys
+sys.path.append({root!r})
+from neural3d.capture.ingest.colmap_worker import main
+main()
+"""
+"""The package is found last, so that it hides no module of others where it is not installed."""
 
 
 def require_colmap() -> None:
@@ -35,9 +41,9 @@ def run_task(name: str, work: Path, task: dict[str, Any], report: Callable[[int,
         "OPENBLAS_NUM_THREADS": str(max(1, task["threads"]) if task["threads"] > 0 else os.cpu_count()),
     }
     with log.open("ab") as stderr:
-        # -P: the worker's own folder must not hide modules of others. A session of its own: Ctrl-C is ours.
+        # -P: the folder that we are in must not hide modules of others. A session of its own: Ctrl-C is ours.
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER)],
+            [sys.executable, "-P", "-c", _START.format(root=str(Path(__file__).parents[3]))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

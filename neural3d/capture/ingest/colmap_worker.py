@@ -1,8 +1,8 @@
 """COLMAP in a process of its own: one task from standard input, progress and result as lines of JSON.
 
 A process, because pycolmap brings libraries that clash with Pillow's (saving a PNG ends the process once both are
-loaded), because a fault in C++ ends no more than this, and because Ctrl-C can end it at any time. It imports nothing of
-neural3d, so that it starts without torch.
+loaded), because a fault in C++ ends no more than this, and because Ctrl-C can end it at any time. Of neural3d it
+imports its own second half alone, so that it starts without torch.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pycolmap
 
+from neural3d.capture.ingest.colmap_refine import Context, Tolerances, refine
+
 SIMILARITY_FEATURES = 256
 """The largest features of a photo, by which photos are compared before they are matched in full."""
 PAIRS_PER_BATCH = 64
@@ -23,6 +25,11 @@ LARGE_SIDE_PX = 1600
 """Photos of more pixels are searched at 2000 pixels without being enlarged; smaller ones are enlarged twice first."""
 GOOD_SHARE = 0.95
 """Of the photos registered: with fewer, other settings are tried, too."""
+FULL_SIDE_PX = 2000
+"""COLMAP's tolerances in pixels suit photos of this size; smaller ones need smaller ones, down to MIN_TOLERANCE."""
+MIN_TOLERANCE = 0.4
+MAX_VERIFICATION_TRIALS = 2000
+"""Enough for pairs of which half the matches are right; pairs that do not match use all, and are most of the work."""
 MIN_OBSERVATIONS = 30
 """Points that a photo must see for its pose to be believed; models of photos that see fewer fit anything."""
 
@@ -102,6 +109,8 @@ def _extract(task: dict[str, Any], names: list[str], camera_id: int, group: dict
     options.max_image_size = 2000 if is_large else LARGE_SIDE_PX
     options.sift.first_octave = 0 if is_large else -1
     options.sift.max_num_features = MAX_FEATURES
+    # A third more matches between photos from different sides, for a third more time.
+    options.sift.estimate_affine_shape = True
     pycolmap.extract_features(
         task["database"],
         task["images"],
@@ -188,15 +197,18 @@ def _mutual_matches(cosines: np.ndarray) -> int:
     return int((distances[:, 1] < 0.8 * distances[:, 0]).sum())
 
 
-def _match(task: dict[str, Any], pairs: list[tuple[str, str]]) -> None:
+def _match(task: dict[str, Any], pairs: list[tuple[str, str]], *, guided: bool = False) -> None:
     listed = Path(task["work"]) / "pairs.txt"
     listed.write_text("\n".join(f"{first} {second}" for first, second in pairs) + "\n", encoding="utf-8")
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = str(listed)
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads = task["threads"]
+    matching.guided_matching = guided
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = task["seed"]
+    verification.ransac.max_error *= _tolerance(task)
+    verification.ransac.max_num_trials = MAX_VERIFICATION_TRIALS
     pycolmap.match_image_pairs(
         task["database"],
         matching_options=matching,
@@ -234,15 +246,49 @@ def find_poses(task: dict[str, Any], tell: Any) -> dict[str, Any]:
         best = _best(models)
     if best is None or _support(best) < 3:
         return {"model": None}
-    model = best[1]
+    found = best[1]
+    model, second_look = _refine(task, tell, found)
     weak = _drop_weak(model)
-    others = [_names(other) for _, other in models if other is not model]
+    if model.num_reg_images() < 3:
+        return {"model": None}
+    others = [_names(other) for _, other in models if other is not found]
     folder = Path(task["output"])
     folder.mkdir(parents=True, exist_ok=True)
     model.transform(pycolmap.Sim3d(1.0, pycolmap.Rotation3d(_upright(model)), np.zeros(3)))
     model.write_binary(folder)
     others = [sorted(set(names) - set(_names(model))) for names in others]
-    return {"model": _describe(model, best[0]), "others": others, "weak": weak}
+    return {"model": _describe(model, best[0]), "others": others, "weak": weak, **second_look}
+
+
+def _refine(task: dict[str, Any], tell: Any, model: Any) -> tuple[Any, dict[str, list[str]]]:
+    """Look for photos in the wrong place, adjust all once more."""
+    factor = _tolerance(task)
+    tolerances = Tolerances(pose_px=6.0 * factor, loss_px=0.6 * factor)
+    context = Context(task["database"], task["images"], str(_scratch(task, "refined")), tolerances, _settings(task))
+
+    def rematch(pairs: list[tuple[str, str]]) -> None:
+        _forget(task["database"], pairs)
+        for start in range(0, len(pairs), PAIRS_PER_BATCH):
+            tell(done=start, total=len(pairs), note="matching along epipolar lines")
+            _match(task, pairs[start : start + PAIRS_PER_BATCH], guided=True)
+
+    return refine(model, context, rematch, lambda note: tell(done=0, total=0, note=note))
+
+
+def _forget(database: str, pairs: list[tuple[str, str]]) -> None:
+    """Delete matches; a start that is stopped before they are found anew finds them missing, and matches them."""
+    with pycolmap.Database.open(database) as opened:
+        image_ids = {image.name: image.image_id for image in opened.read_all_images()}
+        for first, second in pairs:
+            opened.delete_matches(image_ids[first], image_ids[second])
+            opened.delete_two_view_geometry(image_ids[first], image_ids[second])
+
+
+def _tolerance(task: dict[str, Any]) -> float:
+    """By how much tolerances in pixels are smaller than COLMAP's, by the size of the largest photo."""
+    with pycolmap.Database.open(task["database"]) as opened:
+        side = max(max(camera.width, camera.height) for camera in opened.read_all_cameras())
+    return min(1.0, max(MIN_TOLERANCE, side / FULL_SIDE_PX))
 
 
 def _drop_weak(model: Any) -> dict[str, int]:
@@ -263,6 +309,12 @@ def _settings(task: dict[str, Any]) -> Any:
     options.min_model_size = min(10, max(3, len(task["names"]) // 2))
     options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = not task["fixed_focal"]
     options.ba_refine_extra_params = options.mapper.abs_pose_refine_extra_params = not task["fixed_lens"]
+    factor = _tolerance(task)
+    options.mapper.init_max_error *= factor
+    options.mapper.abs_pose_max_error *= factor
+    options.mapper.filter_max_reproj_error *= factor
+    options.triangulation.merge_max_reproj_error *= factor
+    options.triangulation.complete_max_reproj_error *= factor
     return options
 
 

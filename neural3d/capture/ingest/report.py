@@ -58,8 +58,7 @@ def make_report(
                 sharpest,
                 features.get(photo.name, 0),
                 matches["num_matches"].get(photo.name, [0, 0]),
-                poses["others"],
-                poses["weak"],
+                poses,
             )
     return Report(
         num_photos=len(state.photos),
@@ -70,7 +69,7 @@ def make_report(
         num_pairs=matches["num_pairs"],
         seconds=seconds,
         failed=failed,
-        warnings=_warnings(state, observations),
+        warnings=_warnings(state, observations, poses["moved"]),
     )
 
 
@@ -79,11 +78,13 @@ def likely_reason(
     sharpest: float,
     num_features: int,
     matches: list[int],
-    others: list[list[str]],
-    weak: dict[str, int],
+    poses: dict[str, Any],
 ) -> str:
     """Why a photo that could be read has no pose; the first cause that applies, the surest first."""
     partners, inliers = matches
+    others, weak = poses["others"], poses["weak"]
+    if photo.name in poses["doubtful"]:
+        return "two places fit it: something in it repeats; take photos between it and the others"
     quality = photo.quality
     if quality is not None and quality.brightness < DARK:
         return "it is nearly black"
@@ -105,8 +106,13 @@ def likely_reason(
     return f"it overlaps too little: {partners} photos match it, the best in {inliers} points"
 
 
-def _warnings(state: State, observations: dict[str, int]) -> tuple[str, ...]:
+def _warnings(state: State, observations: dict[str, int], moved: list[str]) -> tuple[str, ...]:
     warnings = []
+    if registered := [name for name in moved if name in observations]:
+        warnings.append(
+            f"{len(registered)} photos fitted two places, as where a pattern repeats, and took the one that more "
+            f"matches speak for: {', '.join(registered[:5])}"
+        )
     if len(observations) < 0.8 * len(state.photos):
         warnings.append(
             f"only {len(observations)} of {len(state.photos)} photos have a pose; "
