@@ -1,0 +1,49 @@
+"""Runs within Blender and says what it makes of a file: python blender_probe.py usd|blend|exr FILE [POINTS [SIZE]]."""
+
+import json
+import sys
+
+import bpy
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+
+
+def seen(points: list[list[float]]) -> list[dict]:
+    """The camera at each frame, and where it sees points, as shares of the picture from the bottom left."""
+    scene = bpy.context.scene
+    camera = next(o for o in bpy.data.objects if o.type == "CAMERA" and o.animation_data is not None or o.constraints)
+    scene.camera = camera
+    frames = []
+    for number in range(scene.frame_start, scene.frame_end + 1):
+        scene.frame_set(number)
+        lens = camera.data
+        places = [list(world_to_camera_view(scene, camera, Vector(point))) for point in points]
+        frames.append({"frame": number, "lens": lens.lens, "sensor": lens.sensor_width, "places": places})
+    return frames
+
+
+def passes(path: str) -> list[str]:
+    """Sockets of a picture in the compositor."""
+    tree = bpy.data.node_groups.new("probe", "CompositorNodeTree")
+    node = tree.nodes.new("CompositorNodeImage")
+    node.image = bpy.data.images.load(path)
+    return [socket.name for socket in node.outputs if socket.enabled]
+
+
+def main(kind: str, path: str, points: list[list[float]], size: list[int]) -> None:
+    if kind == "exr":
+        found = passes(path)
+    else:
+        if kind == "usd":
+            bpy.ops.wm.read_factory_settings(use_empty=True)
+            bpy.ops.wm.usd_import(filepath=path, set_frame_range=True)
+            bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = size
+        else:
+            bpy.ops.wm.open_mainfile(filepath=path)
+        scene = bpy.context.scene
+        found = {"fps": scene.render.fps / scene.render.fps_base, "frames": seen(points)}
+    print("FOUND " + json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *(json.loads(argument) for argument in (*sys.argv[3:], "[]", "[]")[:2]))

@@ -1,0 +1,104 @@
+"""Blender opens our cameras and pictures: same lens, same places of points, layers by name; and cameras come back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neural3d.cameras import Cameras
+from neural3d.export.camera_formats import read_cameras, write_cameras
+from neural3d.render.camera_files import CameraPath
+from neural3d.render.paths import look_at
+from neural3d.scene import Similarity
+
+from .blender import REPOSITORY, probe, run_blender
+
+SCRIPT = REPOSITORY / "docs" / "vfx" / "blender_cameras.py"
+SAME = Similarity.identity()
+POINTS = [[0.0, 0, 0], [0.4, -0.2, 0.3], [-0.3, 0.5, -0.4], [0.1, 0.6, 0.2]]
+
+
+def a_move(size: tuple[int, int], *, fps: float = 24.0) -> CameraPath:
+    """A zoom around the origin with its optical axis off the middle; 28.125 mm at its first frame."""
+    angles = torch.linspace(0.2, 1.1, 4, dtype=torch.float64)
+    centers = torch.stack([3 * angles.cos(), 3 * angles.sin(), 1 + 0.1 * angles], dim=-1)
+    poses = look_at(centers, torch.zeros(4, 3).double(), torch.tensor([0.0, 0, 1])).float()
+    focal_px = torch.tensor([28.125, 29.0, 30.5, 33.0])[:, None].expand(4, 2) * size[0] / 36
+    sizes = torch.tensor([size]).repeat(4, 1)
+    principal_px = sizes / 2 + torch.tensor([0.04, -0.03]) * size[0]
+    return CameraPath(Cameras(poses, focal_px, principal_px, sizes), fps, (1001, 1002, 1003, 1004))
+
+
+def places(move: CameraPath) -> np.ndarray:
+    """Where the cameras see the points, as Blender counts: shares of the picture from the bottom left."""
+    cameras, points = move.cameras, torch.tensor(POINTS)
+    seen = points @ cameras.camera_from_world[:, :3, :3].transpose(1, 2) + cameras.camera_from_world[:, None, :3, 3]
+    pixels = seen[..., :2] / seen[..., 2:] * cameras.focal_px[:, None] + cameras.principal_px[:, None]
+    shares = pixels / cameras.size_px[:, None]
+    return torch.stack([shares[..., 0], 1 - shares[..., 1]], dim=-1).numpy()
+
+
+def require_same(found: dict, move: CameraPath) -> None:
+    assert [entry["frame"] for entry in found["frames"]] == list(move.frames)
+    assert found["fps"] == pytest.approx(move.fps, rel=1e-6)
+    assert [entry["lens"] for entry in found["frames"]] == pytest.approx([28.125, 29, 30.5, 33], abs=1e-4)
+    assert found["frames"][0]["lens"] == 28.125 and {entry["sensor"] for entry in found["frames"]} == {36.0}
+    there = np.array([entry["places"] for entry in found["frames"]])[..., :2]
+    assert np.abs(there - places(move)).max() < 2e-5
+
+
+@pytest.mark.parametrize("suffix", ["usda", "usdc"])
+def test_blender_sees_through_a_usd_camera_what_we_see(tmp_path: Path, suffix: str):
+    pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+    move, path = a_move((640, 360)), tmp_path / f"move.{suffix}"
+    write_cameras(path, move, capture_from_scene=SAME, up_axis="Z")
+    require_same(probe("usd", path, POINTS, [640, 360]), move)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640)])
+def test_the_script_brings_cameras_into_blender_and_back(tmp_path: Path, size: tuple[int, int]):
+    move = a_move(size, fps=23.976)
+    write_cameras(tmp_path / "a.blender.json", move, capture_from_scene=SAME)
+    run_blender(SCRIPT, "import", tmp_path / "a.blender.json", "--save", tmp_path / "a.blend")
+    require_same(probe("blend", tmp_path / "a.blend", POINTS), move)
+    back = tmp_path / "b.blender.json"
+    run_blender(SCRIPT, "export", back, "--open", tmp_path / "a.blend", "--alembic", tmp_path / "b.abc")
+    found = read_cameras(back, scene_from_capture=SAME, size_px=(1, 1))
+    assert found.frames == move.frames and found.fps == pytest.approx(move.fps, rel=1e-6)
+    assert np.abs(places(found) - places(move)).max() < 2e-5
+    assert (tmp_path / "b.abc").read_bytes()[:5] == b"Ogawa"
+
+
+def test_a_lens_that_blender_fits_to_the_height_comes_back_right(tmp_path: Path):
+    """Portrait with the fit left to Blender: millimetres and shifts then count in the height."""
+    move = a_move((360, 640))
+    write_cameras(tmp_path / "a.blender.json", move, capture_from_scene=SAME)
+    turn = tmp_path / "auto.py"
+    turn.write_text(
+        "import bpy, sys\n"
+        "bpy.ops.wm.open_mainfile(filepath=sys.argv[1])\n"
+        "camera = bpy.context.scene.camera.data\n"
+        "camera.sensor_fit = 'AUTO'\n"
+        "bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n"
+    )
+    run_blender(SCRIPT, "import", tmp_path / "a.blender.json", "--save", tmp_path / "a.blend")
+    run_blender(turn, tmp_path / "a.blend")
+    seen = np.array([f["places"] for f in probe("blend", tmp_path / "a.blend", POINTS)["frames"]])[..., :2]
+    run_blender(SCRIPT, "export", tmp_path / "b.blender.json", "--open", tmp_path / "a.blend")
+    found = read_cameras(tmp_path / "b.blender.json", scene_from_capture=SAME, size_px=(1, 1))
+    assert np.abs(places(found) - seen).max() < 2e-5
+    assert np.abs(seen - places(move)).max() > 0.01, "the fit makes a difference"
+
+
+def test_blender_reads_the_layers_of_an_exr(tmp_path: Path):
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    from neural3d.render.exr import LAYERS, ExrFrame, ExrSettings, write_exr
+    from neural3d.splats.gaussians import Gaussians
+
+    one = Gaussians(torch.zeros(1, 3), torch.zeros(1, 3), torch.ones(1, 4), torch.ones(1), torch.zeros(1, 1, 3))
+    frame = ExrFrame(a_move((64, 36)).cameras[0])
+    write_exr(tmp_path / "a.exr", one, frame, capture_from_scene=SAME, settings=ExrSettings(LAYERS))
+    assert {"depth", "normal", "position", "forward"} <= set(probe("exr", tmp_path / "a.exr"))
+    assert "rgba" in json.dumps(probe("exr", tmp_path / "a.exr"))
