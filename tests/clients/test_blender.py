@@ -1,11 +1,14 @@
 """Blender opens our cameras and pictures: same lens, same places of points, layers by name; and cameras come back."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neural3d.cameras import Cameras
 from neural3d.export.camera_formats import read_cameras, write_cameras
@@ -102,3 +105,63 @@ def test_blender_reads_the_layers_of_an_exr(tmp_path: Path):
     write_exr(tmp_path / "a.exr", one, frame, capture_from_scene=SAME, settings=ExrSettings(LAYERS))
     assert {"depth", "normal", "position", "forward"} <= set(probe("exr", tmp_path / "a.exr"))
     assert "rgba" in json.dumps(probe("exr", tmp_path / "a.exr"))
+
+
+def test_blender_puts_its_own_objects_before_and_behind_ours(tmp_path: Path):
+    """A wall of one Gaussian through the origin: a cube hides it where it is nearer to the camera, and only there."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    from neural3d.render.exr import ExrFrame, write_exr
+    from neural3d.splats.gaussians import Gaussians
+
+    pose = look_at(torch.tensor([[0.0, -4, 0]]), torch.zeros(1, 3), torch.tensor([0.0, 0, 1]))
+    sizes = torch.tensor([[64, 48]])
+    camera = Cameras(pose, torch.full((1, 2), 60.0), sizes / 2, sizes)
+    wall = Gaussians(
+        torch.zeros(1, 3),
+        torch.tensor([[3.0, 1e-3, 3.0]]).log(),
+        torch.tensor([[1.0, 0, 0, 0]]),
+        torch.tensor([20.0]),
+        torch.tensor([[[1.7, -1.7, -1.7]]]),
+    )
+    write_cameras(tmp_path / "m.blender.json", CameraPath(camera, 24.0, (7,)), capture_from_scene=SAME)
+    write_exr(tmp_path / "w.0007.exr", wall, ExrFrame(camera, number=7), capture_from_scene=SAME)
+    clear = tmp_path / "clear.py"
+    clear.write_text(
+        "import bpy, sys\n"
+        "bpy.ops.wm.open_mainfile(filepath=sys.argv[1])\n"
+        "[bpy.data.objects.remove(o) for o in list(bpy.data.objects) if o.type == 'MESH']\n"
+        "bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n"
+    )
+    run_blender(SCRIPT, "import", tmp_path / "m.blender.json", "--save", tmp_path / "s.blend")
+    run_blender(clear, tmp_path / "s.blend")
+    composite = SCRIPT.with_name("blender_composite.py")
+    common = ["--open", tmp_path / "s.blend", "--frames", "7", "7", "--samples", "1"]
+    reds = []
+    for y in ("-1", "1"):  # before the wall, behind it
+        out = tmp_path / f"out{y}"
+        run_blender(composite, tmp_path / "w.%04d.exr", "--cube", "0", y, "0", "0.6", "--output", out, *common)
+        with Image.open(out / "0007.png") as picture:
+            reds.append([int(c) for c in np.asarray(picture.convert("RGB"))[24, 32]])
+    (front_red, front_green, _), (behind_red, behind_green, _) = reds
+    assert behind_red > 200 and behind_green < 40, "the wall hides the cube"
+    assert abs(front_red - front_green) < 30, "the grey cube hides the wall"
+
+
+def test_splats_and_cameras_make_one_stage(tmp_path: Path):
+    pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+    from pxr import Usd
+
+    from neural3d.export.usd import read_usd, write_usd
+    from neural3d.splats.gaussians import Gaussians
+
+    some = Gaussians(torch.rand(5, 3), torch.zeros(5, 3), torch.ones(5, 4), torch.ones(5), torch.zeros(5, 1, 3))
+    write_usd(tmp_path / "scene.usdc", some, capture_from_scene=SAME)
+    write_cameras(tmp_path / "move.usda", a_move((640, 360)), capture_from_scene=SAME)
+    command = [sys.executable, str(SCRIPT.with_name("shot_usd.py")), "shot.usda", "scene.usdc", "move.usda"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    stage = Usd.Stage.Open(str(tmp_path / "shot.usda"))
+    assert stage.GetPrimAtPath("/World/camera") and stage.GetPrimAtPath("/World/splats")
+    assert len(read_usd(tmp_path / "shot.usda")) == 5
+    found = read_cameras(tmp_path / "shot.usda", scene_from_capture=SAME, size_px=(1, 1))
+    assert found.frames == (1001, 1002, 1003, 1004) and found.fps == 24
+    assert np.abs(places(found) - places(a_move((640, 360)))).max() < 1e-5
