@@ -1,13 +1,14 @@
 // Which Gaussians meet which tile, front to back.
 //
-// The visible Gaussians are sorted by depth once (N keys, not I); dealing them out in that order leaves every tile's
-// list sorted. Tiles are found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian
-// does not pay for its bounding box.
+// The visible Gaussians are sorted by depth once (N keys, not I) while other threads find the tiles of each, in the
+// Gaussians' own order; dealing the tiles out in the order of the depths leaves every tile's list sorted. Tiles are
+// found from the exact extent of the ellipse on each row of tiles, so a thin diagonal Gaussian does not pay for its
+// bounding box. How many tiles a Gaussian has cannot be predicted, so loops over all tiles of many Gaussians run over
+// flat lists: a branch that goes wrong for each Gaussian costs more than its tiles.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
 
-#include "../math/tiles.h"
 #include "driver.h"
 #include "prefetch.h"
 
@@ -15,15 +16,6 @@ namespace n3d {
 namespace {
 
 constexpr int64_t kAhead = 12;  // Gaussians between asking for one and reading it
-
-struct Grid {
-  int tiles_x, tiles_y;
-};
-
-// Tiles first to last - 1 of one row of tiles.
-struct Span {
-  int32_t row, first, last;
-};
 
 // The depth's bits: positive floats and doubles sort like integers.
 template <class S>
@@ -70,12 +62,26 @@ void nearest_first(const S* depths, const S* extents, int64_t n, std::vector<Ite
   sort_items<S>(items, spare);
 }
 
+// The Gaussians in blocks, and the tiles of each block's.
+struct Block {
+  std::vector<int32_t> tiles, spans;
+  int64_t count;
+};
+
+// A (tile, Gaussian) pair for each place in the lists, in the order of the depths.
+struct Pairs {
+  std::vector<int32_t> tiles, slots, gaussians;
+  int64_t count;
+};
+
 // Work space that lives on, so that a training step asks the system for no memory.
 template <class S>
 struct BinSpace {
   std::vector<Item<S>> items, spare;
-  std::vector<int32_t> counts;           // [part, tile]: where each part of the sorted list writes next
-  std::vector<std::vector<Span>> spans;  // of each part, in the order of its Gaussians
+  std::vector<Block> blocks;
+  std::vector<ListedTiles> listed;  // of each block
+  std::vector<Pairs> pairs;     // of each part of the sorted list
+  std::vector<int32_t> counts;  // [part, tile]: where each part writes next
 };
 
 // The sorted list in parts, several for a thread so that one that comes late still finds some. They are joined in
@@ -91,38 +97,48 @@ struct Parts {
   int64_t end(int64_t part) const { return std::min(total, (part + 1) * each); }
 };
 
-template <class S>
-struct Ellipses {
-  const S *means, *conics, *extents;
+int32_t* grow(void* owner, int64_t room) {
+  std::vector<int32_t>& tiles = *static_cast<std::vector<int32_t>*>(owner);
+  tiles.resize(size_t(room));
+  return tiles.data();
+}
 
-  scalar::Ellipse<double> at(int64_t g) const {
-    const S *mean = means + 2 * g, *conic = conics + 3 * g, *extent = extents + 2 * g;
-    return {mean[0], mean[1], conic[0], conic[1], conic[2], extent[0], extent[1]};
+// Lists the tiles of a block's Gaussians; their ends are counted within the block.
+template <class S>
+void list_block(TileArgs<S> args, int64_t begin, int64_t end, Block& block) {
+  block.spans.resize(size_t(args.tiles_y) * 2 * 16);
+  TileSink sink{block.tiles.data(), int64_t(block.tiles.size()), &block.tiles, grow, block.spans.data()};
+  block.count = kernels<S>().list_tiles(args, begin, end, sink);
+}
+
+// Turns ends counted within each block into ends among all tiles.
+template <class S>
+void join_blocks(BinSpace<S>& space, int64_t blocks, int64_t n, int32_t* ends) {
+  space.listed.resize(size_t(blocks));
+  int32_t start = 0;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const Block& block = space.blocks[size_t(b)];
+    space.listed[size_t(b)] = {block.tiles.data(), start};
+    for (int64_t i = b * kTileBlock; i < std::min(n, (b + 1) * kTileBlock); ++i) ends[i] += start;
+    start += int32_t(block.count);
   }
-  void fetch(int64_t g) const { prefetch(means + 2 * g), prefetch(conics + 3 * g), prefetch(extents + 2 * g); }
-};
+}
 
-// The spans of a part's Gaussians, how many of them each tile has, and how many tiles each Gaussian meets; returns all.
+// The pairs of a part's Gaussians, and how many of them each tile has.
 template <class S>
-int64_t find_spans(const Ellipses<S>& ellipses, const std::vector<Item<S>>& items, int64_t begin, int64_t end,
-                   Grid grid, std::vector<Span>& spans, int32_t* count, int32_t* tiles_met) {
-  spans.clear();
+void list_part(PairArgs args, int64_t begin, int64_t end, Pairs& pairs, int32_t* count) {
   int64_t total = 0;
   for (int64_t i = begin; i < end; ++i) {
-    if (i + kAhead < end) ellipses.fetch(items[size_t(i + kAhead)].gaussian);
-    const int64_t g = items[size_t(i)].gaussian;
-    int32_t met = 0;
-    const auto note = [&](int row, int first, int last) {
-      met += last - first;
-      spans.push_back({row, first, last});
-      int32_t* of_row = count + int64_t(row) * grid.tiles_x;
-      for (int column = first; column < last; ++column) ++of_row[column];
-    };
-    scalar::tile_rows(ellipses.at(g), grid.tiles_x, grid.tiles_y, note);
-    tiles_met[g] = met;
-    total += met;
+    if (i + kAhead < end) prefetch(args.slots + args.ranked[(i + kAhead) * args.stride]);
+    const int32_t* slots = args.slots + args.ranked[i * args.stride];
+    total += slots[1] - slots[0];
   }
-  return total;
+  pairs.count = total;
+  for (std::vector<int32_t>* list : {&pairs.tiles, &pairs.slots, &pairs.gaussians})
+    if (int64_t(list->size()) < total + kListStep) list->resize(size_t(total + total / 2 + kListStep));
+  args.tiles = pairs.tiles.data(), args.pair_slots = pairs.slots.data(), args.gaussians = pairs.gaussians.data();
+  kernels<S>().list_pairs(args, begin, end);
+  for (int64_t i = 0; i < total; ++i) ++count[args.tiles[i]];
 }
 
 // Turns counts into the places where each tile, and in it each part, begins.
@@ -140,20 +156,15 @@ void add_up(int32_t* counts, int64_t parts, int64_t tiles, int32_t* tile_offsets
   tile_offsets[tiles] = start;
 }
 
-template <class S>
-void deal_out(const std::vector<Item<S>>& items, int64_t begin, int64_t end, const Span* span, Grid grid,
-              const int32_t* slots, int32_t* next, int32_t* gaussian_out, int32_t* slot_out) {
-  for (int64_t i = begin; i < end; ++i) {
-    if (i + kAhead < end) prefetch(slots + items[size_t(i + kAhead)].gaussian);
-    const int32_t g = items[size_t(i)].gaussian;
-    for (int32_t slot = slots[g]; slot < slots[g + 1]; ++span) {
-      int32_t* of_row = next + int64_t(span->row) * grid.tiles_x;
-      for (int column = span->first; column < span->last; ++column) {
-        const int32_t at = of_row[column]++;
-        gaussian_out[at] = g;
-        slot_out[at] = slot++;
-      }
-    }
+void deal_out(const Pairs& pairs, int32_t* next, int32_t* gaussian_out, int32_t* slot_out) {
+  constexpr int64_t ahead = 16;
+  for (int64_t i = 0; i < pairs.count; ++i) {
+    // The outputs are larger than the second-level cache, and each tile's end is a line of its own.
+    const int32_t soon = next[pairs.tiles[size_t(i + ahead < pairs.count ? i + ahead : i)]];
+    prefetch_write(gaussian_out + soon), prefetch_write(slot_out + soon);
+    const int32_t at = next[pairs.tiles[size_t(i)]]++;
+    gaussian_out[at] = pairs.gaussians[size_t(i)];
+    slot_out[at] = pairs.slots[size_t(i)];
   }
 }
 
@@ -165,34 +176,50 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
     static thread_local BinSpace<S> own;
     BinSpace<S>& space = own;  // other threads must not name what is thread-local
     const int64_t n = means_px.size(0);
-    const Grid grid{int((width + kTile - 1) / kTile), int((height + kTile - 1) / kTile)};
-    const int64_t tiles = int64_t(grid.tiles_x) * grid.tiles_y;
-    const Ellipses<S> ellipses{pointer<S>(means_px), pointer<S>(conics), pointer<S>(extents)};
-    nearest_first(pointer<S>(depths), ellipses.extents, n, space.items, space.spare);
-
-    const Parts parts(int64_t(space.items.size()));
-    space.counts.assign(size_t(parts.count * tiles), 0);
-    if (int64_t(space.spans.size()) < parts.count) space.spans.resize(size_t(parts.count));
-    Tensor slot_offsets = fresh({n + 1}, ScalarType::Int), tile_offsets = fresh({tiles + 1}, ScalarType::Int);
+    Tensor slot_offsets = fresh({n + 1}, ScalarType::Int);
     int32_t* slots = pointer<int32_t>(slot_offsets);
-    std::memset(slots, 0, size_t(n + 1) * sizeof(int32_t));
+    const TileArgs<S> args{pointer<S>(means_px),
+                           pointer<S>(conics),
+                           pointer<S>(extents),
+                           int((width + kTile - 1) / kTile),
+                           int((height + kTile - 1) / kTile),
+                           slots + 1};
+    const int64_t tiles = int64_t(args.tiles_x) * args.tiles_y, blocks = (n + kTileBlock - 1) / kTileBlock;
+    if (int64_t(space.blocks.size()) < blocks) space.blocks.resize(size_t(blocks));
+    const S* depth = pointer<S>(depths);
     std::atomic<int64_t> total{0};
-    share(parts.count, 1, [&](int64_t part, int64_t) {
-      total += find_spans(ellipses, space.items, parts.begin(part), parts.end(part), grid, space.spans[size_t(part)],
-                          space.counts.data() + part * tiles, slots + 1);
+    share(blocks + 1, 1, [&](int64_t piece, int64_t) {
+      if (piece == 0) return nearest_first(depth, args.extents, n, space.items, space.spare);
+      if (total > INT32_MAX) return;
+      Block& block = space.blocks[size_t(piece - 1)];
+      list_block(args, (piece - 1) * kTileBlock, std::min(n, piece * kTileBlock), block);
+      total += block.count;
     });
     STD_TORCH_CHECK(total <= INT32_MAX, "neural3d: ", int64_t(total),
                     " (tile, Gaussian) pairs in one image; at most 2147483647. ",
                     "Render a smaller image or fewer Gaussians.");
-    for (int64_t i = 0; i < n; ++i) slots[i + 1] += slots[i];
+    slots[0] = 0;
+    join_blocks(space, blocks, n, slots + 1);
+
+    const Parts parts(int64_t(space.items.size()));
+    space.counts.assign(size_t(parts.count * tiles), 0);
+    if (int64_t(space.pairs.size()) < parts.count) space.pairs.resize(size_t(parts.count));
+    PairArgs pairs = {};
+    pairs.ranked = space.items.empty() ? nullptr : &space.items[0].gaussian;
+    pairs.stride = sizeof(Item<S>) / sizeof(int32_t);
+    pairs.slots = slots, pairs.blocks = space.listed.data();
+    share(parts.count, 1, [&](int64_t part, int64_t) {
+      list_part<S>(pairs, parts.begin(part), parts.end(part), space.pairs[size_t(part)],
+                   space.counts.data() + part * tiles);
+    });
+    Tensor tile_offsets = fresh({tiles + 1}, ScalarType::Int);
     add_up(space.counts.data(), parts.count, tiles, pointer<int32_t>(tile_offsets));
 
     const int64_t intersections = total;
     Tensor gaussians = fresh({intersections}, ScalarType::Int), slot_of = fresh({intersections}, ScalarType::Int);
     int32_t *gaussian_out = pointer<int32_t>(gaussians), *slot_out = pointer<int32_t>(slot_of);
     share(parts.count, 1, [&](int64_t part, int64_t) {
-      deal_out(space.items, parts.begin(part), parts.end(part), space.spans[size_t(part)].data(), grid, slots,
-               space.counts.data() + part * tiles, gaussian_out, slot_out);
+      deal_out(space.pairs[size_t(part)], space.counts.data() + part * tiles, gaussian_out, slot_out);
     });
     return std::make_tuple(tile_offsets, gaussians, slot_of, slot_offsets);
   });

@@ -39,6 +39,40 @@ struct ShArgs {
   S *d_means, *d_sh;                       // [N,3] [N,K,3]
 };
 
+// Where lists of tiles go. `grow` makes room for at least so many and returns the place, with what was there before.
+struct TileSink {
+  int32_t* tiles;
+  int64_t room;
+  void* owner;
+  int32_t* (*grow)(void* owner, int64_t room);
+  int32_t* spans;  // [tiles_y,2,16] to work with
+};
+constexpr int kListStep = 16;      // tiles written at a time: a list's room goes so far beyond its end
+constexpr int kTileBlock = 1024;  // Gaussians whose tiles are listed together
+
+// The tiles that Gaussians meet, row by row of tiles, the Gaussians in their own order.
+template <class S>
+struct TileArgs {
+  const S *means, *conics, *extents;  // [N,2] [N,3] [N,2]
+  int tiles_x, tiles_y;
+  int32_t* ends;  // [N] of each Gaussian's tiles, counted from those of the first one of the call
+};
+
+// The tiles of a block of Gaussians, and how many all blocks before it have.
+struct ListedTiles {
+  const int32_t* tiles;
+  int32_t begin;
+};
+
+// The tiles of ranked[0], ranked[stride], .. one after the other, with their slots and Gaussians.
+struct PairArgs {
+  const int32_t* ranked;
+  int64_t stride;
+  const int32_t* slots;  // [N + 1]
+  const ListedTiles* blocks;
+  int32_t *tiles, *pair_slots, *gaussians;  // written
+};
+
 // A Gaussian made ready for the blend loops: one cache line for floats.
 template <class S>
 struct BlendRecord {
@@ -192,6 +226,8 @@ struct Kernels {
   void (*project_vjp)(const ProjectArgs<S>&, int64_t begin, int64_t end);
   void (*sh)(const ShArgs<S>&, int64_t begin, int64_t end);
   void (*sh_vjp)(const ShArgs<S>&, int64_t begin, int64_t end);
+  int64_t (*list_tiles)(const TileArgs<S>&, int64_t begin, int64_t end, TileSink&);  // returns how many
+  int64_t (*list_pairs)(const PairArgs&, int64_t begin, int64_t end);  // returns how many
   void (*pack_records)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*reduce_slots)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*blend)(const BlendArgs<S>&, int tile);
@@ -228,6 +264,7 @@ namespace N3D_ISA {
   void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);             \
   void sh(const ShArgs<S>&, int64_t, int64_t);                           \
   void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                       \
+  int64_t list_tiles(const TileArgs<S>&, int64_t, int64_t, TileSink&);   \
   void pack_records(const RecordArgs<S>&, int64_t, int64_t);             \
   void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);             \
   void blend(const BlendArgs<S>&, int);                                  \
@@ -245,6 +282,7 @@ namespace N3D_ISA {
   void radiance(const RadianceArgs<S>&, int64_t, int64_t, S*);           \
   void radiance_vjp(const RadianceArgs<S>&, int64_t, int64_t, S*, S*);   \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
+int64_t list_pairs(const PairArgs&, int64_t, int64_t);
 void penalties(const PenaltyArgs&, int64_t, int64_t);
 void shake(const ShakeArgs&, int64_t, int64_t);
 double peak(int64_t rounds, float* sink);

@@ -111,6 +111,7 @@ N3D_LANES_COMPARE(>=)
   }
 N3D_LANES_MAP(operator-, -a.v[i])
 N3D_LANES_MAP(sqrt, T(::sqrt(double(a.v[i]))))
+N3D_LANES_MAP(floor, T(::floor(double(a.v[i]))))
 N3D_LANES_MAP(exp, T(::exp(double(a.v[i]))))
 N3D_LANES_MAP(log, T(::log(double(a.v[i]))))
 N3D_LANES_MAP(exp2_blend, T(::exp2(double(a.v[i]))))
@@ -150,6 +151,17 @@ N3D_INLINE LaneMask<T, L> operator&(const LaneMask<T, L>& a, const LaneMask<T, L
   LaneMask<T, L> r;
   for (int i = 0; i < L; ++i) r.m[i] = a.m[i] && b.m[i];
   return r;
+}
+template <class T, int L>
+N3D_INLINE LaneMask<T, L> operator|(const LaneMask<T, L>& a, const LaneMask<T, L>& b) {
+  LaneMask<T, L> r;
+  for (int i = 0; i < L; ++i) r.m[i] = a.m[i] || b.m[i];
+  return r;
+}
+// As 32-bit integers, cut towards zero.
+template <class T, int L>
+N3D_INLINE void store_whole(const Lanes<T, L>& a, int32_t* p) {
+  for (int i = 0; i < L; ++i) p[i] = int32_t(a.v[i]);
 }
 template <class T, int L>
 N3D_INLINE uint32_t bits(const LaneMask<T, L>& m) {
@@ -219,11 +231,14 @@ N3D_INLINE M16 operator<=(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _
 N3D_INLINE M16 operator>(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
 N3D_INLINE M16 operator>=(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
 N3D_INLINE M16 operator&(M16 a, M16 b) { return {__mmask16(a.k & b.k)}; }
+N3D_INLINE M16 operator|(M16 a, M16 b) { return {__mmask16(a.k | b.k)}; }
 N3D_INLINE uint32_t bits(M16 m) { return m.k; }
 N3D_INLINE F16 fma(F16 a, F16 b, F16 c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
 N3D_INLINE F16 min(F16 a, F16 b) { return _mm512_min_ps(a.v, b.v); }
 N3D_INLINE F16 max(F16 a, F16 b) { return _mm512_max_ps(a.v, b.v); }
 N3D_INLINE F16 sqrt(F16 a) { return _mm512_sqrt_ps(a.v); }
+N3D_INLINE F16 floor(F16 a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+N3D_INLINE void store_whole(F16 a, int32_t* p) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(a.v)); }
 N3D_INLINE F16 select(M16 m, F16 a, F16 b) { return _mm512_mask_blend_ps(m.k, b.v, a.v); }
 N3D_INLINE F16 zero_unless(M16 m, F16 a) { return _mm512_maskz_mov_ps(m.k, a.v); }
 N3D_INLINE float sum(F16 a) { return _mm512_reduce_add_ps(a.v); }
@@ -327,11 +342,16 @@ N3D_INLINE M8 operator<=(F8 a, F8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_O
 N3D_INLINE M8 operator>(F8 a, F8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)}; }
 N3D_INLINE M8 operator>=(F8 a, F8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_GE_OQ)}; }
 N3D_INLINE M8 operator&(M8 a, M8 b) { return {_mm256_and_ps(a.k, b.k)}; }
+N3D_INLINE M8 operator|(M8 a, M8 b) { return {_mm256_or_ps(a.k, b.k)}; }
 N3D_INLINE uint32_t bits(M8 m) { return uint32_t(_mm256_movemask_ps(m.k)); }
 N3D_INLINE F8 fma(F8 a, F8 b, F8 c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
 N3D_INLINE F8 min(F8 a, F8 b) { return _mm256_min_ps(a.v, b.v); }
 N3D_INLINE F8 max(F8 a, F8 b) { return _mm256_max_ps(a.v, b.v); }
 N3D_INLINE F8 sqrt(F8 a) { return _mm256_sqrt_ps(a.v); }
+N3D_INLINE F8 floor(F8 a) { return _mm256_floor_ps(a.v); }
+N3D_INLINE void store_whole(F8 a, int32_t* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(a.v));
+}
 N3D_INLINE F8 select(M8 m, F8 a, F8 b) { return _mm256_blendv_ps(b.v, a.v, m.k); }
 N3D_INLINE F8 zero_unless(M8 m, F8 a) { return _mm256_and_ps(m.k, a.v); }
 N3D_INLINE float sum(F8 a) {
@@ -482,6 +502,24 @@ N3D_INLINE void store_columns(const V* in, typename V::scalar* p, int64_t stride
     for (int i = 0; i < V::lanes; ++i) square[i].store(p + i * stride + k);
   }
 }
+
+// Sixteen integers: first, first + 1, ..; the same one; and those that lie elsewhere.
+#if defined(N3D_AVX512)
+N3D_INLINE void store_run(int32_t first, int32_t* p) {
+  const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  _mm512_storeu_si512(p, _mm512_add_epi32(_mm512_set1_epi32(first), iota));
+}
+N3D_INLINE void store_same(int32_t x, int32_t* p) { _mm512_storeu_si512(p, _mm512_set1_epi32(x)); }
+N3D_INLINE void copy_run(const int32_t* from, int32_t* p) { _mm512_storeu_si512(p, _mm512_loadu_si512(from)); }
+#else
+N3D_INLINE void store_run(int32_t first, int32_t* p) {
+  for (int i = 0; i < 16; ++i) p[i] = first + i;
+}
+N3D_INLINE void store_same(int32_t x, int32_t* p) {
+  for (int i = 0; i < 16; ++i) p[i] = x;
+}
+N3D_INLINE void copy_run(const int32_t* from, int32_t* p) { memcpy(p, from, 16 * sizeof(int32_t)); }
+#endif
 
 template <class V>
 N3D_INLINE V iota() {

@@ -56,7 +56,7 @@ __device__ __forceinline__ bool visible(const Ellipses<S>& in, int32_t g) {
 }
 
 template <class S>
-__device__ __forceinline__ scalar::Ellipse<double> ellipse_at(const Ellipses<S>& in, int64_t g) {
+__device__ __forceinline__ scalar::Ellipse<S> ellipse_at(const Ellipses<S>& in, int64_t g) {
   const S *mean = in.means + 2 * g, *conic = in.conics + 3 * g, *extent = in.extents + 2 * g;
   return {mean[0], mean[1], conic[0], conic[1], conic[2], extent[0], extent[1]};
 }
@@ -100,8 +100,8 @@ struct Pairs {
   uint64_t* owners;
 };
 
-template <class K>
-__device__ __forceinline__ void list_alone(const scalar::Ellipse<double>& e, Grid grid, int32_t g, uint32_t slot,
+template <class S, class K>
+__device__ __forceinline__ void list_alone(const scalar::Ellipse<S>& e, Grid grid, int32_t g, uint32_t slot,
                                            uint32_t at, const Pairs<K>& out) {
   scalar::tile_rows(e, grid.tiles_x, grid.tiles_y, [&](int row, int first, int last) {
     for (int column = first; column < last; ++column, ++at, ++slot) {
@@ -112,18 +112,19 @@ __device__ __forceinline__ void list_alone(const scalar::Ellipse<double>& e, Gri
 }
 
 // Each lane finds the span of one row, and all lanes write the rows one after the other.
-template <class K>
-__device__ __forceinline__ void list_together(const scalar::Ellipse<double>& e, Grid grid, int32_t g, uint32_t slot,
+template <class S, class K>
+__device__ __forceinline__ void list_together(const scalar::Ellipse<S>& e, Grid grid, int32_t g, uint32_t slot,
                                               uint32_t at, const Pairs<K>& out) {
-  const scalar::TileRows<double> rows = scalar::tile_box(e, grid.tiles_x, grid.tiles_y);
+  const scalar::TileRows<S> rows = scalar::tile_box(e, grid.tiles_x, grid.tiles_y);
   const int lane = lane_in_warp();
-  for (int begin = rows.y0; begin < rows.y1; begin += kWarp) {
-    scalar::TileSpan mine = {0, 0};
-    if (begin + lane < rows.y1) mine = scalar::tile_span(e, rows, begin + lane, grid.tiles_x);
-    const int end = begin + kWarp < rows.y1 ? begin + kWarp : rows.y1;
+  const int bottom = int(rows.y1);
+  for (int begin = int(rows.y0); begin < bottom; begin += kWarp) {
+    scalar::TileSpan<S> mine = {0, 0};
+    if (begin + lane < bottom) mine = scalar::tile_span(e, rows, S(begin + lane), grid.tiles_x);
+    const int end = begin + kWarp < bottom ? begin + kWarp : bottom;
     for (int row = begin; row < end; ++row) {
-      const int first = __shfl_sync(kWholeWarp, mine.first, row - begin);
-      const int last = __shfl_sync(kWholeWarp, mine.last, row - begin);
+      const int first = __shfl_sync(kWholeWarp, int(mine.first), row - begin);
+      const int last = __shfl_sync(kWholeWarp, int(mine.last), row - begin);
       for (int k = lane; k < last - first; k += kWarp) {
         out.tiles[at + uint32_t(k)] = K(row * grid.tiles_x + first + k);
         out.owners[at + uint32_t(k)] = pack_pair(g, slot + uint32_t(k));

@@ -24,6 +24,8 @@ N3D_HD float sqrt(float a) { return ::sqrtf(a); }
 N3D_HD double sqrt(double a) { return ::sqrt(a); }
 N3D_HD float exp(float a) { return ::expf(a); }
 N3D_HD double exp(double a) { return ::exp(a); }
+N3D_HD float floor(float a) { return ::floorf(a); }
+N3D_HD double floor(double a) { return ::floor(a); }
 N3D_HD float log(float a) { return ::logf(a); }
 N3D_HD double log(double a) { return ::log(a); }
 template <class S>

@@ -1,5 +1,5 @@
-// The tiles that an ellipse meets, row by row of tiles. In double whatever the Gaussians' precision: thin ellipses
-// cancel badly.
+// The tiles that an ellipse meets, row by row of tiles. The determinant of a thin ellipse cancels badly, but an error
+// in it is only a share of the ellipse's width, which is thin: the slack covers it.
 //
 // Source: Hanson et al. 2024, Speedy-Splat, sec. 4 (SnugBox and AccuTile).
 #pragma once
@@ -17,51 +17,63 @@ struct Ellipse {
 };
 
 // The box of tiles around an ellipse, cut to the image, and what the rows' spans are found from. At the height dy the
-// ellipse ends at (-b dy +- sqrt(a reach - det dy^2)) / a, with det = a c - b^2.
+// ellipse ends at (-b dy +- sqrt(a reach - det dy^2)) / a, with det = a c - b^2. Tiles are whole numbers in T, so that
+// the same lines run on one number and on a register of them.
 template <class T>
 struct TileRows {
-  int x0, x1, y0, y1;
-  bool exact_box;  // within one row or one column of tiles; and without a cut-off a Gaussian is everywhere
-  T det, a_reach, inv_a;
-  T turn;  // dy of the rightmost point; the leftmost lies opposite
+  T x0, x1, y0, y1;
+  decltype(T() < T()) boxed;  // within one row or one column of tiles; and without a cut-off a Gaussian is everywhere
+  T det, a_reach, inv_a;      // where not boxed
+  T turn;                     // dy of the rightmost point; the leftmost lies opposite
 };
 
 // Tiles first to last - 1 of one row of tiles; none where last <= first.
+template <class T>
 struct TileSpan {
-  int first, last;
+  T first, last;
 };
 
 // A product that is rounded before it is added to anything. With it all devices find the same tiles to the last bit,
 // and so do two kernels of which one counts tiles and the other lists them.
-N3D_HD double product(double a, double b) {
 #if defined(__CUDA_ARCH__)
-  return __dmul_rn(a, b);
+N3D_HD float product(float a, float b) { return __fmul_rn(a, b); }
+N3D_HD double product(double a, double b) { return __dmul_rn(a, b); }
 #else
+template <class T>
+N3D_HD T product(const T& a, const T& b) {
   return a * b;
-#endif
 }
+#endif
 
 // The row or column of tiles at a place in pixels: -1 before the image and for NaN, `tiles` after it.
 template <class T>
-N3D_HD int tile_at(T place, int tiles) {
-  if (!(place >= T(0))) return -1;
-  return place < T(tiles * kTile) ? int(place * T(1.0 / kTile)) : tiles;
+N3D_HD T tile_at(const T& place, int tiles) {
+  return min(max(floor(place * T(1.0 / kTile)), T(-1)), T(tiles));
 }
 
 template <class T>
-N3D_HD TileRows<T> tile_box(const Ellipse<T>& e, int tiles_x, int tiles_y) {
-  const int top = tile_at(e.y - e.extent_y, tiles_y), bottom = tile_at(e.y + e.extent_y, tiles_y);
-  const int left = tile_at(e.x - e.extent_x, tiles_x), right = tile_at(e.x + e.extent_x, tiles_x);
-  TileRows<T> rows = {};
-  rows.x0 = max(left, 0), rows.x1 = min(right + 1, tiles_x);
-  rows.y0 = max(top, 0), rows.y1 = min(bottom + 1, tiles_y);
-  rows.exact_box = top == bottom || left == right || e.extent_x >= T(1e9);
-  if (rows.exact_box) return rows;
+N3D_HD void set_box(TileRows<T>& rows, const Ellipse<T>& e, int tiles_x, int tiles_y) {
+  const T top = tile_at(e.y - e.extent_y, tiles_y), bottom = tile_at(e.y + e.extent_y, tiles_y);
+  const T left = tile_at(e.x - e.extent_x, tiles_x), right = tile_at(e.x + e.extent_x, tiles_x);
+  rows.x0 = max(left, T(0)), rows.x1 = min(right + T(1), T(tiles_x));
+  rows.y0 = max(top, T(0)), rows.y1 = min(bottom + T(1), T(tiles_y));
+  rows.boxed = (bottom <= top) | (right <= left) | (e.extent_x >= T(1e9));
+}
+
+template <class T>
+N3D_HD void set_ellipse(TileRows<T>& rows, const Ellipse<T>& e) {
   const T inv_c = T(1) / e.c;
   rows.inv_a = T(1) / e.a;
   rows.det = product(e.a, e.c) - product(e.b, e.b);
   rows.a_reach = product(product(product(e.extent_x, e.extent_x), rows.det), product(e.a, inv_c));
   rows.turn = product(product(-e.b, e.extent_x), inv_c);
+}
+
+template <class T>
+N3D_HD TileRows<T> tile_box(const Ellipse<T>& e, int tiles_x, int tiles_y) {
+  TileRows<T> rows = {};
+  set_box(rows, e, tiles_x, tiles_y);
+  if (!rows.boxed) set_ellipse(rows, e);
   return rows;
 }
 
@@ -73,30 +85,29 @@ struct TileBorder {
 };
 
 template <class T>
-N3D_HD TileBorder<T> tile_border(const Ellipse<T>& e, const TileRows<T>& rows, int row) {
-  const T dy = min(max(T(row * kTile) - e.y, -e.extent_y), e.extent_y);
+N3D_HD TileBorder<T> tile_border(const Ellipse<T>& e, const TileRows<T>& rows, const T& row) {
+  const T dy = min(max(row * T(kTile) - e.y, -e.extent_y), e.extent_y);
   return {dy, sqrt(max(rows.a_reach - product(rows.det, product(dy, dy)), T(0)))};
 }
 
 template <class T>
-N3D_HD TileSpan span_between(const Ellipse<T>& e, const TileRows<T>& rows, const TileBorder<T>& low,
-                             const TileBorder<T>& high, int tiles_x) {
+N3D_HD TileSpan<T> span_between(const Ellipse<T>& e, const TileRows<T>& rows, const TileBorder<T>& low,
+                                const TileBorder<T>& high, int tiles_x) {
   const T turn = rows.turn, low_side = product(-e.b, low.dy), high_side = product(-e.b, high.dy);
-  const T rightmost = turn < low.dy    ? product(low_side + low.root, rows.inv_a)
-                      : turn > high.dy ? product(high_side + high.root, rows.inv_a)
-                                       : e.extent_x;
-  const T leftmost = -turn < low.dy    ? product(low_side - low.root, rows.inv_a)
-                     : -turn > high.dy ? product(high_side - high.root, rows.inv_a)
-                                       : -e.extent_x;
-  const T slack = product(T(1e-4), T(1) + e.extent_x);  // rounding must not lose a tile: the blend tests each pixel
+  const T rightmost = select(turn < low.dy, product(low_side + low.root, rows.inv_a),
+                             select(turn > high.dy, product(high_side + high.root, rows.inv_a), e.extent_x));
+  const T leftmost = select(-turn < low.dy, product(low_side - low.root, rows.inv_a),
+                            select(-turn > high.dy, product(high_side - high.root, rows.inv_a), -e.extent_x));
+  // Rounding must not lose a tile: the blend tests each pixel.
+  const T slack = product(T(1e-3), T(1) + e.extent_x);
   return {max(tile_at(e.x + leftmost - slack, tiles_x), rows.x0),
-          min(tile_at(e.x + rightmost + slack, tiles_x) + 1, rows.x1)};
+          min(tile_at(e.x + rightmost + slack, tiles_x) + T(1), rows.x1)};
 }
 
 template <class T>
-N3D_HD TileSpan tile_span(const Ellipse<T>& e, const TileRows<T>& rows, int row, int tiles_x) {
-  if (rows.exact_box) return {rows.x0, rows.x1};
-  return span_between(e, rows, tile_border(e, rows, row), tile_border(e, rows, row + 1), tiles_x);
+N3D_HD TileSpan<T> tile_span(const Ellipse<T>& e, const TileRows<T>& rows, const T& row, int tiles_x) {
+  if (rows.boxed) return {rows.x0, rows.x1};
+  return span_between(e, rows, tile_border(e, rows, row), tile_border(e, rows, row + T(1)), tiles_x);
 }
 
 // Calls f(row, first column, last column + 1) for each row of tiles that the ellipse meets.
@@ -104,15 +115,15 @@ template <class T, class F>
 N3D_HD void tile_rows(const Ellipse<T>& e, int tiles_x, int tiles_y, const F& f) {
   const TileRows<T> rows = tile_box(e, tiles_x, tiles_y);
   if (rows.x0 >= rows.x1) return;
-  if (rows.exact_box) {
-    for (int row = rows.y0; row < rows.y1; ++row) f(row, rows.x0, rows.x1);
+  if (rows.boxed) {
+    for (int row = int(rows.y0); row < int(rows.y1); ++row) f(row, int(rows.x0), int(rows.x1));
     return;
   }
   TileBorder<T> low = tile_border(e, rows, rows.y0);
-  for (int row = rows.y0; row < rows.y1; ++row) {
-    const TileBorder<T> high = tile_border(e, rows, row + 1);
-    const TileSpan span = span_between(e, rows, low, high, tiles_x);
-    if (span.first < span.last) f(row, span.first, span.last);
+  for (int row = int(rows.y0); row < int(rows.y1); ++row) {
+    const TileBorder<T> high = tile_border(e, rows, T(row + 1));
+    const TileSpan<T> span = span_between(e, rows, low, high, tiles_x);
+    if (span.first < span.last) f(row, int(span.first), int(span.last));
     low = high;
   }
 }

@@ -165,3 +165,28 @@ def test_native_lists_the_twins_pairs_in_the_twins_order(native, reference, dtyp
         return [entry for entry in entries if entry in common]
 
     assert listed(actual) == listed(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_needles_across_the_image_lose_no_tile(native, dtype):
+    """A thousand times as long as wide, the determinant cancels to a few digits in single precision."""
+    width, height, count = 640, 480, 48
+    angle = torch.linspace(0.01, 3.1, count, dtype=torch.float64)
+    along, across = torch.linspace(100, 700, count, dtype=torch.float64) ** 2, 0.55**2
+    cos, sin = angle.cos(), angle.sin()
+    xx, yy = along * cos**2 + across * sin**2, along * sin**2 + across * cos**2
+    xy = (along - across) * cos * sin
+    determinant, opacity = along * across, torch.full_like(angle, 0.9)
+    reach = (2 * (opacity * 255).log()).sqrt()
+    needles = Projected(
+        means_px=torch.stack([320 + 200 * cos, 240 + 150 * (3 * angle).sin()], dim=-1),
+        conics=torch.stack([yy, -xy, xx], dim=-1) / determinant[:, None],
+        depths=torch.linspace(1, 2, count, dtype=torch.float64),
+        opacities=opacity,
+        extents_px=reach[:, None] * torch.stack([xx.sqrt(), yy.sqrt()], dim=-1),
+    )
+    needles = cast(needles, dtype)
+    found = pairs(native.bin_gaussians(needles, width=width, height=height))
+    lit = pairs_with_light(cast(needles, torch.float64), width, height, 1.01 / 255)
+    assert lit <= found
+    assert len(found) < 1.5 * len(lit) < 0.3 * len(pairs_of_boxes(needles, width, height))

@@ -31,10 +31,27 @@ static N3D_INLINE bool takes_part(const AdamArgs<S>& a, int64_t row) {
 }
 
 template <class S>
-static bool row_is_finite(const AdamArgs<S>& a, int64_t row) {
-  S poison(0);
-  for (int64_t k = 0; k < a.columns; ++k) poison += a.grad[row * a.columns + k] - a.grad[row * a.columns + k];
-  return poison == S(0);
+static N3D_INLINE bool all_take_part(const AdamArgs<S>& a, int64_t row, int count) {
+  bool all = true;
+  if (a.visible)
+    for (int i = 0; i < count; ++i) all &= a.visible[row + i] != 0;
+  return all;
+}
+
+// Neither infinite nor NaN; x - x is 0 for all other numbers. In lanes: a sum of one number after the other would wait
+// for each.
+template <class V>
+static N3D_INLINE bool all_finite(const typename V::scalar* p, int64_t count) {
+  using S = typename V::scalar;
+  V poison(S(0));
+  S rest(0);
+  int64_t k = 0;
+  for (; k + V::lanes <= count; k += V::lanes) {
+    const V g = V::load(p + k);
+    poison = poison + (g - g);
+  }
+  for (; k < count; ++k) rest += p[k] - p[k];
+  return sum(poison) + rest == S(0);
 }
 
 template <class V>
@@ -44,11 +61,11 @@ static int64_t adam_long_rows(const AdamArgs<typename V::scalar>& a, int64_t beg
   int64_t poisoned = 0;
   for (int64_t row = begin; row < end; ++row) {
     if (!takes_part(a, row)) continue;
-    if (!row_is_finite(a, row)) {
+    const int64_t at = row * a.columns;
+    if (!all_finite<V>(a.grad + at, a.columns)) {
       ++poisoned;
       continue;
     }
-    const int64_t at = row * a.columns;
     int64_t k = 0;
     for (; k + V::lanes <= a.columns; k += V::lanes) {
       const V rate = V::load(a.rates + k);
@@ -68,21 +85,25 @@ static int64_t adam_short_rows(const AdamArgs<typename V::scalar>& a, int64_t be
   int64_t poisoned = 0;
   for (int64_t row = begin; row < end; row += V::lanes) {
     const int n = end - row < V::lanes ? int(end - row) : V::lanes;
-    bool any = false;
-    for (int i = 0; i < n; ++i) {
-      bool takes = takes_part(a, row + i);
-      if (takes && !row_is_finite(a, row + i)) takes = false, ++poisoned;
-      for (int64_t k = 0; k < a.columns; ++k) part[i * a.columns + k] = takes ? rates[k] : S(0);
-      any |= takes;
-    }
-    if (!any) continue;
     const int64_t at = row * a.columns, count = n * a.columns;
+    const S* rates_here = rates;
+    if (!all_take_part(a, row, n) || !all_finite<V>(a.grad + at, count)) {
+      bool any = false;
+      for (int i = 0; i < n; ++i) {
+        bool takes = takes_part(a, row + i);
+        if (takes && !all_finite<One>(a.grad + at + i * a.columns, a.columns)) takes = false, ++poisoned;
+        for (int64_t k = 0; k < a.columns; ++k) part[i * a.columns + k] = takes ? rates[k] : S(0);
+        any |= takes;
+      }
+      if (!any) continue;
+      rates_here = part;
+    }
     int64_t k = 0;
     for (; k + V::lanes <= count; k += V::lanes) {
-      const V rate = V::load(part + k);
+      const V rate = V::load(rates_here + k);
       adam_lanes<V>(a, at + k, rate, nonzero(rate));
     }
-    for (; k < count; ++k) adam_lanes<One>(a, at + k, One(part[k]), nonzero(One(part[k])));
+    for (; k < count; ++k) adam_lanes<One>(a, at + k, One(rates_here[k]), nonzero(One(rates_here[k])));
   }
   return poisoned;
 }

@@ -9,7 +9,7 @@ namespace n3d {
 namespace N3D_ISA {
 
 constexpr int kBlock =
-    128;  // columns that one pass over the buffer covers; eleven rows of it fit the first-level cache
+    256;  // columns that one pass over the buffer covers; eleven rows of it fit the first-level cache
 constexpr int kFirst = kPlaneMargin - kWindowRadius;  // where the window of column 0 starts in a buffer row
 
 template <int K, class V>
