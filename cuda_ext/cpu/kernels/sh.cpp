@@ -1,5 +1,6 @@
 // View-dependent colour, a register of Gaussians at a time.
 #include "../kernels.h"
+#include "../prefetch.h"
 #include "../simd.h"
 // simd.h's functions must be seen before the formulas that use them.
 #include "../../math/harmonics.h"
@@ -26,6 +27,15 @@ static N3D_INLINE Direction<V> direction_of(const ShArgs<typename V::scalar>& a,
   return r;
 }
 
+// Asks for the next register's coefficients: they begin in another page, where the hardware does not look ahead.
+template <class V>
+static N3D_INLINE void fetch_next(const typename V::scalar* rows, int64_t stride, int64_t i, int64_t end) {
+  const int64_t next = i + V::lanes, last = next + V::lanes < end ? next + V::lanes : end;
+  const auto* p = reinterpret_cast<const char*>(rows + next * stride);
+  for (const auto* line = p; next < end && line < reinterpret_cast<const char*>(rows + last * stride); line += 64)
+    prefetch(line);
+}
+
 template <class V>
 static N3D_INLINE typename V::mask visible_of(const ShArgs<typename V::scalar>& a, int64_t i, int n) {
   const V zero(typename V::scalar(0));
@@ -40,6 +50,7 @@ static void sh_rows(const ShArgs<typename V::scalar>& a, int64_t begin, int64_t 
   for (int64_t i = begin; i < end; i += V::lanes) {
     const int n = end - i < V::lanes ? int(end - i) : V::lanes;
     const typename V::mask visible = visible_of<V>(a, i, n);
+    fetch_next<V>(a.sh, stride, i, end);
     V color[3] = {V(S(0)), V(S(0)), V(S(0))};
     if (bits(visible)) {
       const Direction<V> dir = direction_of<V>(a, i, n);
@@ -67,6 +78,7 @@ static void sh_rows_vjp(const ShArgs<typename V::scalar>& a, int64_t begin, int6
   for (int64_t i = begin; i < end; i += V::lanes) {
     const int n = end - i < V::lanes ? int(end - i) : V::lanes;
     const typename V::mask visible = visible_of<V>(a, i, n);
+    fetch_next<V>(a.sh, stride, i, end);
     V d_mean[3] = {zero, zero, zero};
     if (bits(visible)) {
       const Direction<V> dir = direction_of<V>(a, i, n);

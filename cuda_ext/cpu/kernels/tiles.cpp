@@ -1,6 +1,6 @@
 // Lists the tiles that each Gaussian meets: the geometry for a register of Gaussians at a time, then their lists one
-// after the other, and the same in another order. How many rows an ellipse has and how many tiles a row has cannot be predicted, so a row's tiles are
-// written a register at a time and what is too much is written over.
+// after the other, and the same in another order. How many rows an ellipse has and how many tiles a row has cannot be
+// predicted, so a row's tiles are written a register at a time and what is too much is written over.
 #include "../kernels.h"
 #include "../prefetch.h"
 #include "../simd.h"
@@ -27,7 +27,8 @@ struct TileSpans {
   int32_t* spans;  // [row,2,lanes]: first column, and how many
   int64_t at_most;
 
-  N3D_INLINE TileSpans(const TileArgs<S>& a, int64_t i, int n, int32_t* space) : tiles_x(a.tiles_x), spans(space), at_most(0) {
+  N3D_INLINE TileSpans(const TileArgs<S>& a, int64_t i, int n, int32_t* space)
+      : tiles_x(a.tiles_x), spans(space), at_most(0) {
     const Ellipse<V> e = load_ellipses<V>(a, i, n);
     const V zero(S(0));
     TileRows<V> box;
