@@ -14,6 +14,7 @@ from neural3d.cli.progress import say
 from neural3d.cli.runs import load_trained
 from neural3d.errors import InputError
 from neural3d.export.formats import FORMATS, SplatFormat, format_of, read_splats, up_of_file
+from neural3d.export.html import FirstView, view_of_cameras, whole_view
 from neural3d.export.rows import Written
 from neural3d.export.selection import Selection, select
 from neural3d.export.up_axis import UpAxis, composed, upright
@@ -65,9 +66,20 @@ def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
         more["version"] = int(options.spz_version or "3")
     if chosen.name == "usd":
         more["up_axis"] = usd_axis(up, source.up_world)
+    if chosen.name == "html":
+        more |= {"view": _first_view(source, up, turned), "title": options.output.stem}
     return FORMATS[chosen.name].write(
         options.output, source.gaussians, capture_from_scene=turned, indices=indices, **more
     )
+
+
+def _first_view(source: _Source, up: UpAxis, turned: Similarity) -> FirstView:
+    """As the first photo shows it; of a file, whole."""
+    up_file = (upright(up, source.up_world).rotation @ source.up_world.double()).float()
+    if source.cameras is None:
+        x, y, z = up_file.tolist()
+        return whole_view(source.gaussians, turned, (x, y, z))
+    return view_of_cameras(source.cameras, source.gaussians.means_world, up_file, turned)
 
 
 def _read(path: Path) -> _Source:

@@ -294,11 +294,12 @@ class Export:
     output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
     format: Annotated[
-        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "cameras"] | None,
-        arg(metavar="{ply,compressed-ply,splat,spz,sog,glb,usd,cameras}", help_behavior_hint="(default: by --output)"),
+        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "cameras"] | None,
+        arg(metavar="{ply,…,usd,html,cameras}", help_behavior_hint="(default: by --output)"),
     ] = None
     """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
-    splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; cameras: see
+    splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; html: a page that
+    shows the scene by itself, offline; cameras: see
     --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json."""
     crop: Annotated[
         tuple[float, float, float, float, float, float] | None,

@@ -9,6 +9,7 @@ from neural3d.errors import InputError
 from neural3d.export.compressed_ply import is_compressed, read_compressed_ply, write_compressed_ply
 from neural3d.export.glb import write_glb
 from neural3d.export.gltf_reader import read_gltf
+from neural3d.export.html import write_html
 from neural3d.export.ply import read_ply, write_ply
 from neural3d.export.rows import Written
 from neural3d.export.sog import META, write_sog
@@ -43,6 +44,7 @@ FORMATS = {
         SplatFormat("sog", (".sog",), write_sog),
         SplatFormat("glb", (".glb",), write_glb),
         SplatFormat("usd", USD_SUFFIXES, write_usd),
+        SplatFormat("html", (".html", ".htm"), write_html),
     )
 }
 _MARKS: tuple[tuple[bytes, Callable[[Path], Gaussians]], ...] = (

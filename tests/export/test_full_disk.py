@@ -62,7 +62,7 @@ for name, write in writers.items():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_every_writer(tmp_path: Path):
-    splats = ["a.ply", "a.compressed.ply", "a.splat", "a.spz", "a.sog", "a.glb"]
+    splats = ["a.ply", "a.compressed.ply", "a.splat", "a.spz", "a.sog", "a.glb", "a.html"]
     splats += ["a.usdc", "a.usdz"] if importlib.util.find_spec("pxr") else []
     needs = {"a.exr": "OpenEXR", "a.tif": "tifffile", "cams.usdc": "pxr"}
     splats += [name for name, module in needs.items() if importlib.util.find_spec(module)]
