@@ -1,14 +1,24 @@
-"""The field table: `python benchmarks/fields.py [--capture NAME] [--seconds S]`; keeps it in results/fields.json."""
+"""The field tables: `python benchmarks/fields.py [--field hashgrid] [--capture NAME]`; keeps results/FIELD.json."""
 
 import argparse
 from pathlib import Path
 
 from neural3d.bench import keep
 from neural3d.bench.fields import measure_fields
+from neural3d.bench.hashgrid import measure_hashgrid
+from neural3d.train.hashgrid_config import HASHGRID_PRESETS
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--field", choices=["mlp", "hashgrid"], default="mlp", help="which field")
     parser.add_argument("--capture", help="a name, see README.md; by default the first at hand")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of training with --tiny")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of training with --tiny; mlp only")
+    parser.add_argument(
+        "--presets", nargs="*", choices=[*HASHGRID_PRESETS], default=[*HASHGRID_PRESETS], help="hashgrid only"
+    )
     options = parser.parse_args()
-    keep(measure_fields(options.capture, seconds=options.seconds), Path(__file__).parent / "results")
+    if options.field == "mlp":
+        report = measure_fields(options.capture, seconds=options.seconds)
+    else:
+        report = measure_hashgrid(options.capture, presets=options.presets)
+    keep(report, Path(__file__).parent / "results")

@@ -1,4 +1,6 @@
 // Rays to samples. Rays go in groups, each of which keeps what it finds until all know where it belongs.
+#include <algorithm>
+
 #include "driver.h"
 // After driver.h, whose kernels.h declares no loops for the instruction set "scalar".
 #include "../math/march.h"
@@ -25,6 +27,23 @@ scalar::March<S> march_arguments(const Tensor& origins, const Tensor& directions
   m.cells = int(occupied.size(0)), m.max_steps = int(max_steps), m.contracted = contracted;
   m.near = S(near), m.far = S(far), m.step = S(step), m.cone = S(cone);
   return m;
+}
+
+// Which blocks of cells hold an occupied one.
+template <class S>
+void find_blocks(scalar::March<S>& m, std::vector<uint8_t>& blocks) {
+  const int64_t side = m.blocks_along(), cells = m.cells;
+  blocks.assign(size_t(side * side * side), 0);
+  for (int64_t z = 0; z < cells; ++z)
+    for (int64_t y = 0; y < cells; ++y) {
+      const uint8_t* row = m.occupied + (z * cells + y) * cells;
+      uint8_t* to = blocks.data() + (z / scalar::kBlockCells * side + y / scalar::kBlockCells) * side;
+      for (int64_t block = 0; block < side; ++block) {
+        const int64_t first = block * scalar::kBlockCells, count = std::min<int64_t>(scalar::kBlockCells, cells - first);
+        for (int64_t x = 0; x < count; ++x) to[block] |= row[first + x];
+      }
+    }
+  m.blocks = blocks.data();
 }
 
 // What a group of rays found: t, length and place in the grid of each sample.
@@ -64,8 +83,10 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> march(Tensor origins, Tensor d
                                                         Tensor occupied, bool contracted, double near, double far,
                                                         double step, double cone, int64_t max_steps) {
   return N3D_FOR_SCALAR(origins, S, [&] {
-    const auto m =
+    auto m =
         march_arguments<S>(origins, directions, offsets, box, occupied, contracted, near, far, step, cone, max_steps);
+    static thread_local std::vector<uint8_t> blocks;
+    find_blocks(m, blocks);
     Tensor ray_offsets = fresh({m.rays + 1}, ScalarType::Int);
     int32_t* first = pointer<int32_t>(ray_offsets);
     static thread_local std::vector<Group<S>> kept;

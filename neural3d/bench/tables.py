@@ -18,6 +18,7 @@ def text_of(report: Report) -> str:
         "clients": _clients_rows,
         "soak": _soak_rows,
         "fields": _fields_rows,
+        "hashgrid": _hashgrid_rows,
         "poses": _poses_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
@@ -46,6 +47,21 @@ def _fields_rows(report: Report) -> list[Row]:
         ("PSNR", f"{report['tiny_psnr']:.2f} dB on {report['tiny_views']} held-out views of {report['capture']}"),
         ("a frame", f"{report['tiny_seconds_a_frame']:.2f} s"),
     ]
+
+
+def _hashgrid_rows(report: Report) -> list[Row]:
+    step = f"{report['step_ms']:.0f} ms, {report['step_processor_ms']:.0f} ms of processor time"
+    rows = [
+        (f"a step on {report['step_rays']:,} rays", f"{step}; {report['step_samples']:,} samples"),
+        *((f"  {name}", f"{ms:.1f} ms") for name, ms in sorted(report["operators_ms"].items(), key=lambda e: -e[1])),
+        ("plain torch", f"{report['step_ms_torch']:,.0f} ms, {report['torch_ratio']:.1f} times as long"),
+    ]
+    for name, preset in report["presets"].items():
+        for point in preset["curve"]:
+            spent = f"{point['seconds']:.0f} s ({point['processor_seconds']:.0f} s of processor time)"
+            rows.append((f"--preset {name}", f"{point['psnr']:.2f} dB after {spent}, {point['steps']:,} steps"))
+        rows.append(("  a frame", f"{preset['seconds_a_frame']:.2f} s"))
+    return rows
 
 
 def _step_rows(report: Report) -> list[Row]:

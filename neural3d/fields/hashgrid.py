@@ -25,10 +25,14 @@ from neural3d.reference.sh import sh_basis
 
 SH_DEGREE = 3
 """Of the harmonics that a direction is given as."""
-SHADED_RAYS = 4096
+SHADED_RAYS = 1 << 14
+"""That are looked along at a time."""
+FIRST_SAMPLES = 12
+"""Of each ray, when a picture is made; then twice as many, and so on, as long as light comes through."""
+TRANSMITTANCE_MIN = 1e-4
 DENSITY_POINTS = 1 << 17
-FINEST_STEPS = 1024
-"""Steps along the diagonal of the box, as many as in the paper."""
+FINEST_STEP = 2 * math.sqrt(3) / 1024
+"""Along a ray, in the field's frame: as many along the diagonal of the box as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,16 @@ class HashGridPlace:
     """Where rays begin, scene units."""
     far: float | None = None
     """Where they end, scene units; None for nowhere before the box does."""
+    step: float = FINEST_STEP
+    """Along a ray, in the field's frame."""
+    cone: float = 0.0
+    """Steps are at least so many times the distance."""
 
     @property
     def span(self) -> MarchRange:
-        """Steps in the field's frame; outside the box they grow with the distance."""
-        step, cone = 2 * math.sqrt(3) / FINEST_STEPS, 1 / 256 if self.contracted else 0.0
+        """Steps in the field's frame."""
         far = math.inf if self.far is None else self.far / self.half
-        return MarchRange(step, self.near / self.half, far, cone, self.contracted)
+        return MarchRange(self.step, self.near / self.half, far, self.cone, self.contracted)
 
     def rays(self, rays: Rays) -> Rays:
         """In the field's frame."""
@@ -110,7 +117,7 @@ def view_samples(
     directions: Float[Tensor, "R 3"],
     appearance: Float[Tensor, "R A"],
     *,
-    transmittance_min: float = 1e-4,
+    transmittance_min: float = TRANSMITTANCE_MIN,
 ) -> RayViews:
     """What rays see through their samples; differentiable in what is learnt and in the samples' positions."""
     features = hash_encode(samples.positions, weights.table, shape.levels)
@@ -159,10 +166,22 @@ class HashGridField:
         return torch.where(inside, found, 0)
 
     def _shade(self, rays: Rays) -> Shaded:
+        """Some samples of all rays at a time, front to back, so that nobody looks behind what is opaque."""
         placed = self.place.rays(rays)
         offsets = torch.full_like(placed.origins[:, 0], 0.5)
         samples = march_rays(placed, offsets, self.occupied, self.place)
-        appearance = self.weights.appearance.mean(dim=0).expand(len(rays), -1)
-        seen = view_samples(self.weights, self.shape, samples, rays.directions, appearance)
-        distances = self.place.half * seen.depths / seen.alphas.clamp(min=1e-8)
-        return Shaded(seen.colors, seen.alphas, torch.where(seen.alphas > 0, distances, 0))
+        counts, appearance = samples.ray_offsets.diff(), self.weights.appearance.mean(dim=0)
+        colors, through, depths = torch.zeros_like(rays.origins), torch.ones_like(offsets), torch.zeros_like(offsets)
+        going, done, size = counts.nonzero()[:, 0], 0, FIRST_SAMPLES
+        while len(going) > 0:
+            part = samples.part(going, done, size)
+            features = appearance.expand(len(going), -1)
+            seen = view_samples(self.weights, self.shape, part, rays.directions[going], features)
+            colors[going] += through[going, None] * seen.colors
+            depths[going] += through[going] * seen.depths
+            through[going] *= 1 - seen.alphas
+            done, size = done + size, 2 * size
+            going = going[(through[going] >= TRANSMITTANCE_MIN) & (counts[going] > done)]
+        alphas = 1 - through
+        distances = self.place.half * depths / alphas.clamp(min=1e-8)
+        return Shaded(colors, alphas, torch.where(alphas > 0, distances, 0))

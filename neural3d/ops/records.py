@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from itertools import accumulate
 
-from jaxtyping import Float, Int32
+import torch
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 TILE_PX = 16
@@ -156,6 +157,16 @@ class RaySamples:
     deltas: Float[Tensor, "S"]
     """Lengths of the intervals, scene units."""
     ray_offsets: Int32[Tensor, "R_plus_1"]
+
+    def part(self, rays: Int64[Tensor, "M"], first: int, count: int) -> "RaySamples":
+        """Samples `first` to before `first + count` of some rays, as far as these have them."""
+        begins = self.ray_offsets[rays] + first
+        counts = (self.ray_offsets[rays + 1] - begins).clamp(0, count)
+        offsets = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+        total = int(offsets[-1])
+        rows = (begins - offsets[:-1]).repeat_interleave(counts, output_size=total)
+        rows = rows + torch.arange(total, dtype=torch.int32, device=rows.device)
+        return RaySamples(self.positions[rows], self.ts[rows], self.deltas[rows], offsets)
 
 
 @dataclass(frozen=True)

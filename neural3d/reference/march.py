@@ -48,9 +48,9 @@ def _occupied_steps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Middle, length and ray of each sample, by ray and distance."""
     t, end = _ray_ranges(origins, directions, box, span)
-    t = t + offsets * (span.cone * t).clamp(min=span.step)
+    start = t = t + offsets * (span.cone * t).clamp(min=span.step)
     found = []
-    for _ in range(span.max_steps):
+    for k in range(span.max_steps):
         if not (t < end).any():
             break
         delta = (span.cone * t).clamp(min=span.step)
@@ -59,7 +59,7 @@ def _occupied_steps(
         cells = (places * len(occupied)).nan_to_num().clamp(0, len(occupied) - 1).long()
         ray = ((t < end) & occupied[cells[:, 2], cells[:, 1], cells[:, 0]]).nonzero()[:, 0]
         found.append((middle[ray], delta[ray], ray))
-        t = t + delta
+        t = t + delta if span.cone > 0 else start + (k + 1) * span.step
     parts = [torch.cat(part) for part in zip(*found, strict=True)] if found else [t[:0], t[:0], t[:0].long()]
     by_ray = torch.sort(parts[2], stable=True).indices
     return tuple(part[by_ray] for part in parts)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.hashgrid import (
+    FINEST_STEP,
     HashGridField,
     HashGridPlace,
     HashGridShape,
@@ -47,6 +48,8 @@ OCCUPIED_THICKNESS = 0.01
 """Optical thickness of a step in a cell that counts as occupied; the paper's."""
 FIRST_RAYS = 256
 RAYS_STEP = 64
+FINEST_CONE = 1 / 256
+"""Of a step's length, by its distance from the camera; the paper's."""
 EPSILON = 1e-15
 BETA2 = 0.99
 """Adam's, from the paper: rows of the table are seen rarely."""
@@ -54,12 +57,22 @@ _LEARNT = ("table", "layers", "appearance")
 
 
 def hashgrid_place(scene: Scene) -> HashGridPlace:
-    """A box around an object on a transparent ground, else all of space, contracted around the middle distances."""
-    space = field_space(scene, ndc=False)
+    """A box around an object on a transparent ground, else all of space, contracted around the middle distances.
+
+    Steps are no shorter than what a pixel of the photos covers: at the box's centre, or where they are.
+
+    Raises:
+        InputError: The photos' alpha leaves nothing.
+    """
+    space, cameras = field_space(scene, ndc=False), scene.cameras[scene.train_indices]
+    pixel = float((1 / cameras.focal_px).amax(dim=1).median())
     if not isinstance(space, Shell):
-        return tight_place(scene, HashGridPlace(space.center, space.radius))
-    reach = space.radius - space.far
-    return HashGridPlace(space.center, reach + math.sqrt(space.near * space.far), True, space.near / 2, 20 * space.far)
+        place = tight_place(scene, HashGridPlace(space.center, space.radius))
+        distance = float((cameras.centers_world - torch.tensor(place.center)).norm(dim=1).median())
+        return replace(place, step=max(FINEST_STEP, pixel * distance / place.half))
+    half = space.radius - space.far + math.sqrt(space.near * space.far)
+    cone = max(FINEST_CONE, pixel)
+    return HashGridPlace(space.center, half, True, space.near / 2, 20 * space.far, cone=cone)
 
 
 class HashGridLearner:
@@ -179,7 +192,7 @@ class HashGridLearner:
         corners = np.stack([cells % side, cells // side % side, cells // side**2], axis=1)
         places = (corners + random.random((groups, 3))) / side
         found = grid_densities(self.weights, self.shape, torch.from_numpy(places.astype(np.float32)))
-        thickness = found * self.place.span.step
+        thickness = found * self.place.step
         update_occupancy(
             self.memory,
             self.occupied,

@@ -89,6 +89,6 @@ class HashGridConfig:
 HASHGRID_PRESETS: Mapping[str, HashGridConfig] = {
     "fast": HashGridConfig(max_seconds=60.0, log2_rows=15, finest=512),
     "default": HashGridConfig(),
-    "best": HashGridConfig(max_seconds=1800.0, log2_rows=19, finest=2048),
+    "best": HashGridConfig(max_seconds=600.0, log2_rows=18, finest=2048),
 }
 """By the names that --preset knows."""

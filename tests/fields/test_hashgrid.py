@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from neural3d.fields import hashgrid
 from neural3d.fields.field import RadianceField
 from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights
 from neural3d.fields.rays import Rays
@@ -20,7 +21,7 @@ def constant_field(density: float, half: float = 2.0, *, contracted: bool = Fals
     first[0], second[0, 0] = 1 / 4, math.log(density)
     layers = torch.cat([matrix.flatten() for matrix in (first, second, *others)])
     weights = HashGridWeights(torch.ones(SHAPE.levels.rows, 2), layers, torch.zeros(5, 3))
-    place = HashGridPlace(CENTER, half, contracted, far=50.0 if contracted else None)
+    place = HashGridPlace(CENTER, half, contracted, **({"far": 50.0, "cone": 1 / 256} if contracted else {}))
     return HashGridField(SHAPE, place, weights, torch.ones(8, 8, 8, dtype=torch.bool))
 
 
@@ -58,6 +59,30 @@ def test_a_contracted_field_is_seen_outside_its_box():
     field = constant_field(0.1, half=2.0, contracted=True)
     seen = field.shade(Rays(torch.tensor([CENTER]), torch.tensor([[0.0, 0.0, 1.0]])))
     assert seen.alphas.item() == pytest.approx(1 - math.exp(-0.1 * 50 / 2), rel=0.01)
+
+
+def test_a_ray_is_the_same_however_its_samples_are_divided(monkeypatch):
+    """Looked at in parts, or all at once; and one that ends early is as opaque as light that is left says."""
+    one, aside = ray_along_x(), torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 9, 0]])
+    rays = Rays(one.origins + aside, one.directions.repeat(3, 1))
+    for density in (1.5, 400.0):
+        field = constant_field(density)
+        in_parts = field.shade(rays)
+        with monkeypatch.context() as patched:
+            patched.setattr(hashgrid, "FIRST_SAMPLES", 5000)
+            at_once = field.shade(rays)
+        for name in ("colors", "alphas", "distances"):
+            torch.testing.assert_close(getattr(in_parts, name), getattr(at_once, name), rtol=1e-4, atol=1e-4)
+    assert in_parts.alphas.tolist() == pytest.approx([1, 1, 0], abs=2e-4)
+
+
+def test_nobody_looks_behind_what_is_opaque(monkeypatch):
+    looked_at, before = [], hashgrid.hash_encode
+    monkeypatch.setattr(hashgrid, "hash_encode", lambda p, *rest: (looked_at.append(len(p)), before(p, *rest))[1])
+    constant_field(1.5).shade(ray_along_x())
+    thin, looked_at[:] = sum(looked_at), []
+    constant_field(1e5).shade(ray_along_x())
+    assert sum(looked_at) == hashgrid.FIRST_SAMPLES < thin / 10
 
 
 def test_no_rays():

@@ -1,6 +1,7 @@
 """Rays to samples in occupied space."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,6 +89,17 @@ def test_twins_agree(native, reference, span, share):
     assert torch.equal(ours.ray_offsets, theirs.ray_offsets)
     for name in ("positions", "ts", "deltas"):
         assert_close(getattr(ours, name), getattr(theirs, name), "float64 twin")
+
+
+@pytest.mark.parametrize("span", SPANS[:3])
+def test_leaps_over_empty_blocks_leave_nothing_out(native, reference, span):
+    """Few cells of many, in blocks that are cut off at the grid's border; steps that are much shorter than a cell."""
+    origins, directions = make_rays(60)
+    short = replace(span, step=span.step / 7, cone=span.cone / 7)
+    arguments = (origins, directions, torch.rand(60).double(), BOX, make_grid(44, 0.004), short)
+    ours, theirs = native.march(*arguments), reference.march(*arguments)
+    assert len(theirs.ts) > 0 and torch.equal(ours.ray_offsets, theirs.ray_offsets)
+    assert_close(ours.ts, theirs.ts, "float64 twin")
 
 
 @pytest.mark.parametrize("contracted", [False, True])

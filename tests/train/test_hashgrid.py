@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from neural3d.errors import InputError
+from neural3d.fields.hashgrid import FINEST_STEP
 from neural3d.render.fields import render_field
 from neural3d.run import Run
 from neural3d.train.fields import field_of, train_field
-from neural3d.train.hashgrid import EARLY_STEPS, HashGridLearner
+from neural3d.train.hashgrid import EARLY_STEPS, FINEST_CONE, HashGridLearner, hashgrid_place
 from neural3d.train.hashgrid_config import HashGridConfig
 
-from .small_scenes import make_scene, same, stop_at
+from .small_scenes import make_scene, ring, same, stop_at
 
 SMALL = HashGridConfig(
     steps=40,
@@ -89,6 +90,18 @@ def test_empty_space_is_found_and_rays_are_added():
         rays.append(learner.rays)
     assert learner.occupied.sum() < 0.7 * learner.possible.sum() and not (learner.occupied & ~learner.possible).any()
     assert rays[-1] > rays[EARLY_STEPS + 1], "it looked everywhere then"
+
+
+@pytest.mark.parametrize("has_alpha", [True, False])
+def test_steps_are_no_shorter_than_pixels(has_alpha):
+    """Of a ring of radius 1 with a focal length of 45 px; with a very long one they are the paper's."""
+    place = hashgrid_place(make_scene(has_alpha=has_alpha))
+    near = make_scene(cameras=replace(ring(8), focal_px=torch.full((8, 2), 1e4)), has_alpha=has_alpha, points=40)
+    if has_alpha:
+        assert place.step * place.half == pytest.approx(1 / 45, rel=0.1) and place.cone == 0
+    else:
+        assert place.step == FINEST_STEP and place.cone == pytest.approx(1 / 45)
+        assert hashgrid_place(near).cone == FINEST_CONE
 
 
 def test_what_another_training_left_is_refused(tmp_path):

@@ -1,0 +1,148 @@
+"""The hash grid's table: a training step against plain torch, and PSNR over training time by preset."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from neural3d.bench.clock import interleaved_ms, operators_ms
+from neural3d.bench.hashgrid_twin import HashGridTwin
+from neural3d.bench.machine import provenance
+from neural3d.bench.quality import chosen_captures
+from neural3d.capture import load_capture
+from neural3d.evaluation import evaluate, evaluation_background
+from neural3d.fields.hashgrid import HashGridField, march_rays
+from neural3d.ops.records import RaySamples
+from neural3d.render.fields import field_render_function
+from neural3d.scene import Scene
+from neural3d.train.fields import train_field
+from neural3d.train.hashgrid import HashGridLearner
+from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
+from neural3d.train.observer import Progress, Request
+from neural3d.train.ray_batches import RayBatch
+
+STEP_RAYS = 4096
+"""Of the step that is compared."""
+WARM_SECONDS = 20.0
+"""Of training before a step is measured: at the beginning more of space counts as occupied."""
+REPEATS, TWIN_REPEATS = 12, 2
+MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Of a preset's time: when the curve's points are taken, the end aside."""
+JUDGED_VIEWS = 10
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A field on its way, after so much training."""
+
+    seconds: float
+    processor_seconds: float
+    step: int
+    field: HashGridField
+
+
+class Moments:
+    """A `TrainingObserver` that keeps the field at given times."""
+
+    def __init__(self, due: Sequence[float]) -> None:
+        self.due, self.kept, self.start = list(due), list[Moment](), time.process_time()
+
+    def on_progress(self, progress: Progress, snapshot: Callable[[], HashGridField]) -> None:
+        """Keep the first field after each."""
+        if self.due and progress.train_seconds >= self.due[0]:
+            spent = time.process_time() - self.start
+            self.kept.append(Moment(progress.train_seconds, spent, progress.step, snapshot()))
+            self.due = [moment for moment in self.due if moment > progress.train_seconds]
+
+    def requested(self) -> Request:
+        """Never anything but to go on."""
+        return "run"
+
+
+def measure_hashgrid(capture: str | None = None, *, presets: Sequence[str] = tuple(HASHGRID_PRESETS)) -> dict[str, Any]:
+    """A step in turns with its twin, then a training with each preset, judged on some held-out views.
+
+    Raises:
+        InputError: There is no such capture.
+    """
+    spec = chosen_captures(None if capture is None else [capture])[0]
+    scene = load_capture(spec.path, downscale=spec.downscale)
+    return {
+        "table": "hashgrid",
+        "capture": spec.name,
+        "downscale": scene.downscale,
+        "size_px": list(scene.photos[0].pixels.shape[1::-1]),
+        **_steps(scene),
+        "presets": {name: _trained(scene, HASHGRID_PRESETS[name]) for name in presets},
+        **provenance(),
+    }
+
+
+def _steps(scene: Scene) -> dict[str, Any]:
+    config = replace(HashGridConfig(), most_rays=STEP_RAYS, samples=1 << 24)
+    learner = HashGridLearner(scene, config)
+    learner.begin()
+    step, start = 0, time.process_time()
+    while time.process_time() - start < WARM_SECONDS or learner.rays < STEP_RAYS:
+        learner.take_step(step, 0.5)
+        step += 1
+    twin = HashGridTwin(learner.shape, learner.weights, config.rate_start)
+    batch, samples = _work(learner, step)
+    ours, theirs = (lambda: learner.take_step(step, 0.5)), (lambda: twin.step(batch, samples))
+    operators = operators_ms(ours, REPEATS)
+    spent = time.process_time()
+    for _ in range(REPEATS):
+        ours()
+    spent = 1e3 * (time.process_time() - spent) / REPEATS
+    times = interleaved_ms({"ours": ours, "torch": theirs}, TWIN_REPEATS)
+    return {
+        "step_ms": times["ours"],
+        "step_processor_ms": spent,
+        "step_ms_torch": times["torch"],
+        "torch_ratio": times["torch"] / times["ours"],
+        "operators_ms": operators,
+        "step_rays": STEP_RAYS,
+        "step_samples": len(samples.ts),
+        "warm_steps": step,
+    }
+
+
+def _work(learner: HashGridLearner, step: int) -> tuple[RayBatch, RaySamples]:
+    """Rays and samples of a step, for the twin."""
+    batch = learner.pixels.batch(STEP_RAYS, learner.background, 0, step, central=False)
+    offsets = torch.from_numpy(np.random.default_rng(0).random(STEP_RAYS, dtype=np.float32))
+    return batch, march_rays(learner.place.rays(batch.rays), offsets, learner.occupied, learner.place)
+
+
+def _trained(scene: Scene, config: HashGridConfig) -> dict[str, Any]:
+    moments = Moments([part * (config.max_seconds or 0.0) for part in MOMENTS])
+    result = train_field(scene, config, observers=[moments])
+    spent = time.process_time() - moments.start
+    last = Moment(result.train_seconds, spent, result.step, result.field)
+    curve = [_judged(moment, scene) for moment in (*moments.kept, last)]
+    sizes = asdict(config.shape.levels) | {"features": config.shape.features, "width": config.width}
+    return {**sizes, "num_parameters": result.field.num_parameters, **curve[-1], "curve": curve}
+
+
+def _judged(moment: Moment, scene: Scene) -> dict[str, Any]:
+    background = evaluation_background(scene.has_alpha)
+    chosen = scene.test_indices[:: max(1, len(scene.test_indices) // JUDGED_VIEWS)][:JUDGED_VIEWS]
+    spent = time.process_time()
+    found = evaluate(
+        field_render_function(moment.field, background=background), scene, indices=chosen, background=background
+    )
+    spent = (time.process_time() - spent) / len(found.views)
+    return {
+        "seconds": moment.seconds,
+        "processor_seconds": moment.processor_seconds,
+        "steps": moment.step,
+        "psnr": found.mean("psnr"),
+        "psnr_color_corrected": found.mean("psnr_color_corrected"),
+        "ssim": found.mean("ssim"),
+        "views": len(found.views),
+        "seconds_a_frame": 1 / found.render_fps,
+        "processor_seconds_a_judged_frame": spent,
+    }
