@@ -1,4 +1,4 @@
-"""The field tables: `python benchmarks/fields.py [--field hashgrid] [--capture NAME]`; keeps results/FIELD.json."""
+"""The field tables: `python benchmarks/fields.py [--field hashgrid] [--capture NAME]`; kept in results/."""
 
 import argparse
 from pathlib import Path

@@ -63,7 +63,7 @@ class Moments:
 
 
 def measure_hashgrid(capture: str | None = None, *, presets: Sequence[str] = tuple(HASHGRID_PRESETS)) -> dict[str, Any]:
-    """A step in turns with its twin, then a training with each preset, judged on some held-out views.
+    """A step in turns with its twin, then a training with each preset (or with none), judged on some held-out views.
 
     Raises:
         InputError: There is no such capture.
@@ -71,7 +71,7 @@ def measure_hashgrid(capture: str | None = None, *, presets: Sequence[str] = tup
     spec = chosen_captures(None if capture is None else [capture])[0]
     scene = load_capture(spec.path, downscale=spec.downscale)
     return {
-        "table": "hashgrid",
+        "table": "hashgrid" if presets else "hashgrid_step",
         "capture": spec.name,
         "downscale": scene.downscale,
         "size_px": list(scene.photos[0].pixels.shape[1::-1]),

@@ -19,6 +19,7 @@ def text_of(report: Report) -> str:
         "soak": _soak_rows,
         "fields": _fields_rows,
         "hashgrid": _hashgrid_rows,
+        "hashgrid_step": _hashgrid_rows,
         "poses": _poses_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]

@@ -82,6 +82,16 @@ class HashGridPlace:
         far = math.inf if self.far is None else self.far / self.half
         return MarchRange(self.step, self.near / self.half, far, self.cone, self.contracted)
 
+    def steps_at(self, places: Float[Tensor, "P 3"]) -> Float[Tensor, "P"]:
+        """Lengths of steps at places in the grid's unit cube, as seen from the box's centre; in the field's frame."""
+        steps = torch.full_like(places[:, 0], self.step)
+        if not self.contracted:
+            return steps
+        x, y, z = (4 * places - 2).unbind(1)
+        length = (x * x + y * y + z * z).sqrt()
+        distance = torch.where(length > 1, 1 / (2 - length).clamp(min=1e-3), length)
+        return torch.maximum(steps, self.cone * distance)
+
     def rays(self, rays: Rays) -> Rays:
         """In the field's frame."""
         return Rays((rays.origins - rays.origins.new_tensor(self.center)) / self.half, rays.directions)

@@ -191,8 +191,8 @@ class HashGridLearner:
         cells = possible[np.minimum(chosen, len(possible) - 1)]
         corners = np.stack([cells % side, cells // side % side, cells // side**2], axis=1)
         places = (corners + random.random((groups, 3))) / side
-        found = grid_densities(self.weights, self.shape, torch.from_numpy(places.astype(np.float32)))
-        thickness = found * self.place.step
+        places = torch.from_numpy(places.astype(np.float32))
+        thickness = grid_densities(self.weights, self.shape, places) * self.place.steps_at(places)
         update_occupancy(
             self.memory,
             self.occupied,

@@ -7,7 +7,7 @@ import torch
 
 from neural3d.fields import hashgrid
 from neural3d.fields.field import RadianceField
-from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights
+from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights, march_rays
 from neural3d.fields.rays import Rays
 from neural3d.ops.records import HashLevels
 
@@ -83,6 +83,16 @@ def test_nobody_looks_behind_what_is_opaque(monkeypatch):
     thin, looked_at[:] = sum(looked_at), []
     constant_field(1e5).shade(ray_along_x())
     assert sum(looked_at) == hashgrid.FIRST_SAMPLES < thin / 10
+
+
+def test_steps_are_as_long_as_those_of_a_ray_from_the_centre():
+    """What is thin for a step nearby may be opaque for one far away."""
+    field = constant_field(1.0, contracted=True)
+    direction = torch.nn.functional.normalize(torch.tensor([[1.0, -2.0, 0.5]]), dim=1)
+    samples = march_rays(Rays(torch.zeros(1, 3), direction), torch.zeros(1), field.occupied, field.place)
+    steps = field.place.steps_at(samples.positions)
+    torch.testing.assert_close(steps, samples.deltas, rtol=0.01, atol=0.0)
+    assert steps.max() > 20 * steps.min()
 
 
 def test_no_rays():
