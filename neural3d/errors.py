@@ -11,3 +11,8 @@ class StorageError(OSError):
 
 class NumericError(ArithmeticError):
     """Training cannot go on because its numbers are no longer finite; names what happened and when."""
+
+
+def said(error: BaseException, length: int = 120) -> str:
+    """What a library said, on one line and short: it may repeat a damaged file's content, however long that is."""
+    return " ".join(str(error).split())[:length] or type(error).__name__

@@ -18,7 +18,7 @@ import numpy as np
 from neural3d.capture.camera_models import COLMAP_MODELS, SUPPORTED_MODELS
 from neural3d.capture.lenses import Lens, lens_from_colmap, unsupported
 from neural3d.capture.listing import PointCloud
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 _MIN_CAMERA_BYTES = 24
 _MIN_IMAGE_BYTES = 73
@@ -214,7 +214,7 @@ def _cameras_text(path: Path) -> dict[int, Lens | str]:
                 raise ValueError(f"{model} takes {known[model]} parameters, got {len(params)}")
             cameras[int(camera_id)] = _lens(model, int(width), int(height), tuple(_number(word) for word in params))
         except ValueError as error:
-            raise InputError(f"{path}: line {at} is no camera ({error}); write the model again") from error
+            raise InputError(f"{path}: line {at} is no camera ({said(error)}); write the model again") from error
     return cameras
 
 
@@ -228,7 +228,7 @@ def _images_text(path: Path) -> Iterator[ColmapImage]:
             pose = tuple(_number(word) for word in words[1:8])
             image = ColmapImage(words[9], int(words[8]), pose[:4], pose[4:])
         except (ValueError, IndexError) as error:
-            raise InputError(f"{path}: line {at} is no image ({error}); write the model again") from error
+            raise InputError(f"{path}: line {at} is no image ({said(error)}); write the model again") from error
         next(lines, None)
         yield image
 
@@ -245,6 +245,6 @@ def _points_text(path: Path) -> PointCloud:
             if len(words) < 7:
                 raise ValueError(f"{len(words)} words")
         except ValueError as error:
-            raise InputError(f"{path}: line {at} is no point ({error}); write the model again") from error
+            raise InputError(f"{path}: line {at} is no point ({said(error)}); write the model again") from error
     colors = np.frombuffer(b"".join(rgb), dtype=np.uint8).reshape(-1, 3)
     return PointCloud(np.array(xyz, dtype=np.float64).reshape(-1, 3), colors)

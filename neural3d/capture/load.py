@@ -70,13 +70,23 @@ def load_capture(
     capture, or the photos do not fit into the memory.
     Limits: 8-bit colours; a JPEG whose bytes were changed without being cut off decodes to wrong colours unnoticed.
     """
+    return read_capture(path, downscale=downscale, max_memory_bytes=max_memory_bytes)[0]
+
+
+def read_capture(
+    path: Path | str, *, downscale: float | int | None = None, max_memory_bytes: int | None = None
+) -> tuple[Scene, tuple[Skipped, ...]]:
+    """The scene, and the frames that were skipped, those whose photos cannot be decoded among them.
+
+    Raises: as `load_capture`.
+    """
     surveyed = survey(list_capture(Path(path)))
     plan = plan_sizes(surveyed, None if downscale is None else float(downscale), max_memory_bytes)
     results = _in_threads(_load_frame, list(zip(plan.placed, plan.sizes, strict=True)))
     loaded = [result for result in results if isinstance(result, Loaded)]
     skipped = surveyed.skipped + tuple(result for result in results if isinstance(result, Skipped))
     require_frames(len(loaded), skipped, surveyed.listing.source)
-    return _assemble(surveyed.listing, loaded, skipped, surveyed.notes + plan.notes, plan.downscale)
+    return _assemble(surveyed.listing, loaded, skipped, surveyed.notes + plan.notes, plan.downscale), skipped
 
 
 def plan_sizes(surveyed: Survey, downscale: float | None, max_memory_bytes: int | None) -> Plan:

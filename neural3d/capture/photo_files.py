@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageCms
 from neural3d.capture.images import MAX_PIXELS, read_pixels, safe_open_image
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.paths import IMAGE_SUFFIXES
+from neural3d.errors import said
 
 HEIC_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
@@ -95,7 +96,7 @@ def _read_heic(path: Path) -> SourcePhoto:
         raise
     except Exception as error:
         # Decoders meet damaged bytes with errors of nearly every kind.
-        raise BadFrame(f"{path.name} cannot be decoded ({_one_line(error)})") from error
+        raise BadFrame(f"{path.name} cannot be decoded ({said(error)})") from error
 
 
 def _read_raw(path: Path) -> SourcePhoto:
@@ -114,7 +115,7 @@ def _read_raw(path: Path) -> SourcePhoto:
     except (BadFrame, MemoryError):
         raise
     except Exception as error:
-        raise BadFrame(f"{path.name} cannot be decoded ({_one_line(error)})") from error
+        raise BadFrame(f"{path.name} cannot be decoded ({said(error)})") from error
     return SourcePhoto(np.ascontiguousarray(pixels), camera_facts(_exif_of_tiff(path)), False)
 
 
@@ -128,10 +129,6 @@ def _exif_of_tiff(path: Path) -> Image.Exif:
     return exif
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
-
-
 def _to_srgb(pixels: UInt8[np.ndarray, "H W C"], profile: bytes | None) -> UInt8[np.ndarray, "H W C"]:
     """Colours of another space (phones: Display P3) in sRGB; the same array where nothing is to be done."""
     if not profile:
@@ -143,7 +140,7 @@ def _to_srgb(pixels: UInt8[np.ndarray, "H W C"], profile: bytes | None) -> UInt8
         image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (OSError, ImageCms.PyCMSError) as error:
-        raise BadFrame(f"its colour profile cannot be read ({_one_line(error)}); save it as sRGB") from error
+        raise BadFrame(f"its colour profile cannot be read ({said(error)}); save it as sRGB") from error
     return np.concatenate([np.asarray(converted), pixels[..., 3:]], axis=-1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from neural3d.capture.listing import BadFrame
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 MAX_BYTES = 128 * 2**20
 """A capture of 10,000 frames takes about 10 MB; Python objects take ten times the text."""
@@ -48,7 +48,7 @@ def _load(path: Path) -> Any:
     except DuplicateKeyError as error:
         raise InputError(f"{path}: the key {error.args[0]!r} appears twice in one object; keep one") from error
     except ValueError as error:
-        raise InputError(f"{path}: {error}; write the file again") from error
+        raise InputError(f"{path}: {said(error)}; write the file again") from error
 
 
 def _read_text(path: Path) -> str:

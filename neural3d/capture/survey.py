@@ -73,9 +73,10 @@ def _place(frame: Frame, header: Header) -> Placed:
     for turned, size in ((False, stored), (True, header.turned_size)):
         if _fits(frame.lens, *size):
             return Placed(replace(frame, lens=frame.lens.scaled(*size)), turned, header.has_alpha)
+    lies_on_side = _fits(frame.lens, header.height, header.width)
     raise BadFrame(
         f"its photo is {header.width} x {header.height} pixels, its camera {frame.lens.width} x {frame.lens.height}; "
-        "only a common factor can be allowed for"
+        + ("it lies on its side, turn it by 90 degrees" if lies_on_side else "only a common factor can be allowed for")
     )
 
 

@@ -12,7 +12,7 @@ from neural3d.capture.formats.posed_photos import OPENCV_FROM_OPENGL, PosedPhoto
 from neural3d.capture.images import Header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 _PLACES = ("bundle.out", "bundle/bundle.out", "bundle.rd.out")
 _LISTS = ("list.txt", "bundle.out.list.txt", "bundle/list.txt", "list_imsize.txt")
@@ -56,7 +56,7 @@ def _photo(path: Path, name: str, rows: list[list[str]]) -> PosedPhoto | Skipped
         if numbers.shape != (4, 3):
             raise ValueError("expected four rows of three numbers")
     except ValueError as error:
-        raise InputError(f"{path}: the camera of {name} is damaged ({error}); write it again") from error
+        raise InputError(f"{path}: the camera of {name} is damaged ({said(error)}); write it again") from error
     if focal == 0:
         return Skipped(name, "was not registered (its focal length is 0)")
     try:
@@ -78,5 +78,5 @@ def _points(path: Path, rows: list[list[str]], count: int) -> PointCloud:
         xyz = np.array(rows[0 : 3 * count : 3], dtype=np.float64).reshape(-1, 3)
         rgb = np.array(rows[1 : 3 * count : 3], dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
-        raise InputError(f"{path}: a point is damaged ({error}); write it again") from error
+        raise InputError(f"{path}: a point is damaged ({said(error)}); write it again") from error
     return PointCloud(xyz, np.nan_to_num(rgb).clip(0, 255).astype(np.uint8))

@@ -17,7 +17,7 @@ from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
 from neural3d.capture.paths import list_images
 from neural3d.capture.strict_json import load_json, vector
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 _HALF = 0.5
 """From pixel centres at whole numbers, as Open3D and Middlebury have them, to ours."""
@@ -43,8 +43,9 @@ def list_llff(root: Path, path: Path) -> Listing:
                 raise ValueError("it is no .npy file")
         rows = np.load(path, allow_pickle=False, mmap_mode="r")
         table = np.array(rows, dtype=np.float64) if rows.ndim == 2 and rows.shape[1] == 17 else None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); write the poses again") from error
+    except Exception as error:
+        # numpy takes the header for Python source: what is wrong with it ends in errors of nearly every kind.
+        raise InputError(f"{path}: cannot be read ({said(error)}); write the poses again") from error
     if table is None:
         raise InputError(f"{path}: has the shape {rows.shape}, expected (photos, 17); write the poses again")
     names = _ordered_photos(root, path, len(table))
@@ -115,7 +116,7 @@ def _krt_photo(path: Path, line: str) -> PosedPhoto | Skipped:
             raise ValueError(f"{len(words)} fields")
         numbers = np.array(words[1:], dtype=np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: {line[:40]!r} is no name with 21 numbers ({error}); write it again") from error
+        raise InputError(f"{path}: {line[:40]!r} is no name with 21 numbers ({said(error)}); write it again") from error
     try:
         return PosedPhoto(
             words[0], _lens_of(numbers[:9].reshape(3, 3)), rigid(numbers[9:18].reshape(3, 3), numbers[18:])
@@ -180,7 +181,7 @@ def _json_entries(path: Path) -> list[tuple[Float64[np.ndarray, "4 4"], Lens]]:
             for entry in parameters
         ]
     except (AttributeError, BadFrame) as error:
-        raise InputError(f"{path}: a camera is damaged ({error}); write the trajectory again") from error
+        raise InputError(f"{path}: a camera is damaged ({said(error)}); write the trajectory again") from error
 
 
 def intrinsic_lens(record: object) -> Lens:
@@ -208,7 +209,7 @@ def _log_entries(root: Path, path: Path) -> list[tuple[Float64[np.ndarray, "4 4"
             raise ValueError("a pose is no 4x4 matrix of finite numbers")
         return [(np.linalg.inv(matrix), lens) for matrix in matrices]
     except (ValueError, np.linalg.LinAlgError) as error:
-        raise InputError(f"{path}: {error}; write the trajectory again") from error
+        raise InputError(f"{path}: {said(error)}; write the trajectory again") from error
 
 
 def _log_lens(root: Path, path: Path) -> Lens:
@@ -220,5 +221,5 @@ def _log_lens(root: Path, path: Path) -> Lens:
             if content.get("class_name") == "PinholeCameraTrajectory":
                 return intrinsic_lens(content["parameters"][0]["intrinsic"])
         except (BadFrame, KeyError, IndexError, TypeError) as error:
-            raise InputError(f"{candidate}: its intrinsics are damaged ({error}); write them again") from error
+            raise InputError(f"{candidate}: its intrinsics are damaged ({said(error)}); write them again") from error
     raise InputError(f"{path}: has poses and no intrinsics; put Open3D's camera_intrinsic.json beside it")

@@ -12,7 +12,7 @@ from neural3d.capture.formats.posed_photos import PosedPhoto, list_posed, rigid
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
 from neural3d.capture.strict_json import load_json, vector
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 _CENTRED_SINCE = (1, 2, 1)
 """File version from which the principal point is counted from the middle of the photo."""
@@ -121,5 +121,5 @@ def _points(path: Path, structure: Any) -> PointCloud | None:
         xyz = np.array([point["X"] for point in structure], dtype=np.float64).reshape(-1, 3)
         rgb = np.array([point.get("color", (128, 128, 128)) for point in structure], dtype=np.float64).reshape(-1, 3)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: a point of its structure has no X ({error}); save it again") from error
+        raise InputError(f"{path}: a point of its structure has no X ({said(error)}); save it again") from error
     return PointCloud(xyz, np.nan_to_num(rgb).clip(0, 255).astype(np.uint8))

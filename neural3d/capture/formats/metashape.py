@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from neural3d.capture.formats.posed_photos import PosedPhoto, inverse_rigid, list_posed, rigid
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 MAX_BYTES = 256 * 2**20
 WORLD_UP = (0.0, 0.0, 1.0)
@@ -59,7 +59,7 @@ def _chunk(path: Path) -> ElementTree.Element:
     try:
         chunk = ElementTree.fromstring(content).find("chunk")
     except ElementTree.ParseError as error:
-        raise InputError(f"{path}: broken XML ({error}); export the cameras from Metashape again") from error
+        raise InputError(f"{path}: broken XML ({said(error)}); export the cameras from Metashape again") from error
     if chunk is None:
         raise InputError(f"{path}: holds no chunk; export the cameras from Metashape")
     return chunk
@@ -82,7 +82,9 @@ def _frame(path: Path, element: ElementTree.Element) -> Float64[np.ndarray, "4 4
             _numbers(transform.findtext("translation"), 3) if transform.find("translation") is not None else 0.0
         )
     except (ValueError, BadFrame) as error:
-        raise InputError(f"{path}: the transform of a {element.tag} is damaged ({error}); export again") from error
+        raise InputError(
+            f"{path}: the transform of a {element.tag} is damaged ({said(error)}); export again"
+        ) from error
     matrix[:3, :3] = scale * rotation
     return matrix
 
@@ -115,7 +117,7 @@ def _numbers(text: str | None, count: int) -> Float64[np.ndarray, "{count}"]:
     try:
         values = np.array([float(word) for word in (text or "").split()])
     except ValueError as error:
-        raise BadFrame(f"expected {count} numbers ({error})") from error
+        raise BadFrame(f"expected {count} numbers ({said(error)})") from error
     if values.shape != (count,) or not np.isfinite(values).all():
         raise BadFrame(f"expected {count} finite numbers, got {values.size}")
     return values

@@ -14,7 +14,7 @@ from neural3d.capture.images import Header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
 from neural3d.capture.poses import pose_from_colmap
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 
 def find(root: Path) -> Path | None:
@@ -85,5 +85,5 @@ def _points(path: Path, lines: list[str]) -> PointCloud:
     try:
         table = np.array([line.split(maxsplit=6)[:6] for line in lines], dtype=np.float64).reshape(-1, 6)
     except ValueError as error:
-        raise InputError(f"{path}: a point is no X Y Z R G B ({error}); save it again") from error
+        raise InputError(f"{path}: a point is no X Y Z R G B ({said(error)}); save it again") from error
     return PointCloud(table[:, :3], np.nan_to_num(table[:, 3:]).clip(0, 255).astype(np.uint8))

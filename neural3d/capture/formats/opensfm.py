@@ -13,7 +13,7 @@ from neural3d.capture.formats.posed_photos import PosedPhoto, list_posed, rigid,
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
 from neural3d.capture.strict_json import load_json_list, number, vector
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
 _PLACES = ("reconstruction.json", "opensfm/reconstruction.json", "reconstruction_example.json")
 WORLD_UP = (0.0, 0.0, 1.0)
@@ -90,5 +90,5 @@ def _points(path: Path, points: Any) -> PointCloud | None:
         xyz = np.array([point["coordinates"] for point in points.values()], dtype=np.float64).reshape(-1, 3)
         rgb = np.array([point.get("color", (_GREY,) * 3) for point in points.values()], dtype=np.float64).reshape(-1, 3)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: a point has no coordinates and color ({error}); reconstruct again") from error
+        raise InputError(f"{path}: a point has no coordinates and color ({said(error)}); reconstruct again") from error
     return PointCloud(xyz, np.nan_to_num(rgb).clip(0, 255).astype(np.uint8))

@@ -8,7 +8,7 @@ from typing import Any
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.photo_quality import PhotoQuality
 from neural3d.capture.strict_json import load_json
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.storage import atomic_write_text
 
 STATE_FILE = "ingest.json"
@@ -93,7 +93,7 @@ def load_state(capture: Path) -> State | None:
             mapped=dict(content["mapped"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not as it was written ({error}); start anew with --overwrite") from error
+        raise InputError(f"{path}: not as it was written ({said(error)}); start anew with --overwrite") from error
 
 
 def _photo(record: dict[str, Any]) -> PreparedPhoto:
