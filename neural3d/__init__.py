@@ -9,8 +9,11 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _MODULE_FROM_NAME = {
+    "CameraPath": "neural3d.render.camera_files",
     "Cameras": "neural3d.cameras",
     "Densifier": "neural3d.train.densify",
+    "ExrFrame": "neural3d.render.exr",
+    "ExrSettings": "neural3d.render.exr",
     "FieldResult": "neural3d.train.fields",
     "Gaussians": "neural3d.splats.gaussians",
     "HashGridConfig": "neural3d.train.hashgrid_config",
@@ -39,16 +42,20 @@ _MODULE_FROM_NAME = {
     "inspect_capture": "neural3d.capture",
     "load_capture": "neural3d.capture",
     "orbit_cameras": "neural3d.render.paths",
+    "read_cameras": "neural3d.export.camera_formats",
     "read_ply": "neural3d.export.ply",
     "read_splats": "neural3d.export.formats",
     "render_function": "neural3d.render.splats",
     "render_splats": "neural3d.render.splats",
     "train_field": "neural3d.train.fields",
     "train_splats": "neural3d.train.splats",
+    "write_cameras": "neural3d.export.camera_formats",
+    "write_exr": "neural3d.render.exr",
     "write_mp4": "neural3d.render.video",
     "write_ply": "neural3d.export.ply",
     "write_png": "neural3d.render.images",
     "write_splats": "neural3d.export.formats",
+    "write_video": "neural3d.render.video",
 }
 
 __all__ = ["__version__", *_MODULE_FROM_NAME]

@@ -4,11 +4,9 @@ World means the capture's own frame and units throughout. The parts and their ch
 named so that Nuke makes layers of them and Blender sockets. Needs the extra [vfx].
 """
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.cameras import Cameras
-from neural3d.errors import InputError
+from neural3d.capture.lenses import Lens
 from neural3d.render.color_spaces import CHROMATICITIES, ColorSpace, to_scene
+from neural3d.render.exr_files import read_attribute, require_openexr, write_parts
 from neural3d.render.layers import LayerTile, cropped, layer_tiles, points_at
 from neural3d.render.model import Model
+from neural3d.render.plates import bent, overscan_px, plate_pixels
+from neural3d.render.shutter import shutter_cameras
 from neural3d.scene import Similarity
-from neural3d.storage import atomic_write, system_error_of_words
 
 Layer = Literal["rgba", "depth", "normal", "position", "motion"]
 LAYERS: tuple[Layer, ...] = ("rgba", "depth", "normal", "position", "motion")
@@ -52,6 +52,10 @@ class ExrSettings:
     """Of colours and normals."""
     overscan_px: int = 0
     """Rendered beyond each border of the display window."""
+    shutter: float = 0.0
+    """How long the shutter is open, in frames around the frame's own time: 0.5 is 180 degrees; 0: not blurred."""
+    shutter_samples: int = 16
+    """Views whose light is averaged while it is open."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class ExrFrame:
     number: int = 1
     fps: float = 24.0
     sensor_width_mm: float = 36.0
+    lens: Lens | None = None
+    """Bend the picture as this lens does, which has the camera's size, focal length and principal point."""
+    previous_camera: Cameras | None = None
+    """The view of the frame before it, for motion blur."""
 
 
 def write_exr(
@@ -80,76 +88,86 @@ def write_exr(
 
     Colours are premultiplied; nothing is behind the model. Depth is z along the camera's axis, `FAR` where nothing is;
     normals and positions are in the world, 0 where nothing is. Motion is how far the point that a pixel shows goes
-    until the next frame, in pixels, right and up. None of these is multiplied by alpha.
+    until the next frame, in pixels, right and up. None of these is multiplied by alpha. Colours alone are blurred by
+    the shutter, alpha with them, as light: the rest is of the frame's own time.
 
     Raises: InputError where OpenEXR is not installed; StorageError.
     Limits: the parts of one frame are in memory, up to 44 bytes a pixel, beside what one tile takes to render.
     """
     path = Path(path)
-    exr = require_openexr(path)
-    parts = _parts(model, frame, capture_from_scene, settings)
+    require_openexr(path)
+    if frame.lens is None:
+        parts = _parts(model, frame, capture_from_scene, settings)
+    else:
+        parts = _plate_parts(model, frame, capture_from_scene, settings)
     header = {
-        **_windows(frame.camera, settings.overscan_px),
+        **_windows(frame.camera, settings.overscan_px if frame.lens is None else 0),
         **_camera_header(frame, capture_from_scene),
-        "compression": exr.ZIP_COMPRESSION,
-        "type": exr.scanlineimage,
         "chromaticities": CHROMATICITIES[settings.space],
         "colorInteropID": _INTEROP_IDS[settings.space],
         FINGERPRINT: fingerprint,
     }
-
-    def write(temporary: Path) -> None:
-        found = [exr.Part(dict(header), channels, name) for name, channels in parts.items()]
-        try:
-            exr.File(found).write(os.fspath(temporary))
-        except RuntimeError as error:
-            raise system_error_of_words(error) from error
-
-    atomic_write(path, write, estimate_bytes=sum(a.nbytes for part in parts.values() for a in part.values()))
+    write_parts(path, parts, header)
 
 
 def exr_fingerprint(path: Path) -> str | None:
     """What `write_exr` was given to know the file by; None where it is none of ours, or damaged."""
-    exr = require_openexr(path)
-    try:
-        with exr.File(os.fspath(path), header_only=True) as file:
-            return file.header(0).get(FINGERPRINT)
-    except RuntimeError:
-        return None
-
-
-def require_openexr(path: Path) -> ModuleType:
-    """The library.
-
-    Raises: InputError with the remedy where it is missing.
-    """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise InputError(f"{path}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
-    return OpenEXR
+    return read_attribute(path, FINGERPRINT)
 
 
 def _parts(
     model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
 ) -> dict[str, dict[str, np.ndarray]]:
     """The pixels by part and channel, put together from tiles."""
-    width, height = frame.camera.size_px[0].tolist()
     over = settings.overscan_px
-    camera = cropped(frame.camera, -over, -over, width + 2 * over, height + 2 * over)
-    shape = (height + 2 * over, width + 2 * over)
+    camera = _widened(frame.camera, over)
+    width, height = camera.size_px[0].tolist()
+    shape = (height, width)
     dtypes = {layer: _dtype(layer, settings) for layer in settings.layers}
     parts = {
         _PARTS[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in _PARTS[layer][1]}
         for layer in settings.layers
     }
-    for tile in layer_tiles(model, camera):
+    blurred = [_widened(view, over) for view in _open_shutter(frame, settings)]
+    for tile, *seen in zip(layer_tiles(model, camera), *(layer_tiles(model, view) for view in blurred)):
         rows, columns = (slice(start, start + n) for start, n in zip((tile.top, tile.left), tile.colors.shape[:2]))
         planes = _planes(tile, camera, frame, capture_from_scene, settings)
+        if seen:
+            planes["rgba"] = torch.stack([_light(one, settings.space) for one in seen]).mean(0)
         for layer in settings.layers:
             name, channels = _PARTS[layer]
             for channel, plane in zip(channels, planes[layer].unbind(-1), strict=True):
                 parts[name][channel][rows, columns] = _stored(plane, dtypes[layer])
+    return parts
+
+
+def _widened(camera: Cameras, over: int) -> Cameras:
+    width, height = camera.size_px[0].tolist()
+    return cropped(camera, -over, -over, width + 2 * over, height + 2 * over)
+
+
+def _open_shutter(frame: ExrFrame, settings: ExrSettings) -> list[Cameras]:
+    """The views to average; none where nothing is blurred."""
+    if settings.shutter == 0 or "rgba" not in settings.layers:
+        return []
+    when = {"shutter": settings.shutter, "count": settings.shutter_samples}
+    return shutter_cameras(frame.camera, frame.previous_camera, frame.next_camera, **when)
+
+
+def _light(tile: LayerTile, space: ColorSpace) -> Float[Tensor, "H W 4"]:
+    return torch.cat([to_scene(tile.colors, tile.alphas, space), tile.alphas], dim=-1)
+
+
+def _plate_parts(
+    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
+) -> dict[str, dict[str, np.ndarray]]:
+    """Rendered straight, as far beyond the picture as the lens looks, and bent."""
+    over = overscan_px(frame.lens)
+    straight = _parts(model, frame, capture_from_scene, replace(settings, overscan_px=over))
+    pixels = plate_pixels(frame.lens)
+    parts = {name: bent(name, channels, pixels, over) for name, channels in straight.items()}
+    for plane in parts.get("depth", {}).values():
+        plane[plane == 0] = FAR
     return parts
 
 
@@ -174,7 +192,7 @@ def _planes(
     for layer in settings.layers:
         match layer:
             case "rgba":
-                planes[layer] = torch.cat([to_scene(tile.colors, tile.alphas, settings.space), tile.alphas], dim=-1)
+                planes[layer] = _light(tile, settings.space)
             case "depth":
                 planes[layer] = torch.where(there, tile.depths * capture_from_scene.scale, FAR)
             case "normal":

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SCRIPT = """
@@ -76,3 +77,45 @@ def test_every_writer(tmp_path: Path):
     assert all((tmp_path / name).read_text() == "the last good result" for name in names)
     assert list((tmp_path / "run").iterdir()) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*names, "run"])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from neural3d.cameras import Cameras
+from neural3d.export.html import write_html
+from neural3d.render.exr import ExrFrame, write_exr
+from neural3d.scene import Similarity
+from neural3d.splats.gaussians import Gaussians
+
+folder, n = Path(sys.argv[1]), 2000
+gaussians = Gaussians(torch.randn(n, 3), torch.randn(n, 3) - 3, torch.randn(n, 4), torch.randn(n), torch.randn(n, 1, 3))
+pose = torch.eye(4)
+pose[2, 3] = 4
+frame = ExrFrame(Cameras(pose[None], torch.full((1, 2), 300.0), torch.full((1, 2), 160.0), torch.full((1, 2), 320)))
+where = {"capture_from_scene": Similarity.identity()}
+while True:
+    write_exr(folder / "a.exr", gaussians, frame, **where)
+    write_html(folder / "a.html", gaussians, **where)
+    print("written", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_whoever_is_killed_leaves_whole_files(tmp_path: Path):
+    """Wherever the kill hits: under the final names lies what was whole, and the next write tidies up the rest."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    from neural3d.render.exr_files import read_attribute, write_parts
+
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "written\n"
+    seen = set()
+    while len(seen) < 2:  # somewhere within one of the two writes
+        seen |= {entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".tmp-")}
+    process.kill()
+    process.communicate()
+    assert read_attribute(tmp_path / "a.exr", "imageCounter") == 1
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    write_parts(tmp_path / "b.exr", {"rgba": {"R": np.zeros((2, 2), np.float32)}}, {})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.exr", "a.html", "b.exr"]

@@ -9,7 +9,8 @@ import pytest
 
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
-from neural3d.render.exr import FAR, LAYERS, ExrFrame, ExrSettings, exr_fingerprint, require_openexr, write_exr
+from neural3d.render.exr import FAR, LAYERS, ExrFrame, ExrSettings, exr_fingerprint, write_exr
+from neural3d.render.exr_files import require_openexr
 from neural3d.render.splats import render_splats
 from neural3d.scene import Similarity
 

@@ -1,0 +1,52 @@
+"""OpenEXR files as such: parts of named channels, and a header. Needs the extra [vfx]."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from neural3d.errors import InputError
+from neural3d.storage import atomic_write, system_error_of_words
+
+
+def write_parts(path: Path, parts: dict[str, dict[str, np.ndarray]], header: dict[str, Any]) -> None:
+    """Write arrays of one size, half or float, by part and channel; the header goes to every part.
+
+    Raises: InputError where OpenEXR is not installed; StorageError.
+    """
+    exr = require_openexr(path)
+    common = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, **header}
+
+    def write(temporary: Path) -> None:
+        # Copies: the library writes into the dictionaries that it is given.
+        found = [exr.Part(dict(common), dict(channels), name) for name, channels in parts.items()]
+        try:
+            exr.File(found).write(os.fspath(temporary))
+        except RuntimeError as error:
+            raise system_error_of_words(error) from error
+
+    atomic_write(path, write, estimate_bytes=sum(a.nbytes for part in parts.values() for a in part.values()))
+
+
+def read_attribute(path: Path, name: str) -> Any:
+    """Of the first part's header; None where there is none, or the file is no EXR, or damaged."""
+    exr = require_openexr(path)
+    try:
+        with exr.File(os.fspath(path), header_only=True) as file:
+            return file.header(0).get(name)
+    except RuntimeError:
+        return None
+
+
+def require_openexr(path: Path) -> ModuleType:
+    """The library.
+
+    Raises: InputError with the remedy where it is missing.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise InputError(f"{path}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
+    return OpenEXR

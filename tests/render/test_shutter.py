@@ -1,0 +1,66 @@
+"""Between two frames: an even turn on a straight way; light that is averaged while the shutter is open."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neural3d.render.exr import ExrFrame, ExrSettings, write_exr
+from neural3d.render.shutter import between, shutter_cameras
+from neural3d.scene import Similarity
+
+from .scenes import disk, straight_camera
+from .test_exr import parts_of
+
+
+def turned(degrees: float, x: float = 0.0):
+    camera = straight_camera(back=0.0)
+    a = math.radians(degrees)
+    pose = torch.eye(4)
+    pose[:3, :3] = torch.tensor([[math.cos(a), 0, -math.sin(a)], [0, 1, 0], [math.sin(a), 0, math.cos(a)]])
+    pose[:3, 3] = -pose[:3, :3] @ torch.tensor([x, 0, 0])
+    return replace(camera, camera_from_world=pose[None], focal_px=camera.focal_px * (1 + x))
+
+
+@pytest.mark.parametrize("share", [-0.5, 0.0, 0.25, 1.0])
+@pytest.mark.parametrize("degrees", [0.001, 40.0, 150.0])
+def test_it_turns_and_moves_evenly(share: float, degrees: float):
+    found = between(turned(10.0), turned(10 + degrees, 0.4), share)
+    expected = turned(10 + share * degrees, 0.4 * share)
+    assert torch.allclose(found.camera_from_world, expected.camera_from_world, atol=1e-5)
+    assert torch.allclose(found.focal_px, expected.focal_px)
+
+
+def test_the_shutter_is_open_around_the_frame():
+    before, now, after = turned(0.0), turned(10.0), turned(30.0)
+
+    def angles(*around) -> list[float]:
+        views = shutter_cameras(now, *around, shutter=0.5, count=4)
+        return [math.degrees(math.atan2(v.camera_from_world[0, 2, 0], v.camera_from_world[0, 0, 0])) for v in views]
+
+    assert angles(before, after) == pytest.approx([8.125, 9.375, 11.25, 13.75], abs=1e-3)
+    assert angles(None, after) == pytest.approx([6.25, 8.75, 11.25, 13.75], abs=1e-3)
+    assert angles(before, None) == pytest.approx([8.125, 9.375, 10.625, 11.875], abs=1e-3)
+    assert angles(None, None) == pytest.approx([10] * 4, abs=1e-3)
+
+
+def test_colours_are_blurred_and_depth_is_not(tmp_path: Path):
+    """A disk, and a camera that goes sideways by 30 pixels a frame: with half a frame it is seen 15 pixels wider."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    now = straight_camera()
+    poses = [now.camera_from_world.clone() for _ in range(2)]
+    poses[0][0, 0, 3], poses[1][0, 0, 3] = -2.0, 2.0
+    before, after = (replace(now, camera_from_world=pose) for pose in poses)
+    frame, found = ExrFrame(now, after, previous_camera=before), {}
+    for shutter in (0.0, 0.5):
+        settings = ExrSettings(("rgba", "depth"), precision="float", shutter=shutter, shutter_samples=15)
+        where = {"capture_from_scene": Similarity.identity(), "settings": settings}
+        write_exr(tmp_path / "a.exr", disk(radius=0.05), frame, **where)
+        found[shutter] = {name: pixels for name, (_, pixels) in parts_of(tmp_path / "a.exr").items()}
+    sharp, blurred = (found[s]["rgba"] for s in (0.0, 0.5))
+    assert blurred.sum() == pytest.approx(sharp.sum(), rel=0.02), "no light is lost"
+    assert np.ptp(np.nonzero(blurred[25, :, 3])[0]) == pytest.approx(np.ptp(np.nonzero(sharp[25, :, 3])[0]) + 14, abs=2)
+    assert np.array_equal(found[0.0]["depth"], found[0.5]["depth"])
