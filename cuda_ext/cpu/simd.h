@@ -1,4 +1,4 @@
-// Lanes of numbers: the only file that knows an instruction set.
+// Lanes of numbers: with runs.h the only file that knows an instruction set.
 //
 // A kernel is a template over a vector type V with V::lanes elements of V::scalar. It is compiled once for each
 // instruction set (N3D_ISA names the namespace), and the driver picks one at run time. Everything else that a formula
@@ -473,53 +473,6 @@ N3D_INLINE void store_rows(const V& a, typename V::scalar* p, int64_t stride, in
   a.store(lane);
   for (int i = 0; i < count; ++i) p[i * stride] = lane[i];
 }
-// out[k] = column k of `count` <= lanes rows, for the first `columns` of a row's `stride` numbers. `out` has room for
-// whole registers. Reading rows and turning squares costs a fraction of what gathering columns does.
-template <class V>
-N3D_INLINE void load_columns(const typename V::scalar* p, int64_t stride, int columns, int count, V* out) {
-  const int whole = (columns + V::lanes - 1) / V::lanes * V::lanes;
-  if (count < V::lanes || whole > stride) {
-    for (int k = 0; k < columns; ++k) out[k] = load_rows<V>(p + k, stride, count);
-    return;
-  }
-  for (int k = 0; k < whole; k += V::lanes) {
-    for (int i = 0; i < V::lanes; ++i) out[k + i] = V::load(p + i * stride + k);
-    transpose(out + k);
-  }
-}
-// The inverse; the columns from `columns` to the end of the row are set to 0.
-template <class V>
-N3D_INLINE void store_columns(const V* in, typename V::scalar* p, int64_t stride, int columns, int count) {
-  const V zero(typename V::scalar(0));
-  if (count < V::lanes || stride % V::lanes != 0) {
-    for (int k = 0; k < stride; ++k) store_rows(k < columns ? in[k] : zero, p + k, stride, count);
-    return;
-  }
-  V square[V::lanes];
-  for (int k = 0; k < stride; k += V::lanes) {
-    for (int i = 0; i < V::lanes; ++i) square[i] = k + i < columns ? in[k + i] : zero;
-    if (k < columns) transpose(square);
-    for (int i = 0; i < V::lanes; ++i) square[i].store(p + i * stride + k);
-  }
-}
-
-// Sixteen integers: first, first + 1, ..; the same one; and those that lie elsewhere.
-#if defined(N3D_AVX512)
-N3D_INLINE void store_run(int32_t first, int32_t* p) {
-  const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  _mm512_storeu_si512(p, _mm512_add_epi32(_mm512_set1_epi32(first), iota));
-}
-N3D_INLINE void store_same(int32_t x, int32_t* p) { _mm512_storeu_si512(p, _mm512_set1_epi32(x)); }
-N3D_INLINE void copy_run(const int32_t* from, int32_t* p) { _mm512_storeu_si512(p, _mm512_loadu_si512(from)); }
-#else
-N3D_INLINE void store_run(int32_t first, int32_t* p) {
-  for (int i = 0; i < 16; ++i) p[i] = first + i;
-}
-N3D_INLINE void store_same(int32_t x, int32_t* p) {
-  for (int i = 0; i < 16; ++i) p[i] = x;
-}
-N3D_INLINE void copy_run(const int32_t* from, int32_t* p) { memcpy(p, from, 16 * sizeof(int32_t)); }
-#endif
 
 template <class V>
 N3D_INLINE V iota() {

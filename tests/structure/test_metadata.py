@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 import neural3d
 
-ON_REQUEST = {"gsplat", "nerfacc", "open3d", "OpenEXR", "pxr", "tifffile", "pycolmap", "pi_heif", "rawpy"}
+ON_REQUEST = {"gsplat", "nerfacc", "open3d", "OpenEXR", "pxr", "tifffile", "pycolmap", "pi_heif", "rawpy", "trimesh"}
 """Of the extras."""
 
 

@@ -1,4 +1,5 @@
 // View-dependent colour, a register of Gaussians at a time.
+#include "../columns.h"
 #include "../kernels.h"
 #include "../prefetch.h"
 #include "../simd.h"

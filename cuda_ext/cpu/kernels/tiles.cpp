@@ -3,6 +3,7 @@
 // predicted, so a row's tiles are written a register at a time and what is too much is written over.
 #include "../kernels.h"
 #include "../prefetch.h"
+#include "../runs.h"
 #include "../simd.h"
 // simd.h's functions must be seen before the formulas that use them.
 #include "../../math/tiles.h"
