@@ -15,8 +15,8 @@ from neural3d.export.camera_formats import require_camera_suffix, write_cameras
 from neural3d.render.camera_files import MAX_FPS, CameraPath
 from neural3d.run import check_parents
 
-_FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version")
-_FOR_CAMERAS = ("cameras", "frames", "fps")
+FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version")
+FOR_CAMERAS = ("cameras", "frames", "fps")
 
 
 def export_cameras(options: Export) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def export_cameras(options: Export) -> dict[str, Any]:
 
     Raises: InputError; StorageError.
     """
-    _refuse(options, _FOR_SPLATS, "splats")
+    refuse(options, FOR_SPLATS, "splats")
     require_camera_suffix(options.output)
     check_parents(options.output)
     if options.fps is not None and not 0 < options.fps <= MAX_FPS:
@@ -38,7 +38,7 @@ def export_cameras(options: Export) -> dict[str, Any]:
     fps = options.fps or shot.fps
     move = CameraPath(shot.cameras[chosen], fps, numbers, shot.sensor_width_mm)
     up = options.up or default_up(options.output)
-    where = {"capture_from_scene": world_frame(trained, up), "up_axis": usd_axis(up, _up_of(trained))}
+    where = {"capture_from_scene": world_frame(trained, up), "up_axis": usd_axis(up, up_of(trained))}
     for line in write_cameras(options.output, move, **where):
         say(f"neural3d: warning: {line}")
     return {"output": str(options.output), "format": "cameras", "num_frames": len(numbers), "fps": fps}
@@ -46,16 +46,17 @@ def export_cameras(options: Export) -> dict[str, Any]:
 
 def refuse_camera_options(options: Export) -> None:
     """Raises: InputError where splats are exported with what is for cameras."""
-    _refuse(options, _FOR_CAMERAS, "--format cameras")
+    refuse(options, FOR_CAMERAS, "--format cameras")
 
 
-def _refuse(options: Export, names: tuple[str, ...], kind: str) -> None:
+def refuse(options: Export, names: tuple[str, ...], kind: str) -> None:
+    """Raises: InputError where one of these options was given."""
     defaults = {field.name: field.default for field in fields(Export)}
     for name in names:
         if getattr(options, name) != defaults[name]:
             raise InputError(f"--{name.replace('_', '-')}: this is for {kind}; leave it out")
 
 
-def _up_of(trained: Trained) -> torch.Tensor:
+def up_of(trained: Trained) -> torch.Tensor:
     """In the capture's frame."""
     return (trained.views.capture_from_scene.rotation @ trained.views.up_world.double()).float()

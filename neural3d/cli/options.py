@@ -294,13 +294,13 @@ class Export:
     output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
     format: Annotated[
-        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "cameras"] | None,
-        arg(metavar="{ply,…,usd,html,cameras}", help_behavior_hint="(default: by --output)"),
+        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "mesh", "cameras"] | None,
+        arg(metavar="{ply,…,html,mesh,cameras}", help_behavior_hint="(default: by --output)"),
     ] = None
     """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
     splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; html: a page that
-    shows the scene by itself, offline; cameras: see
-    --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json."""
+    shows the scene by itself, offline; mesh: the surface that the run's views agree on, as .ply, .obj, .glb or .usd;
+    cameras: see --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json."""
     crop: Annotated[
         tuple[float, float, float, float, float, float] | None,
         arg(metavar="X Y Z X Y Z", help_behavior_hint="(default: everything)"),
@@ -321,6 +321,10 @@ class Export:
     """With --format cameras: how many views an orbit has; or frames by number, as 1001-1100x2."""
     fps: Annotated[OptionalNumber, _unless_given("the file's, else 30")] = None
     """With --format cameras: frames a second."""
+    triangles: Whole = 200_000
+    """With --format mesh: how many triangles it may have."""
+    voxel: Annotated[OptionalNumber, _unless_given("two pixels wide")] = None
+    """With --format mesh: how fine the surface is found, in units of the capture."""
     spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None
     """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
 

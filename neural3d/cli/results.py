@@ -8,6 +8,7 @@ from neural3d.capture import inspect_capture
 from neural3d.cli.answers import answer, counted
 from neural3d.cli.camera_exports import export_cameras, refuse_camera_options
 from neural3d.cli.exports import export
+from neural3d.cli.mesh_exports import export_mesh, refuse_mesh_options
 from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
 from neural3d.cli.progress import clock, say
 from neural3d.cli.rendering import background_of, render
@@ -40,6 +41,9 @@ def run(command: Command) -> int:
 
 
 def _exported(options: Export) -> dict[str, Any]:
+    if options.format == "mesh" or (options.format is None and options.output.suffix.lower() == ".obj"):
+        return export_mesh(options)
+    refuse_mesh_options(options)
     if options.format == "cameras":
         return export_cameras(options)
     refuse_camera_options(options)

@@ -313,7 +313,7 @@ def test_a_capture_that_nothing_can_start_from_touches_nothing(run_copy: Path, c
         (["render", "{run}", "--output", "{tmp}/d", "--cameras", "{capture}"], "cannot be read"),
         (["render", "{run}", "--output", "{capture}/transforms.json/d"], "is a file"),
         (["export", "{run}", "--output", "{capture}/transforms.json/a.ply"], "is a file"),
-        (["export", "{run}", "--output", "{tmp}/a.obj"], "ends in .ply"),
+        (["export", "{run}", "--output", "{tmp}/a.stl"], "ends in .ply"),
         (["export", "{run}", "--output", "{tmp}"], "ends in .ply"),
         (["export", "{run}", "--output", "{tmp}/a.spz", "--format", "sog"], "ends in .sog"),
         (["export", "{run}", "--output", "{tmp}/a.ply", "--spz-version", "4"], "--spz-version 4"),

@@ -1,0 +1,1 @@
+"""A model's surface: a mesh through what all its views show."""

@@ -1,0 +1,78 @@
+"""export --format mesh: in the capture's frame, in parts, and what cannot be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from surface_ball import ball, cameras_around
+
+from neural3d.cli import main
+from neural3d.cli.runs import Trained, Views
+from neural3d.scene import Similarity
+
+trimesh = pytest.importorskip("trimesh")
+pytest.importorskip("open3d", exc_type=ImportError)
+AT = torch.tensor([5.0, -1.0, 2.0]).double()
+
+
+@pytest.fixture
+def ball_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A run whose model is a ball: in the capture's frame of radius 2, around `AT`."""
+    cameras = cameras_around(count=16, side=48)
+    trained, names = object.__new__(Trained), tuple(str(i) for i in range(len(cameras)))
+    frame = Similarity(2.0, torch.eye(3, dtype=torch.float64), AT)
+    views = Views(cameras, names, torch.tensor([0]), torch.tensor([0.0, 0, 1]), frame, True)
+    object.__setattr__(trained, "model", ball(1500))
+    object.__setattr__(trained, "views", views)
+    monkeypatch.setattr("neural3d.cli.mesh_exports.load_trained", lambda path: trained)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def exported(run: Path, name: str, *options: str):
+    path = run.parent / name
+    assert main(["export", str(run), "--output", str(path), "--voxel", "0.16", *options]) == 0
+    return trimesh.load(path, force="mesh", process=False)
+
+
+def test_a_mesh_lies_in_the_frame_of_the_capture(ball_run: Path):
+    mesh = exported(ball_run, "a.obj")
+    distance = np.linalg.norm(np.asarray(mesh.vertices) - AT.numpy(), axis=1)
+    assert abs(np.median(distance) - 2) < 0.16 and np.abs(distance - 2).max() < 0.4
+
+
+def test_a_glb_stands_upright(ball_run: Path):
+    """+z is up in the capture, +y in a glb."""
+    center = np.asarray(exported(ball_run, "a.glb", "--format", "mesh").bounds).mean(axis=0)
+    assert np.allclose(center, [5, 2, 1], atol=0.1)
+
+
+def test_a_part_of_the_surface_with_few_triangles(ball_run: Path):
+    mesh = exported(ball_run, "a.ply", "--format", "mesh", *"--crop 5 -9 -9 9 9 9".split(), "--triangles", "300")
+    assert np.asarray(mesh.vertices)[:, 0].min() > 4.9
+    assert 200 < len(mesh.faces) <= 300
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output", "{tmp}/a.stl", "--format", "mesh"], "expected a mesh that ends in .ply"),
+        (["--output", "{tmp}/a.obj", "--triangles", "0"], "--triangles 0"),
+        (["--output", "{tmp}/a.obj", "--voxel", "0"], "--voxel 0"),
+        (["--output", "{tmp}/a.obj", "--voxel", "nan"], "--voxel nan"),
+        (["--output", "{tmp}/a.obj", "--voxel", "1e-9"], "too small"),
+        (["--output", "{tmp}/a.obj", *"--crop 90 90 90 91 91 91".split()], "no surface lies in the box"),
+        (["--output", "{tmp}/a.obj", "--spz-version", "4"], "--spz-version"),
+        (["--output", "{tmp}/a.obj", "--fps", "4"], "--fps"),
+        (["--output", "{tmp}/a.ply", "--voxel", "0.1"], "--voxel: this is for --format mesh"),
+    ],
+)
+def test_what_cannot_be_is_one_line(ball_run: Path, capsys: pytest.CaptureFixture[str], options, message: str):
+    tmp = ball_run.parent
+    capsys.readouterr()
+    assert main(["export", str(ball_run), *(word.format(tmp=tmp) for word in options)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "views fused" not in line]
+    assert len(lines) == 1 and message in lines[0]
+    assert [path.name for path in tmp.iterdir()] == ["run"]
