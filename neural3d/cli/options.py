@@ -240,6 +240,8 @@ class Render:
     """Of each colour channel of a PNG."""
     alpha: Flag = False
     """Nothing behind the model, and straight alpha: PNG, TIFF, ProRes 4444."""
+    panorama: Flag = False
+    """All around each camera, 360 by 180 degrees in an equirectangular picture (--size, twice as wide as high)."""
     codec: Annotated[
         Literal["h264", "hevc", "prores422hq", "prores4444"] | None,
         arg(metavar="{h264,hevc,prores422hq,prores4444}", help_behavior_hint="(default: h264 for .mp4, else ProRes)"),
@@ -258,6 +260,12 @@ class Render:
     """Of colours and normals in an EXR; depth and position are float always."""
     overscan: Whole = 0
     """Pixels beyond each border of an EXR's picture: its data window is larger than its display window."""
+    shutter: Number = 0.0
+    """Blur an EXR's colours while the camera moves: how much of a frame the shutter is open; 0.5 is 180 degrees."""
+    shutter_samples: Whole = 16
+    """How many views are averaged for that."""
+    distort: Flag = False
+    """Bend an EXR's pictures as the lens bent the photos, to go onto a plate; else they are straight."""
     up: Annotated[
         Literal["keep", "y", "z", "y-down"] | None,
         arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for .glb and .gltf, else keep)"),
@@ -294,13 +302,15 @@ class Export:
     output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
     format: Annotated[
-        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "mesh", "cameras"] | None,
-        arg(metavar="{ply,…,html,mesh,cameras}", help_behavior_hint="(default: by --output)"),
+        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "mesh", "cameras", "st-maps"]
+        | None,
+        arg(metavar="{ply,…,html,mesh,cameras,st-maps}", help_behavior_hint="(default: by --output)"),
     ] = None
     """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
     splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; html: a page that
     shows the scene by itself, offline; mesh: the surface that the run's views agree on, as .ply, .obj, .glb or .usd;
-    cameras: see --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json."""
+    cameras: see --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json; st-maps: a
+    folder of EXR maps that undistort the run's photos and distort renders again."""
     crop: Annotated[
         tuple[float, float, float, float, float, float] | None,
         arg(metavar="X Y Z X Y Z", help_behavior_hint="(default: everything)"),

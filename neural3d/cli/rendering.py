@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural3d.capture.lenses import Lens
 from neural3d.cli.answers import counted
 from neural3d.cli.options import Render
+from neural3d.cli.plates import fitted_lens, lenses_of
 from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_trained, placed
 from neural3d.cli.shots import Asked, Shot, shot_of
@@ -17,9 +19,11 @@ from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.render.camera_files import MAX_FPS
 from neural3d.render.color_spaces import straight_alpha
-from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, require_openexr, write_exr
+from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, write_exr
+from neural3d.render.exr_files import require_openexr
 from neural3d.render.images import png_fingerprint, write_png
 from neural3d.render.model import Model, model_render_function
+from neural3d.render.panorama import panorama_function
 from neural3d.render.rendering import RenderFn
 from neural3d.render.sequences import SequenceName, fingerprint, is_pattern, model_digest, sequence_name
 from neural3d.render.tiff import require_tifffile, tiff_fingerprint, write_tiff
@@ -36,7 +40,8 @@ _FORMS: dict[str, Form] = {
 _SUFFIXES: dict[Form, str] = {"png": ".png", "tiff": ".tif", "exr": ".exr"}
 _FILE_SUFFIXES = (*_FORMS, ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".mkv", ".avi", ".webm")
 """Of files, which nobody gives to a folder."""
-_FOR_EXR = ("layers", "color_space", "precision", "overscan")
+_PANORAMA_PX = (2048, 1024)
+_FOR_EXR = ("layers", "color_space", "precision", "overscan", "distort", "shutter", "shutter_samples")
 _KNOWN_BY = {"png": png_fingerprint, "tiff": tiff_fingerprint, "exr": exr_fingerprint}
 
 
@@ -48,7 +53,8 @@ def render(options: Render) -> dict[str, Any]:
     form = _form(options)
     _require_sensible(options, form)
     trained = load_trained(options.run)
-    shot = shot_of(Asked(options.run, options.cameras, options.frames, options.size, options.up), trained)
+    size = options.size or (_PANORAMA_PX if options.panorama else None)
+    shot = shot_of(Asked(options.run, options.cameras, options.frames, size, options.up), trained)
     model = placed(trained.model, options.device)
     if form in _SUFFIXES:
         return _pictures(options, form, trained, shot, model)
@@ -72,9 +78,20 @@ def _require_sensible(options: Render, form: Form) -> None:
         raise InputError(f"--fps {options.fps:g}: expected more than 0, at most {MAX_FPS:g}")
     if not 0 <= options.overscan <= 4096:
         raise InputError(f"--overscan {options.overscan}: expected 0 to 4096 pixels")
+    if not (0 <= options.shutter <= 1 and 1 <= options.shutter_samples <= 1024):
+        raise InputError(
+            f"--shutter {options.shutter:g}, --shutter-samples {options.shutter_samples}: expected 0 to 1 frame, and "
+            "1 to 1024 samples"
+        )
     for name in _FOR_EXR:
         if form != "exr" and getattr(options, name) != getattr(Render, name):
             raise InputError(f"--{name.replace('_', '-')}: this is for EXR; leave it out, or add --format exr")
+    if options.distort and (options.overscan or "motion" in options.layers):
+        raise InputError("--distort: the plate has no overscan and no motion part; leave these out")
+    if options.panorama and form == "exr":
+        raise InputError("--panorama: this is for pictures in display sRGB and for videos; take png, tiff, mp4 or mov")
+    if options.panorama and options.size and options.size[0] != 2 * options.size[1]:
+        raise InputError(f"--size {options.size[0]} {options.size[1]}: a panorama is twice as wide as high")
     if form == "exr" and options.alpha:
         raise InputError("--alpha: EXR files have alpha always; leave it out")
     if form in _SUFFIXES:
@@ -124,7 +141,7 @@ def _video(options: Render, form: Form, trained: Trained, shot: Shot, model: Mod
     if len(shot.cameras.size_px.unique(dim=0)) > 1:
         raise InputError(f"--cameras {options.cameras}: the views differ in size; give --size, or render pictures")
     codec = _codec(options, form)
-    image_of = _image_function(model, None if options.alpha else background_of(trained))
+    image_of = _image_function(options, model, trained)
     frames = (image_of(shot, i) for i in counted(shot.chosen, len(shot.chosen), "rendering"))
     count = write_video(options.output, frames, fps=options.fps or shot.fps, codec=codec)
     return {"output": str(options.output), "codec": codec, "num_frames": count}
@@ -133,12 +150,17 @@ def _video(options: Render, form: Form, trained: Trained, shot: Shot, model: Mod
 def _pictures(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> dict[str, Any]:
     """A file a frame; those that are there already, from the same model, cameras and settings, are left alone."""
     names = sequence_name(options.output, _SUFFIXES[form])
-    marks = _fingerprints(options, form, trained, shot)
+    lenses = lenses_of(trained, options.cameras) if options.distort else None
+    marks = _fingerprints(options, form, trained, shot, lenses)
     paths = {i: names.path(shot.numbers[i], shot.labels[i]) for i in shot.chosen}
     waiting = [i for i, path in paths.items() if not path.is_file() or _KNOWN_BY[form](path) != marks[i]]
     if len(waiting) < len(paths):
         say(f"{len(paths) - len(waiting)} of {len(paths)} frames are finished already")
-    write = _exr_writer(options, shot, model) if form == "exr" else _picture_writer(options, form, trained, shot, model)
+    write = (
+        _exr_writer(options, shot, model, lenses)
+        if form == "exr"
+        else _picture_writer(options, form, trained, shot, model)
+    )
     for i in counted(waiting, len(waiting), "rendering"):
         write(paths[i], i, marks[i])
     return {"output": _shown(names, form), "num_frames": len(paths), "num_rendered": len(waiting)}
@@ -150,21 +172,35 @@ def _shown(names: SequenceName, form: Form) -> str:
     return str(names.folder / f"{names.before}{'#' * names.digits}{names.after}")
 
 
-def _fingerprints(options: Render, form: Form, trained: Trained, shot: Shot) -> dict[int, str]:
+def _fingerprints(
+    options: Render, form: Form, trained: Trained, shot: Shot, lenses: list[Lens] | None
+) -> dict[int, str]:
     model = model_digest(trained.checkpoint.tensors)
-    settings = (form, options.bits, options.alpha, *(getattr(options, name) for name in _FOR_EXR), options.up)
-    settings += (background_of(trained).tolist(), shot.fps, shot.sensor_width_mm)
-    return {
-        i: fingerprint(model, (shot.cameras[i], shot.next_camera(i)), (*settings, shot.numbers[i])) for i in shot.chosen
-    }
+    settings = (
+        form,
+        options.bits,
+        options.alpha,
+        options.panorama,
+        *(getattr(options, name) for name in _FOR_EXR),
+        options.up,
+    )
+    settings += (background_of(trained).tolist(), options.fps or shot.fps, shot.sensor_width_mm, lenses)
+    around = {i: (shot.previous_camera(i), shot.cameras[i], shot.next_camera(i)) for i in shot.chosen}
+    return {i: fingerprint(model, around[i], (*settings, shot.numbers[i])) for i in shot.chosen}
 
 
-def _exr_writer(options: Render, shot: Shot, model: Model) -> Writer:
-    settings = ExrSettings(options.layers, options.color_space, options.precision, options.overscan)
+def _exr_writer(options: Render, shot: Shot, model: Model, lenses: list[Lens] | None) -> Writer:
+    settings = ExrSettings(
+        *(options.layers, options.color_space, options.precision, options.overscan),
+        *(options.shutter, options.shutter_samples),
+    )
     fps = options.fps or shot.fps
 
     def write(path: Path, i: int, mark: str) -> None:
-        frame = ExrFrame(shot.cameras[i], shot.next_camera(i), shot.numbers[i], fps, shot.sensor_width_mm)
+        camera = shot.cameras[i]
+        lens = None if lenses is None else fitted_lens(lenses[i % len(lenses)], camera)
+        after, before = shot.next_camera(i), shot.previous_camera(i)
+        frame = ExrFrame(camera, after, shot.numbers[i], fps, shot.sensor_width_mm, lens, before)
         way = shot.world_from_scene
         write_exr(path, model, frame, capture_from_scene=way, settings=settings, fingerprint=mark)
 
@@ -172,7 +208,7 @@ def _exr_writer(options: Render, shot: Shot, model: Model) -> Writer:
 
 
 def _picture_writer(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> Writer:
-    image_of = _image_function(model, None if options.alpha else background_of(trained))
+    image_of = _image_function(options, model, trained)
 
     def write(path: Path, i: int, mark: str) -> None:
         if form == "tiff":
@@ -183,9 +219,12 @@ def _picture_writer(options: Render, form: Form, trained: Trained, shot: Shot, m
     return write
 
 
-def _image_function(model: Model, background: Float[Tensor, "3"] | None) -> Callable[[Shot, int], Tensor]:
+def _image_function(options: Render, model: Model, trained: Trained) -> Callable[[Shot, int], Tensor]:
     """One frame as display sRGB: over the background, or with straight alpha where there is none."""
+    background = None if options.alpha else background_of(trained)
     render_fn: RenderFn = model_render_function(model, background=background)
+    if options.panorama:
+        render_fn = panorama_function(render_fn)
 
     def image_of(shot: Shot, i: int) -> Float[Tensor, "H W C"]:
         seen = render_fn(shot.cameras[i])

@@ -10,6 +10,7 @@ from neural3d.cli.camera_exports import export_cameras, refuse_camera_options
 from neural3d.cli.exports import export
 from neural3d.cli.mesh_exports import export_mesh, refuse_mesh_options
 from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
+from neural3d.cli.plates import export_st_maps
 from neural3d.cli.progress import clock, say
 from neural3d.cli.rendering import background_of, render
 from neural3d.cli.runs import Trained, load_scene, load_trained, placed
@@ -46,6 +47,8 @@ def _exported(options: Export) -> dict[str, Any]:
     refuse_mesh_options(options)
     if options.format == "cameras":
         return export_cameras(options)
+    if options.format == "st-maps":
+        return export_st_maps(options)
     refuse_camera_options(options)
     return export(options)
 

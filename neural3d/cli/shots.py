@@ -34,6 +34,10 @@ class Shot:
     moves: bool
     """One camera that moves, not many photographers."""
 
+    def previous_camera(self, index: int) -> Cameras | None:
+        """The view of the frame before it, where there is one."""
+        return self.cameras[index - 1] if self.moves and index > 0 else None
+
     def next_camera(self, index: int) -> Cameras | None:
         """The view of the frame that follows, where there is one."""
         return self.cameras[index + 1] if self.moves and index + 1 < len(self.cameras) else None

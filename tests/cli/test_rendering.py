@@ -112,6 +112,8 @@ def test_video_by_suffix_and_codec(trained: Path, tmp_path: Path, codec: str):
         (["--output", "{tmp}/d", "--size", "0", "5"], "--size 0 5"),
         (["--output", "{tmp}/d", "--layers", "depth"], "--layers: this is for EXR"),
         (["--output", "{tmp}/d", "--overscan", "-1"], "--overscan -1"),
+        (["--output", "{tmp}/d", "--panorama", "--size", "8", "8"], "twice as wide as high"),
+        (["--output", "{tmp}/d", "--panorama", "--format", "exr"], "--panorama: this is for pictures"),
         (["--output", "{tmp}/d", "--codec", "hevc"], "--codec hevc: this is for videos"),
         (["--output", "{tmp}/d.mp4", "--codec", "prores4444"], "ends in .mov"),
         (["--output", "{tmp}/d.mp4", "--alpha"], "h264 has none"),
@@ -145,3 +147,25 @@ def test_cameras_that_cannot_be_exported_are_one_line(trained: Path, tmp_path: P
 def test_camera_options_are_refused_for_splats(trained: Path, tmp_path: Path, capsys):
     line = refused(capsys, "export", str(trained), "--output", str(tmp_path / "a.ply"), "--frames", "5")
     assert "--frames: this is for --format cameras" in line
+
+
+@needs_exr
+def test_maps_and_plates_of_photos_without_distortion(trained: Path, tmp_path: Path, capsys):
+    """Their maps change nothing, and so does --distort."""
+    assert main(["export", str(trained), "--format", "st-maps", "--output", str(tmp_path / "maps")]) == 0
+    listing = json.loads((tmp_path / "maps" / "maps.json").read_text())
+    assert len(listing) == 10 and all(entry["overscan_px"] == 0 for entry in listing.values())
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["maps.json", "redistort.exr", "undistort.exr"]
+    common = ["--format", "exr", "--cameras", "test", "--precision", "float", "--layers", "rgba"]
+    assert render(trained, tmp_path / "straight", *common) == 0
+    assert render(trained, tmp_path / "plate", *common, "--distort") == 0
+    import OpenEXR
+
+    for path in (tmp_path / "straight").iterdir():
+        with OpenEXR.File(str(path)) as a, OpenEXR.File(str(tmp_path / "plate" / path.name)) as b:
+            straight, plate = (file.channels()["RGBA"].pixels for file in (a, b))
+        assert np.abs(straight - plate).max() < 1e-5
+    maps = ["export", str(trained), "--format", "st-maps", "--output", str(tmp_path / "m"), "--max-splats", "5"]
+    assert "--max-splats: maps have no such option" in refused(capsys, *maps)
+    assert "no motion part" in refused(capsys, "render", str(trained), "--output", str(tmp_path / "x"), *common[:2],
+                                       "--distort", "--overscan", "3")  # fmt: skip
