@@ -65,6 +65,10 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             from neural3d.cli.ingesting import run_ingest
 
             return run_ingest(command)
+        case options.Prior():
+            from neural3d.cli.priors import run_prior
+
+            return run_prior(command, interrupts)
         case options.Bench():
             from neural3d import bench
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+from tyro.conf import (
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    UseAppendAction,
+    arg,
+    subcommand,
+)
 from tyro.constructors import PrimitiveConstructorSpec
 
 from neural3d.capture.ingest.settings import Settings
@@ -349,6 +357,79 @@ class Bench:
     """Print one JSON object and nothing else on stdout."""
 
 
+@dataclass(frozen=True)
+class PriorTrain:
+    """Train a prior on a folder of images, searched recursively; its weights become one file."""
+
+    prior: Annotated[str, arg(metavar="NAME")]
+    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, vqgan, igpt."""
+    images: Annotated[Path, arg(metavar="DIR")]
+    """Folder of images; where all lie in subfolders, their names are the labels."""
+    output: Annotated[Path, arg(metavar="P")]
+    """The prior's file (safetensors); must not be there yet."""
+    seconds: Annotated[OptionalNumber, _unless_given("60, no limit where --steps is given")] = None
+    """How long to train in all."""
+    steps: Annotated[OptionalWhole, _unless_given("no limit")] = None
+    """How many steps to train in all; with it, a seed gives the same file to the byte at the same number of threads."""
+    seed: Whole = 0
+    """Where randomness begins."""
+    size: Annotated[OptionalWhole, _unless_given("the prior's own, 16 or 32")] = None
+    """Side of the patches that it learns and draws: 8, 16, 32, 64 or 128 pixels."""
+    downscale: Annotated[OptionalNumber, _unless_given("so that a patch shows a quarter of an image's height")] = None
+    """Learn from images at 1/X of their size."""
+    json: Flag = False
+    """Print one JSON object and nothing else on stdout."""
+
+
+@dataclass(frozen=True)
+class PriorSample:
+    """Draw from a prior: many images on one sheet."""
+
+    file: Positional[Annotated[Path, arg(metavar="P")]]
+    """The prior's file."""
+    output: Annotated[Path, arg(metavar="SHEET.png")]
+    """The sheet; must not be there yet."""
+    label: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: any)")] = None
+    """Ask for this label, of those that the prior was trained with."""
+    count: Whole = 16
+    """How many images."""
+    seed: Whole = 0
+    """Where randomness begins: the same seed draws the same images."""
+    enlarge: Whole = 4
+    """How many pixels of the sheet a pixel is wide."""
+
+
+@dataclass(frozen=True)
+class PriorInpaint:
+    """Fill a hole in an image with what a prior finds likely there; known pixels keep their values."""
+
+    file: Positional[Annotated[Path, arg(metavar="P")]]
+    """The prior's file."""
+    image: Annotated[Path, arg(metavar="FILE")]
+    """The image, of any size."""
+    mask: Annotated[Path, arg(metavar="FILE")]
+    """An image of the same size, white where something is to be filled in."""
+    output: Annotated[Path, arg(metavar="FILE.png")]
+    """The result; must not be there yet."""
+    label: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: any)")] = None
+    """Ask for this label, of those that the prior was trained with."""
+    seed: Whole = 0
+    """Where randomness begins: another seed fills it in another way, where the prior knows several."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """2D generative priors, trained on your own images without downloaded weights: train, sample, inpaint."""
+
+    action: OmitArgPrefixes[
+        OmitSubcommandPrefixes[
+            Annotated[PriorTrain, subcommand("train")]
+            | Annotated[PriorSample, subcommand("sample")]
+            | Annotated[PriorInpaint, subcommand("inpaint")]
+        ]
+    ]
+
+
 Command = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Make, subcommand("make")]
@@ -359,6 +440,7 @@ Command = (
     | Annotated[Render, subcommand("render")]
     | Annotated[View, subcommand("view")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Prior, subcommand("prior")]
     | Annotated[Bench, subcommand("bench")]
 )
 

@@ -109,10 +109,10 @@ def test_a_complaint_in_another_form_is_still_one_line():
 
 
 def test_help_says_what_is_chosen_where_nothing_is_given(capsys: pytest.CaptureFixture[str]):
-    for command in get_args(Command):
-        name = get_args(command)[1].name
+    names = [[get_args(command)[1].name] for command in get_args(Command)]
+    for name in [*names, *(["prior", action] for action in ("train", "sample", "inpaint"))]:
         with pytest.raises(SystemExit) as stopped:
-            parse([name, "--help"])
+            parse([*name, "--help"])
         shown = capsys.readouterr().out
         assert stopped.value.code == 0
         assert "None" not in shown and "STR" not in shown and "INT" not in shown and "--no-json" not in shown, name

@@ -1,0 +1,1 @@
+"""Probability laws of latents, one file each."""

@@ -1,0 +1,1 @@
+"""Small networks that codecs and laws are made of."""
