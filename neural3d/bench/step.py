@@ -138,6 +138,14 @@ def measure_step(
     }
 
 
+def expected_step_ms(width: int, height: int, *, repeats: int = 3) -> float:
+    """Milliseconds of a step at another size: the generated scene of 50,000 Gaussians, with as many pairs a pixel."""
+    pixels = width * height
+    pairs = STEP_50K.pairs * pixels // (STEP_50K.width * STEP_50K.height)
+    work = workload(replace(STEP_50K, name="estimate", width=width, height=height, pairs=pairs))
+    return median_ms(partial(take_step, work), repeats, between=work.rewind)
+
+
 def _measured(spec: SceneSpec, repeats: int) -> dict[str, Any]:
     work = workload(spec)
     step_ms = median_ms(partial(take_step, work), repeats, between=work.rewind)

@@ -72,7 +72,6 @@ def inspect_capture(path: Path | str) -> Inspection:
     gaussians = max(MIN_GAUSSIANS, GAUSSIANS_PER_POINT * num_points)
     total = PROGRAM_BYTES + num_bytes + GAUSSIAN_BYTES * gaussians
     free = free_memory_bytes()
-    too_much = (f"training may take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",) if total > free else ()
     lenses = [entry.frame.lens for entry in placed]
     return Inspection(
         path=str(path),
@@ -93,5 +92,5 @@ def inspect_capture(path: Path | str) -> Inspection:
         assumed_gaussians=gaussians,
         estimated_training_bytes=total,
         free_bytes=free,
-        warnings=(*surveyed.notes, *plan.notes, *point_notes(listing), *splits.notes, *too_much),
+        warnings=(*surveyed.notes, *plan.notes, *point_notes(listing), *splits.notes),
     )

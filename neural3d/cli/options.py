@@ -200,6 +200,8 @@ class Inspect:
 
     capture: Positional[CaptureFolder]
     """Folder of photos with their camera poses."""
+    picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="(default: none is drawn)")] = None
+    """Draw cameras and points from above and from the side into this file."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 

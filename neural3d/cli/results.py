@@ -1,17 +1,16 @@
-"""inspect, eval, render, view, export: commands that look at what is there."""
+"""eval, render, view, export: commands that look at what is there."""
 
 from functools import partial
 from typing import Any
 
 from neural3d.cameras import Cameras
-from neural3d.capture import inspect_capture
 from neural3d.cli.answers import answer, counted
 from neural3d.cli.camera_exports import export_cameras, refuse_camera_options
 from neural3d.cli.exports import export
 from neural3d.cli.mesh_exports import export_mesh, refuse_mesh_options
-from neural3d.cli.options import Command, Eval, Export, Inspect, Render, View
+from neural3d.cli.options import Command, Eval, Export, Render, View
 from neural3d.cli.plates import export_st_maps
-from neural3d.cli.progress import clock, say
+from neural3d.cli.progress import say
 from neural3d.cli.rendering import background_of, render
 from neural3d.cli.runs import Trained, load_scene, load_trained, placed
 from neural3d.errors import InputError
@@ -22,14 +21,11 @@ from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
-from neural3d.train.config import SplatConfig
 
 
 def run(command: Command) -> int:
     """Run one of the commands of this file."""
     match command:
-        case Inspect():
-            inspect(command)
         case Eval():
             judge_run(command)
         case Render():
@@ -51,30 +47,6 @@ def _exported(options: Export) -> dict[str, Any]:
         return export_st_maps(options)
     refuse_camera_options(options)
     return export(options)
-
-
-def inspect(options: Inspect) -> None:
-    """Say what is in a capture, without decoding photos."""
-    found = inspect_capture(options.capture)
-    seconds = SplatConfig().max_seconds
-    if options.json:
-        answer({**found.to_json(), "estimated_training_seconds": seconds}, True)
-        return
-    sizes = ", ".join(f"{count} of {size}" for size, count in found.sizes.items())
-    splits = f"{found.num_train} to train, {found.num_test} held out"
-    lines = [
-        f"{found.path}: {found.format}; {found.summary}",
-        f"photos     {found.num_usable} usable of {found.num_frames} ({sizes}); {splits}",
-        f"cameras    {', '.join(f'{count} {model}' for model, count in found.camera_models.items())}",
-        f"points     {found.num_points:,}"
-        + (", masks" if found.has_masks else "")
-        + (", alpha" if found.has_alpha else ""),
-        f"training   at most {clock(seconds or 0)} by default, at --downscale {found.suggested_downscale:g}",
-        f"memory     about {found.estimated_training_bytes / 1e9:.1f} GB of {found.free_bytes / 1e9:.1f} GB free",
-        *(f"skipped    {entry.name}: {entry.reason}" for entry in found.skipped),
-        *(f"warning    {warning}" for warning in found.warnings),
-    ]
-    print("\n".join(lines))
 
 
 def judge_run(options: Eval) -> None:

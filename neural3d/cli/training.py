@@ -15,6 +15,7 @@ import neural3d
 from neural3d.capture import load_capture
 from neural3d.cli.answers import answer
 from neural3d.cli.ingesting import posed_capture
+from neural3d.cli.inspecting import say_findings
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
@@ -193,6 +194,7 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
+    say_findings(scene)
     try:
         if isinstance(config, SplatConfig):
             require_start(scene, seed=config.seed)

@@ -20,7 +20,7 @@ from neural3d.export.formats import read_splats
 from neural3d.export.ply import read_ply
 from neural3d.run import Run
 
-from .captures import NUM_VIEWS, SIZE, SMALL, refused, ring_cameras
+from .captures import SIZE, SMALL, refused, ring_cameras
 
 
 @pytest.fixture
@@ -40,15 +40,6 @@ def test_a_run_says_what_it_was_and_how_it_ended(trained: Path, capture: Path):
     assert config["splat"]["steps"] == 12 and config["splat"]["seed"] == 0 and config["background"] == "auto"
     checkpoint = run.latest_checkpoint()
     assert checkpoint is not None and checkpoint.step == 12 and "gaussians.means_world" in checkpoint.tensors
-
-
-def test_inspect(capture: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["inspect", str(capture), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["num_usable"] == NUM_VIEWS and found["estimated_training_seconds"] == 300
-    assert main(["inspect", str(capture)]) == 0
-    text = capsys.readouterr().out
-    assert "10 usable of 10" in text and "memory" in text and "8 to train, 2 held out" in text
 
 
 def test_eval_prints_one_json_object(run_copy: Path, capsys: pytest.CaptureFixture[str]):

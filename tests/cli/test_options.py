@@ -21,6 +21,7 @@ TYPED = [
     ("demo --no-viewer", Demo, {"viewer": False, "output": Path("runs/demo")}),
     ("make photos --output r", Make, {"source": Path("photos"), "viewer": True}),
     ("inspect c --json", Inspect, {"capture": Path("c"), "json": True}),
+    ("inspect c --picture p.png", Inspect, {"picture": Path("p.png")}),
     ("train splat --capture c --output r --steps 9", Train, {"method": "splat", "capture": Path("c"), "steps": 9}),
     ("train splat --output r --max-seconds 5 --downscale 2", Train, {"max_seconds": 5.0, "downscale": 2.0}),
     ("train splat --output r --seed 3 --resume --viewer", Train, {"seed": 3, "resume": True, "viewer": True}),
