@@ -11,9 +11,9 @@ from neural3d.capture.findings import Finding, verdict
 from neural3d.capture.inspection import Inspection, inspect_capture
 from neural3d.capture.load import read_capture
 from neural3d.capture.pose_picture import write_pose_picture
+from neural3d.cli.answers import answer
 from neural3d.cli.options import Inspect
 from neural3d.cli.progress import clock, say
-from neural3d.cli.results import answer
 from neural3d.errors import InputError
 from neural3d.run import check_parents
 from neural3d.scene import Scene
