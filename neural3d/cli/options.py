@@ -364,7 +364,8 @@ class PriorTrain:
     """Train a prior on a folder of images, searched recursively; its weights become one file."""
 
     prior: Annotated[str, arg(metavar="NAME")]
-    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, vqgan, igpt."""
+    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, vqgan, igpt,
+    patchnn, quilt."""
     images: Annotated[Path, arg(metavar="DIR")]
     """Folder of images; where all lie in subfolders, their names are the labels."""
     output: Annotated[Path, arg(metavar="P")]
@@ -375,7 +376,7 @@ class PriorTrain:
     """How many steps to train in all; with it, a seed gives the same file to the byte at the same number of threads."""
     seed: Whole = 0
     """Where randomness begins."""
-    size: Annotated[OptionalWhole, _unless_given("the prior's own, 16 or 32")] = None
+    size: Annotated[OptionalWhole, _unless_given("the prior's own, 16 to 64")] = None
     """Side of the patches that it learns and draws: 8, 16, 32, 64 or 128 pixels."""
     downscale: Annotated[OptionalNumber, _unless_given("so that a patch shows a quarter of an image's height")] = None
     """Learn from images at 1/X of their size."""
@@ -415,6 +416,8 @@ class PriorInpaint:
     """The result; must not be there yet."""
     label: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: any)")] = None
     """Ask for this label, of those that the prior was trained with."""
+    refine: Flag = False
+    """Copy texels of the image along what the prior proposes, and blend them: sharp at the image's own size."""
     seed: Whole = 0
     """Where randomness begins: another seed fills it in another way, where the prior knows several."""
 

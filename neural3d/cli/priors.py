@@ -19,7 +19,9 @@ from neural3d.cli.options import Prior as PriorCommand
 from neural3d.cli.options import PriorInpaint, PriorSample, PriorTrain
 from neural3d.cli.progress import clock, say
 from neural3d.errors import InputError
+from neural3d.priors.exemplar.quilting import Texels, quilt
 from neural3d.priors.files import load_prior, save_prior
+from neural3d.priors.fitting import seeded
 from neural3d.priors.folders import read_folder, scaled
 from neural3d.priors.patches import PatchSource, to_bytes, to_signed
 from neural3d.priors.prior import Prior, PriorConfig
@@ -109,6 +111,8 @@ def inpaint(options: PriorInpaint) -> dict[str, Any]:
         what = "nothing is white, so there is nothing to fill" if not hole.any() else "all is white, nothing is known"
         raise InputError(f"{options.mask}: {what}; paint white what shall be filled, and black what is known")
     filled = _filled(prior, pixels, hole, _condition(prior, options.label, 1), options.seed)
+    if options.refine:
+        filled = _refined(pixels, hole, filled, options.seed)
     result = np.where(hole[..., None], filled, pixels)
     write_png(options.output, torch.from_numpy(result).float() / 255)
     return {"output": str(options.output), "prior": prior.config.name, "filled_pixels": int(hole.sum())}
@@ -127,6 +131,19 @@ def _filled(
     filled = to_bytes(prior.inpaint(to_signed(small), unknown, condition, seed))[0].numpy()
     size = (pixels.shape[1], pixels.shape[0])
     return np.array(Image.fromarray(filled).resize(size, Image.Resampling.BICUBIC))
+
+
+def _refined(
+    pixels: UInt8[np.ndarray, "H W 3"], hole: Bool[np.ndarray, "H W"], filled: UInt8[np.ndarray, "H W 3"], seed: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The hole filled with texels of the image that look like what is proposed."""
+    image, guide = (to_signed(torch.from_numpy(array)[None])[0] for array in (pixels, filled))
+    unknown = torch.from_numpy(hole)
+    try:
+        quilted = quilt(image, unknown, Texels((image,), (~unknown,)), seeded(seed), guide)
+    except ValueError as error:
+        raise InputError(f"--refine: {error}") from error
+    return to_bytes(quilted[None])[0].numpy()
 
 
 class _FitLine:

@@ -12,6 +12,7 @@ from neural3d.priors.codecs.adversarial_quantized import AdversarialQuantized
 from neural3d.priors.codecs.autoencoder import Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from neural3d.priors.codecs.codec import Identity
 from neural3d.priors.codecs.palette import Palette
+from neural3d.priors.exemplar.prior import ExemplarPrior
 from neural3d.priors.laws.autoregressive import Autoregressive
 from neural3d.priors.laws.diffusion import Diffusion, DiffusionConfig
 from neural3d.priors.laws.flow import Flow
@@ -103,6 +104,8 @@ ROWS: dict[str, Row] = {
     "ldm": Row(_latent_diffusion, labels="read"),
     "vqgan": Row(_tokens, labels="read"),
     "igpt": Row(_pixels, size=16, labels="read"),
+    "patchnn": Row(lambda config: ExemplarPrior(config, "nearest"), size=64),
+    "quilt": Row(lambda config: ExemplarPrior(config, "quilt"), size=64),
 }
 
 

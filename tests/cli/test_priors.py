@@ -97,6 +97,23 @@ def test_what_lies_under_a_hole_is_not_read(prior: Path, photo: tuple[Path, Path
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_refined_it_is_made_of_the_images_own_colours(prior: Path, tmp_path: Path):
+    """An image of two colours: an untrained prior's fill has many, the refined one these two, but for blending."""
+    pixels = np.where((np.indices((36, 36)).sum(0) // 4 % 2)[..., None], (200, 40, 40), (40, 40, 200)).astype(np.uint8)
+    mask = np.zeros((36, 36), np.uint8)
+    mask[12:22, 14:26] = 255
+    image, mask_path = _write(tmp_path / "image.png", pixels), _write(tmp_path / "mask.png", mask)
+    far = {}
+    for name, more in (("plain", []), ("refined", ["--refine"])):
+        command = ["prior", "inpaint", str(prior), "--image", str(image), "--mask", str(mask_path), *more]
+        assert main([*command, "--output", str(tmp_path / f"{name}.png")]) == 0
+        filled = np.array(Image.open(tmp_path / f"{name}.png")).astype(int)
+        assert np.array_equal(filled[mask == 0], pixels[mask == 0])
+        distances = [np.abs(filled[mask > 0] - color).sum(1) for color in ((200, 40, 40), (40, 40, 200))]
+        far[name] = np.minimum(*distances).mean()
+    assert far["refined"] < 30 < far["plain"]
+
+
 @pytest.mark.parametrize(
     "changed, said",
     [

@@ -13,6 +13,7 @@ from .textures import wave_source
 
 SIZE = 8
 LABELS = ("low", "steep")
+EXEMPLARS = ("patchnn", "quilt")
 
 
 def fitted(name: str, seed: int = 0, steps: int = 4):
@@ -37,7 +38,7 @@ def test_a_seed_fixes_every_byte(name, prior, tmp_path):
     torch.manual_seed(7)
     again, reports = fitted(name)
     assert torch.equal(torch.rand(3), expected), "the global random state is not ours"
-    assert sum(report.steps for report in reports) == 4
+    assert sum(report.steps for report in reports) == (0 if name in EXEMPLARS else 4)
     for (key, value), other in zip(prior.tensors().items(), again.tensors().values(), strict=True):
         assert torch.equal(value, other), key
     save_prior(tmp_path / "one.prior", prior, {})
@@ -45,6 +46,7 @@ def test_a_seed_fixes_every_byte(name, prior, tmp_path):
     assert (tmp_path / "one.prior").read_bytes() == (tmp_path / "two.prior").read_bytes()
 
 
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in EXEMPLARS])
 def test_another_seed_is_another_prior(name):
     both = [make_prior(PriorConfig(name, SIZE, LABELS), seed).tensors() for seed in (0, 1)]
     assert any(not torch.equal(both[0][key], both[1][key]) for key in both[0])
@@ -74,13 +76,12 @@ def test_known_pixels_keep_their_bits_and_the_hole_is_never_read(prior):
 
 
 def test_latents_decode_to_images_and_the_guide_has_a_slope(prior):
-    images = wave_source(SIZE).draw(2, torch.Generator().manual_seed(1)).images
+    images = wave_source(SIZE).draw(2, torch.Generator().manual_seed(1)).images.lerp(torch.zeros(1), 0.2)
     assert prior.decode(prior.encode(images)).shape == images.shape
     images.requires_grad_(True)
     guide = prior.guide(images, Condition(torch.tensor([0, 1])), seed=2)
-    if prior.config.name in ("gan", "gan-ns", "wgan", "cgan") or prior.law.is_trained or prior.codec.is_trained:
-        (slope,) = torch.autograd.grad(guide, images)
-        assert guide.ndim == 0 and slope.isfinite().all() and slope.abs().max() > 0
+    (slope,) = torch.autograd.grad(guide, images)
+    assert guide.ndim == 0 and slope.isfinite().all() and slope.abs().max() > 0
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "ldm"])

@@ -1,0 +1,1 @@
+"""Priors without weights: texels are copied from the images that they were given."""

@@ -1,0 +1,217 @@
+"""Guided quilting: blocks of real texels, laid where they fit what is known and look like a guide; seams blended."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from neural3d.priors.exemplar.poisson import solve_poisson
+
+_GOOD_ENOUGH = 1.05
+"""Blocks whose cost is below this multiple of the best one's are drawn from evenly."""
+_GUIDE_SIGMA_PX = 1.5
+_ENOUGH_BLOCKS = 100
+
+
+@dataclass(frozen=True)
+class QuiltConfig:
+    """How large blocks are, and how they are chosen."""
+
+    block: int = 17
+    """Side in texels, odd; smaller where few of that size are known as a whole."""
+    num_blocks: int = 8000
+    """Blocks to choose from, drawn at random."""
+    guidance: float = 1.5
+    """Weight of looking like the guide where nothing is known, against fitting what is known."""
+
+
+@dataclass(frozen=True)
+class Texels:
+    """Images to copy from."""
+
+    images: tuple[Float[Tensor, "3 _ _"], ...]
+    known: tuple[Bool[Tensor, "_ _"], ...]
+    """Where they may be copied from."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of texels, with where they are from."""
+
+    pixels: Float[Tensor, "N 3 B B"]
+    smoothed: Float[Tensor, "N 3 B B"]
+    origins: Int64[Tensor, "N B B"]
+    """Which of all texels, counted through the images, each one is."""
+
+
+@torch.no_grad()
+def quilt(
+    image: Float[Tensor, "3 H W"],
+    unknown: Bool[Tensor, "H W"],
+    texels: Texels,
+    generator: torch.Generator,
+    guide: Float[Tensor, "3 H W"] | None = None,
+    config: QuiltConfig = QuiltConfig(),
+) -> Float[Tensor, "3 H W"]:
+    """Fill the unknown with copied blocks, then blend.
+
+    The next block lies where the most is known around an unknown texel; where nothing is known at all, the first block
+    is any.
+
+    Source: Efros and Freeman, Image Quilting for Texture Synthesis and Transfer, 2001, with Poisson blending in place
+        of the cut: Perez et al. 2003.
+    Raises: ValueError where no block of the texels is known as a whole.
+    """
+    config = replace(config, block=fitting_block(texels, config.block))
+    blocks = draw_blocks(texels, config, generator)
+    work = Quilt(image, unknown, blocks, guide, config)
+    work.fill(generator)
+    return work.blended(texels)
+
+
+def fitting_block(texels: Texels, largest: int) -> int:
+    """The largest odd side, at most `largest`, of which enough blocks are known as a whole.
+
+    Raises: ValueError where no block of 3 x 3 texels is.
+    """
+    for side in range(largest, 3, -2):
+        if sum(len(_whole_places(known, side)) for known in texels.known) >= _ENOUGH_BLOCKS:
+            return side
+    if not any(len(_whole_places(known, 3)) for known in texels.known):
+        raise ValueError("texels: nowhere are 3 x 3 known; give larger images")
+    return 3
+
+
+def draw_blocks(texels: Texels, config: QuiltConfig, generator: torch.Generator) -> Blocks:
+    """Blocks at random from all places that are known as a whole.
+
+    Raises: ValueError where there is none.
+    """
+    side = config.block
+    places = [_whole_places(known, side) for known in texels.known]
+    counts = torch.tensor([len(found) for found in places])
+    if int(counts.sum()) == 0:
+        raise ValueError(f"texels: nowhere are {side} x {side} known; give larger images, or take smaller blocks")
+    chosen = torch.randint(int(counts.sum()), (config.num_blocks,), generator=generator)
+    chosen = chosen.unique() if int(counts.sum()) <= config.num_blocks else chosen
+    pixels, blurred, origins = [], [], []
+    first = first_texel = 0
+    for image, found in zip(texels.images, places, strict=True):
+        mine = found[chosen[(chosen >= first) & (chosen < first + len(found))] - first]
+        numbers = first_texel + torch.arange(image[0].numel()).view_as(image[0])
+        pixels.append(_cut(image, mine, side))
+        blurred.append(_cut(smoothed(image), mine, side))
+        origins.append(_cut(numbers[None], mine, side)[:, 0])
+        first, first_texel = first + len(found), first_texel + numbers.numel()
+    return Blocks(torch.cat(pixels), torch.cat(blurred), torch.cat(origins))
+
+
+class Quilt:
+    """A quilt under way."""
+
+    def __init__(
+        self,
+        image: Float[Tensor, "3 H W"],
+        unknown: Bool[Tensor, "H W"],
+        blocks: Blocks,
+        guide: Float[Tensor, "3 H W"] | None,
+        config: QuiltConfig,
+    ) -> None:
+        self._half, self._config, self._blocks = config.block // 2, config, blocks
+        pad = 4 * [self._half]
+        # Beyond the border nothing is known and nothing has to be filled.
+        self._canvas = functional.pad(image, pad)
+        self._known = functional.pad(~unknown, pad)
+        self._open = functional.pad(unknown, pad)
+        self._asked = self._open.clone()
+        self._guide = None if guide is None else functional.pad(smoothed(guide), pad, mode="replicate")
+        self._origins = torch.zeros_like(self._open, dtype=torch.long)
+        flat = blocks.pixels.flatten(1)
+        self._flat, self._squares = flat, flat.square()
+        self._flat_smoothed = blocks.smoothed.flatten(1)
+        self._squares_smoothed = self._flat_smoothed.square()
+
+    def fill(self, generator: torch.Generator) -> None:
+        """Lay blocks until nothing is open."""
+        while bool(self._open.any()):
+            self._lay(*self._next_site(), generator)
+
+    def blended(self, texels: Texels) -> Float[Tensor, "3 H W"]:
+        """The filled image, each neighbours' difference the mean of what it is where the two texels are from."""
+        inside = (..., slice(self._half, -self._half), slice(self._half, -self._half))
+        image, asked, origins = self._canvas[inside], self._asked[inside], self._origins[inside]
+        differences = torch.cat([_differences(source).flatten(2) for source in texels.images], 2)[..., origins]
+        weights = asked.float()
+        across = _met(differences[0], differences[1], weights, -1)
+        down = _met(differences[2], differences[3], weights, -2)
+        return solve_poisson(image, asked, across, down)
+
+    def _next_site(self) -> tuple[int, int]:
+        """The open texel with the most known ones around it."""
+        counts = functional.avg_pool2d(self._known[None, None].float(), self._config.block, stride=1)[0, 0]
+        inner = self._open[self._half : -self._half, self._half : -self._half]
+        best = int(torch.where(inner, counts, -1.0).argmax())
+        return divmod(best, inner.shape[1])
+
+    def _lay(self, top: int, left: int, generator: torch.Generator) -> None:
+        side = self._config.block
+        window = (..., slice(top, top + side), slice(left, left + side))
+        chosen = self._choose(window, generator)
+        is_open = self._open[window]
+        for layer, source in ((self._canvas, self._blocks.pixels), (self._origins, self._blocks.origins)):
+            layer[window] = torch.where(is_open, source[chosen], layer[window])
+        self._known[window] |= is_open
+        self._open[window] = False
+
+    def _choose(self, window: tuple, generator: torch.Generator) -> int:
+        known = self._known[window].float().expand(3, -1, -1).flatten()
+        present = self._canvas[window].flatten() * known
+        cost = self._squares @ known - 2 * (self._flat @ present) + present.square().sum()
+        if self._guide is not None:
+            free = 1 - known
+            wanted = self._guide[window].flatten() * free
+            apart = self._squares_smoothed @ free - 2 * (self._flat_smoothed @ wanted) + wanted.square().sum()
+            cost = cost + self._config.guidance * apart
+        cost = cost.clamp_min(0)
+        good = (cost <= _GOOD_ENOUGH * cost.min() + 1e-6).nonzero()[:, 0]
+        return int(good[torch.randint(len(good), (1,), generator=generator)])
+
+
+def smoothed(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    """Blurred by a Gaussian, the border repeated."""
+    reach = round(3 * _GUIDE_SIGMA_PX)
+    offsets = torch.arange(-reach, reach + 1, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offsets / _GUIDE_SIGMA_PX) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    padded = functional.pad(image[None], 4 * [reach], mode="replicate")
+    return functional.conv2d(functional.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)[0]
+
+
+def _differences(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "4 3 H W"]:
+    """Of each texel: to its right neighbour, from its left one, to its lower one, from its upper one."""
+    across, down = image[..., 1:] - image[..., :-1], image[:, 1:] - image[:, :-1]
+    pads = ((across, (0, 1)), (across, (1, 0)), (down, (0, 0, 0, 1)), (down, (0, 0, 1, 0)))
+    return torch.stack([functional.pad(difference, pad) for difference, pad in pads])
+
+
+def _met(forward: Tensor, backward: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """What both ends of a pair say of its difference; only copied texels have a say."""
+    length = forward.shape[axis] - 1
+    first, second = (weights.narrow(axis, start, length) for start in (0, 1))
+    said = first * forward.narrow(axis, 0, length) + second * backward.narrow(axis, 1, length)
+    return said / (first + second).clamp_min(1)
+
+
+def _whole_places(known: Bool[Tensor, "H W"], side: int) -> Int64[Tensor, "P 2"]:
+    if min(known.shape) < side:
+        return torch.zeros(0, 2, dtype=torch.long)
+    return (functional.max_pool2d((~known)[None, None].float(), side, stride=1)[0, 0] == 0).nonzero()
+
+
+def _cut(layer: Tensor, places: Int64[Tensor, "P 2"], side: int) -> Tensor:
+    """Blocks (P, channels, B, B) of a layer (channels, H, W)."""
+    span = torch.arange(side)
+    rows, columns = places[:, 0, None] + span, places[:, 1, None] + span
+    return layer[:, rows[:, :, None], columns[:, None, :]].movedim(0, 1).contiguous()
