@@ -1,6 +1,7 @@
 """The names of the command line are a contract, and asking for help costs nothing."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +46,8 @@ NOT_UNDERSTOOD = [
     "train mesh --output r",
     "train splat --output r --steps x",
     "export r --format obj --output x",
-    "render r --output d --format exr",
-    "render r --output d --frames many",
+    "render r --output d --format bmp",
+    "render r --output d --fps many",
     "view a --port 7e3",
 ]
 SENSELESS = ["--steps 0", "--max-seconds -1", "--max-seconds nan", "--sh-degree 4", "--max-gaussians 0", "--seed -1"]
@@ -116,7 +117,7 @@ def test_help_says_what_is_chosen_where_nothing_is_given(capsys: pytest.CaptureF
             parse([*name, "--help"])
         shown = capsys.readouterr().out
         assert stopped.value.code == 0
-        assert "None" not in shown and "STR" not in shown and "INT" not in shown and "--no-json" not in shown, name
+        assert "--no-json" not in shown and not re.search(r"\b(None|STR|INT)\b", shown), name
 
 
 def test_help_imports_nothing_heavy():
