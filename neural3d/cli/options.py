@@ -364,7 +364,7 @@ class PriorTrain:
     """Train a prior on a folder of images, searched recursively; its weights become one file."""
 
     prior: Annotated[str, arg(metavar="NAME")]
-    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, vqgan, igpt,
+    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, dit, vqgan, igpt,
     patchnn, quilt."""
     images: Annotated[Path, arg(metavar="DIR")]
     """Folder of images; where all lie in subfolders, their names are the labels."""

@@ -4,19 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from neural3d.errors import InputError
 from neural3d.priors.adversarial import AdversarialConfig
 from neural3d.priors.adversarial_prior import AdversarialPrior
 from neural3d.priors.codecs.adversarial_quantized import AdversarialQuantized
 from neural3d.priors.codecs.autoencoder import Autoencoder, LinearAutoencoder, VariationalAutoencoder
-from neural3d.priors.codecs.codec import Identity
+from neural3d.priors.codecs.codec import Codec, Identity
 from neural3d.priors.codecs.palette import Palette
 from neural3d.priors.exemplar.prior import ExemplarPrior
 from neural3d.priors.laws.autoregressive import Autoregressive
 from neural3d.priors.laws.diffusion import Diffusion, DiffusionConfig
 from neural3d.priors.laws.flow import Flow
 from neural3d.priors.laws.normal import FittedNormal, StandardNormal
+from neural3d.priors.networks.dit import DiffusionTransformer
 from neural3d.priors.networks.unet import UNet
 from neural3d.priors.prior import ComposedPrior, Prior, PriorConfig
 
@@ -69,9 +71,23 @@ def _pixel_diffusion(settings: DiffusionConfig) -> Callable[[PriorConfig], Prior
     return build
 
 
-def _latent_diffusion(config: PriorConfig) -> Prior:
-    codec = VariationalAutoencoder(config.size, 4, 8, 32, is_vector=False, pixel_std=0.05)
-    network = UNet(2 * codec.channels + 1, codec.channels, 64, len(config.labels), gather=1)
+def _latent_unet(config: PriorConfig) -> Prior:
+    codec = _cell_codec(config)
+    return _latent_diffusion(config, codec, UNet(2 * codec.channels + 1, codec.channels, 64, len(config.labels), 1))
+
+
+def _latent_transformer(config: PriorConfig) -> Prior:
+    codec = _cell_codec(config)
+    side, channels = config.size // codec.stride, codec.channels
+    network = DiffusionTransformer(2 * channels + 1, channels, side, 128, 4, len(config.labels))
+    return _latent_diffusion(config, codec, network)
+
+
+def _cell_codec(config: PriorConfig) -> VariationalAutoencoder:
+    return VariationalAutoencoder(config.size, 4, 8, 32, is_vector=False, pixel_std=0.05)
+
+
+def _latent_diffusion(config: PriorConfig, codec: Codec, network: nn.Module) -> Prior:
     settings = DiffusionConfig(prediction="v", clip=4.0)
     law = Diffusion(network, codec.channels, settings, standardizes=True, num_labels=len(config.labels))
     return ComposedPrior(config, codec, law)
@@ -101,7 +117,8 @@ ROWS: dict[str, Row] = {
     "score": Row(_pixel_diffusion(DiffusionConfig("v", noise=0.0)), labels="read"),
     "x0": Row(_pixel_diffusion(DiffusionConfig("x0")), labels="read"),
     "flow-matching": Row(_pixel_diffusion(DiffusionConfig("flow", noise=0.0)), labels="read"),
-    "ldm": Row(_latent_diffusion, labels="read"),
+    "ldm": Row(_latent_unet, labels="read"),
+    "dit": Row(_latent_transformer, labels="read"),
     "vqgan": Row(_tokens, labels="read"),
     "igpt": Row(_pixels, size=16, labels="read"),
     "patchnn": Row(lambda config: ExemplarPrior(config, "nearest"), size=64),

@@ -10,6 +10,7 @@ from neural3d.priors.laws.autoregressive import Autoregressive
 from neural3d.priors.laws.diffusion import Diffusion, DiffusionConfig, fresh_noise, random_holes, signal_and_noise
 from neural3d.priors.laws.flow import Flow
 from neural3d.priors.laws.normal import FittedNormal, StandardNormal
+from neural3d.priors.networks.dit import DiffusionTransformer
 from neural3d.priors.networks.unet import Perceptron, UNet
 from neural3d.priors.records import NOTHING_ASKED, Budget, Condition
 
@@ -91,6 +92,20 @@ def test_a_denoiser_takes_any_size_and_starts_at_nothing():
     network = UNet(7, 3, 8)
     assert network(torch.randn(2, 7, 13, 6), torch.rand(2)).shape == (2, 3, 13, 6)
     assert network(torch.randn(2, 7, 8, 8), torch.rand(2)).abs().max() == 0
+
+
+def test_a_transformer_hears_every_cell_and_its_label_and_starts_at_nothing():
+    network = DiffusionTransformer(3, 2, side=4, width=32, depth=2, num_labels=2)
+    x, time = torch.randn(1, 3, 4, 4), torch.tensor([0.4])
+    assert network(x, time).abs().max() == 0
+    for layer in (network.exit, *(block.modulation for block in network.blocks)):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    plain = network(x, time)
+    changed = x.clone()
+    changed[..., 3, 3] += 1
+    assert (network(changed, time) - plain)[..., 0, 0].abs().max() > 1e-4
+    assert not torch.equal(network(x, time, torch.tensor([0])), network(x, time, torch.tensor([1])))
+    assert torch.equal(network(x, time), network(x, time, torch.tensor([2]))), "the last label asks for nothing"
 
 
 def test_a_label_is_heard():
