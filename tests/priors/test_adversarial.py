@@ -56,7 +56,7 @@ def moved(game: str) -> float:
     match = Match(players, rules)
     # Plain descent: Adam would enlarge whatever gradient is left.
     match.optimizers[1] = torch.optim.SGD(players.generator.parameters(), lr=0.1)
-    for _ in range(150):
+    for _ in range(100):
         draws = draw_near_zero(generator)
         match.move_critic(draws.real, players.generator(draws.latents), None)
     before = float(players.generator.by.detach())
@@ -113,6 +113,6 @@ def test_a_label_decides_what_is_made():
     """Dark and bright images, one a label: what is made is as dark or bright as asked."""
     source = PatchSource([Picture(flat(24, 60), None, 0), Picture(flat(24, 190), None, 1)], 8, ("dark", "bright"))
     prior = make_prior(PriorConfig("cgan", 8, ("dark", "bright")))
-    prior.fit(source, Budget(None, 150))
+    prior.fit(source, Budget(None, 100))
     means = [prior.sample(16, Condition(torch.full((16,), label))).mean() for label in (0, 1)]
     assert means[0] < -0.2 and means[1] > 0.2
