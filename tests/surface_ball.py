@@ -9,7 +9,7 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.render.paths import look_at
 from neural3d.splats.gaussians import Gaussians
-from neural3d.surface.fusion import DepthView
+from neural3d.surface.depth_views import DepthView
 
 RADIUS = 1.0
 

@@ -1,5 +1,7 @@
 """export --format mesh: the surface of a run's model."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,19 +13,21 @@ from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_trained
 from neural3d.cli.shots import default_up, world_frame
 from neural3d.errors import InputError
-from neural3d.export.mesh_files import require_mesh_suffix, write_mesh
+from neural3d.export.mesh_files import require_mesh_suffix, require_texture_suffix, write_mesh, write_textured
 from neural3d.export.selection import Selection, select
-from neural3d.export.up_axis import composed
 from neural3d.render.model import Model
 from neural3d.run import check_parents
-from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
+from neural3d.surface.bake import Texture, bake
 from neural3d.surface.cleaning import decimated, without_scraps
+from neural3d.surface.depth_views import DepthView, seen_by
 from neural3d.surface.fusion import Fusion, fuse
 from neural3d.surface.mesh import Mesh
+from neural3d.surface.unwrap import Unwrapped, unwrap
 
-FOR_MESHES = ("triangles", "voxel")
-MAX_TRIANGLES = 20_000_000
+FOR_MESHES = ("triangles", "voxel", "texture")
+MAX_TRIANGLES, MAX_TRIANGLES_DEFAULT, MAX_TRIANGLES_TEXTURED = 20_000_000, 200_000, 50_000
+MIN_TEXTURE_PX, MAX_TEXTURE_PX = 64, 8192
 
 
 def export_mesh(options: Export) -> dict[str, Any]:
@@ -34,19 +38,29 @@ def export_mesh(options: Export) -> dict[str, Any]:
     refuse(options, (*FOR_CAMERAS, "spz_version"), "other formats")
     require_mesh_suffix(options.output)
     check_parents(options.output)
-    if not 1 <= options.triangles <= MAX_TRIANGLES:
+    if options.triangles is not None and not 1 <= options.triangles <= MAX_TRIANGLES:
         raise InputError(f"--triangles {options.triangles}: expected 1 to {MAX_TRIANGLES}")
     if options.voxel is not None and not 0 < options.voxel < float("inf"):
         raise InputError(f"--voxel {options.voxel:g}: expected more than 0")
+    if options.texture is not None:
+        require_texture_suffix(options.output)
+        if not MIN_TEXTURE_PX <= options.texture <= MAX_TEXTURE_PX:
+            raise InputError(f"--texture {options.texture}: expected {MIN_TEXTURE_PX} to {MAX_TEXTURE_PX} pixels")
     if options.source.is_file():
         raise InputError(f"{options.source}: a mesh is made from a run's cameras; give the run's folder")
     trained = load_trained(options.source)
-    mesh = _surface(options, trained)
+    model = _chosen(options, trained)
+    mesh = _surface(options, trained, model)
     up = options.up or default_up(options.output)
-    placed = mesh.moved(composed(world_frame(trained, up), trained.views.capture_from_scene.inverse()))
-    write_mesh(options.output, placed, up_axis=usd_axis(up, up_of(trained)))
-    counts = {"num_vertices": len(mesh.vertices), "num_triangles": len(mesh)}
-    return {"output": str(options.output), "format": "mesh", **counts}
+    way = world_frame(trained, up)
+    found: dict[str, Any] = {"output": str(options.output), "format": "mesh"}
+    if options.texture is None:
+        write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_of(trained)))
+    else:
+        flat, texture = _with_texture(options.texture, mesh, model, trained)
+        write_textured(options.output, replace(flat, mesh=flat.mesh.moved(way)), texture)
+        found["texture_seen"] = round(float(texture.seen.sum() / texture.covered.sum().clamp(min=1)), 4)
+    return {**found, "num_vertices": len(mesh.vertices), "num_triangles": len(mesh)}
 
 
 def refuse_mesh_options(options: Export) -> None:
@@ -54,29 +68,44 @@ def refuse_mesh_options(options: Export) -> None:
     refuse(options, FOR_MESHES, "--format mesh")
 
 
-def _surface(options: Export, trained: Trained) -> Mesh:
-    """In the capture's frame."""
+def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
+    """In the scene's frame; the crop is in the capture's."""
     way = trained.views.capture_from_scene
     fusion = Fusion(voxel=None if options.voxel is None else options.voxel / way.scale)
-    mesh = fuse(_chosen(options, trained, way), trained.views.cameras, fusion, progress=_tell).moved(way)
+    mesh = fuse(model, trained.views.cameras, fusion, progress=_tell("fused"))
     if options.crop is not None:
         corners = torch.tensor(options.crop).reshape(2, 3)
-        mesh = mesh.cropped(corners.amin(0), corners.amax(0))
+        mesh = mesh.of_triangles(mesh.moved(way).inside(corners.amin(0), corners.amax(0)))
         if len(mesh) == 0:
             raise InputError("--crop: no surface lies in the box")
-    return decimated(without_scraps(mesh), options.triangles)
+    most = options.triangles or (MAX_TRIANGLES_DEFAULT if options.texture is None else MAX_TRIANGLES_TEXTURED)
+    return decimated(without_scraps(mesh), most)
 
 
-def _chosen(options: Export, trained: Trained, way: Similarity) -> Model:
-    """Of a splat model, only what was asked for; the crop is the mesh's."""
+def _with_texture(side_px: int, mesh: Mesh, model: Model, trained: Trained) -> tuple[Unwrapped, Texture]:
+    flat, cameras, tell = unwrap(mesh, side_px), trained.views.cameras, _tell("in the texture")
+
+    def views() -> Iterator[DepthView]:
+        for index in range(len(cameras)):
+            yield seen_by(model, cameras[index])
+            tell(index + 1, len(cameras))
+
+    return flat, bake(flat, views(), side_px)
+
+
+def _chosen(options: Export, trained: Trained) -> Model:
+    """Of a splat model, only what was asked for."""
     if not isinstance(trained.model, Gaussians):
         refuse(options, ("min_opacity", "max_splats"), "runs of splats")
         return trained.model
     selection = Selection(None, options.min_opacity, options.max_splats)
-    rows = select(trained.model, selection, cameras=trained.views.cameras, capture_from_scene=way)
-    return trained.model[rows]
+    way = trained.views.capture_from_scene
+    return trained.model[select(trained.model, selection, cameras=trained.views.cameras, capture_from_scene=way)]
 
 
-def _tell(done: int, views: int) -> None:
-    if done == views or done % 20 == 0:
-        say(f"neural3d: {done} of {views} views fused")
+def _tell(what: str) -> Callable[[int, int], None]:
+    def tell(done: int, views: int) -> None:
+        if done == views or done % 20 == 0:
+            say(f"neural3d: {done} of {views} views {what}")
+
+    return tell

@@ -341,8 +341,10 @@ class Export:
     """With --format cameras: how many views an orbit has; or frames by number, as 1001-1100x2."""
     fps: Annotated[OptionalNumber, _unless_given("the file's, else 30")] = None
     """With --format cameras: frames a second."""
-    triangles: Whole = 200_000
+    triangles: Annotated[OptionalWhole, _unless_given("200,000, with a texture 50,000")] = None
     """With --format mesh: how many triangles it may have."""
+    texture: Annotated[OptionalWhole, _unless_given("colours at the vertices")] = None
+    """With --format mesh, .obj or .glb: a texture of so many pixels a side, from what the run's cameras see."""
     voxel: Annotated[OptionalNumber, _unless_given("two pixels wide")] = None
     """With --format mesh: how fine the surface is found, in units of the capture."""
     spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from neural3d.errors import InputError
 from neural3d.export.usd import SUFFIXES as USD_SUFFIXES
 from neural3d.export.usd import require_pxr
 from neural3d.storage import atomic_write, system_error_of_words
+from neural3d.surface.bake import Texture
 from neural3d.surface.mesh import Mesh
+from neural3d.surface.unwrap import Unwrapped
 
 SUFFIXES = (".ply", ".obj", ".glb", *USD_SUFFIXES)
+_MATERIAL = "surface"
 _BYTES = {".obj": (75, 24), ".usda": (80, 30)}
 """Of a vertex and of a triangle, roughly; of a binary file, 40 and 16."""
 
@@ -51,6 +55,55 @@ def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y") -> None:
 
     of_vertex, of_triangle = _BYTES.get(suffix, (40, 16))
     atomic_write(path, write, estimate_bytes=of_vertex * len(mesh.vertices) + of_triangle * len(mesh))
+
+
+def write_textured(path: str | Path, surface: Unwrapped, texture: Texture) -> None:
+    """Write a mesh with its texture: a GLB that holds it, or an OBJ with .mtl and .png of its name beside it.
+
+    The OBJ comes last, so that it is never there without what it names.
+
+    Raises: InputError for another suffix; StorageError.
+    """
+    path = Path(path)
+    require_texture_suffix(path)
+    picture = Image.fromarray((texture.colors * 255).round().byte().numpy())
+    if path.suffix.lower() == ".glb":
+        content = _textured(surface, _surface_material(picture)).export(file_type="glb")
+        atomic_write(path, lambda temporary: temporary.write_bytes(content), estimate_bytes=len(content))
+        return
+    lines = [f"newmtl {_MATERIAL}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", f"map_Kd {path.stem}.png", ""]
+    atomic_write(path.with_suffix(".png"), lambda temporary: picture.save(temporary, format="PNG"))
+    atomic_write(path.with_suffix(".mtl"), lambda temporary: temporary.write_text("\n".join(lines), encoding="utf-8"))
+    atomic_write(path, lambda temporary: _write_obj(temporary, surface, path.stem))
+
+
+def require_texture_suffix(path: Path) -> None:
+    """Raises: InputError where a file's format has no place for a texture."""
+    if path.suffix.lower() not in (".obj", ".glb"):
+        raise InputError(f"--output {path}: expected a mesh with a texture that ends in .obj, .glb")
+
+
+def _write_obj(path: Path, surface: Unwrapped, stem: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"mtllib {stem}.mtl\nusemtl {_MATERIAL}\n")
+        np.savetxt(file, surface.mesh.vertices.numpy(), fmt="v %.7g %.7g %.7g")
+        np.savetxt(file, surface.uvs.numpy(), fmt="vt %.7g %.7g")
+        corners = (surface.mesh.triangles + 1).repeat_interleave(2, dim=1).numpy()
+        np.savetxt(file, corners, fmt="f %d/%d %d/%d %d/%d")
+
+
+def _surface_material(picture: Image.Image):  # noqa: ANN202 (trimesh is imported only where it is used)
+    from trimesh.visual.material import PBRMaterial
+
+    return PBRMaterial(baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=1.0)
+
+
+def _textured(surface: Unwrapped, material):  # noqa: ANN001, ANN202
+    import trimesh
+
+    visual = trimesh.visual.TextureVisuals(uv=surface.uvs.numpy(), material=material)
+    vertices, triangles = surface.mesh.vertices.numpy(), surface.mesh.triangles.numpy()
+    return trimesh.Trimesh(vertices, triangles, visual=visual, process=False)
 
 
 def _trimesh(mesh: Mesh):  # noqa: ANN202 (trimesh is imported only where it is used)

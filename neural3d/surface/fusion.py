@@ -8,22 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
-from neural3d.render.layers import layer_tiles
 from neural3d.render.model import Model
+from neural3d.surface.depth_views import DepthView, at_most, seen_by
 from neural3d.surface.mesh import Mesh, no_mesh
 from neural3d.surface.open3d_library import require_open3d
 
 _BLOCK, _FIRST_BLOCKS = 8, 20_000
-_LEAST_ALPHA = 0.5
 _LEAST_WEIGHT = 2.5
 """A view is 1: three must have seen a place before there is a surface."""
-_EDGE = 0.04
-"""A neighbour that is farther or nearer by this share of the depth: blended from two surfaces, the pixel is of none."""
 _BEHIND = 3.0
 """Beyond so many times the middle depth lies the background."""
 _PIXELS = 2.0
@@ -42,15 +39,6 @@ class Fusion:
     """Voxels before and behind a surface that a view speaks of."""
 
 
-@dataclass(frozen=True)
-class DepthView:
-    """What one camera sees, depths 0 where no surface is sure."""
-
-    camera: Cameras
-    colors: Float[Tensor, "H W 3"]
-    depths: Float[Tensor, "H W 1"]
-
-
 def fuse(
     model: Model,
     cameras: Cameras,
@@ -67,8 +55,8 @@ def fuse(
         has the depth of its centre everywhere, so slanted surfaces come out up to half its width too near.
     """
     fusion = fusion or Fusion()
-    small = _at_most(cameras, fusion.longest_px)
-    first = [_seen(model, small[i]) for i in range(0, len(small), max(1, len(small) // 8))]
+    small = at_most(cameras, fusion.longest_px)
+    first = [seen_by(model, small[i]) for i in range(0, len(small), max(1, len(small) // 8))]
     depths = torch.cat([view.depths[view.depths > 0] for view in first])
     if len(depths) == 0:
         raise InputError("no view of the model shows a surface; train longer, or export points or splats")
@@ -79,7 +67,7 @@ def fuse(
 
     def views() -> Iterator[DepthView]:
         for index in range(len(small)):
-            yield _seen(model, small[index])
+            yield seen_by(model, small[index])
             if progress is not None:
                 progress(index + 1, len(small))
 
@@ -98,32 +86,6 @@ def fuse_depths(views: Iterable[DepthView], *, voxel: float, truncation: float, 
     for view in views:
         grid.add(view)
     return grid.mesh()
-
-
-def _at_most(cameras: Cameras, longest_px: int) -> Cameras:
-    """The same views with at most so many pixels along their longer side; all of one size."""
-    width, height = cameras.size_px.max(dim=0).values.tolist()
-    scale = min(1.0, longest_px / max(width, height))
-    return cameras.scaled(max(1, round(width * scale)), max(1, round(height * scale)))
-
-
-def _seen(model: Model, camera: Cameras) -> DepthView:
-    width, height = camera.size_px[0].tolist()
-    colors, alphas, depths = torch.zeros(height, width, 3), torch.zeros(height, width, 1), torch.zeros(height, width, 1)
-    for tile in layer_tiles(model, camera):
-        rows, columns = tile.depths.shape[:2]
-        window = slice(tile.top, tile.top + rows), slice(tile.left, tile.left + columns)
-        colors[window], alphas[window], depths[window] = tile.colors, tile.alphas, tile.depths
-    sure = (alphas >= _LEAST_ALPHA) & ~_beside_edges(depths)
-    return DepthView(camera, (colors / alphas.clamp(min=_LEAST_ALPHA)).clamp(0, 1), torch.where(sure, depths, 0))
-
-
-def _beside_edges(depths: Float[Tensor, "H W 1"]) -> Bool[Tensor, "H W 1"]:
-    """Pixels with a neighbour at quite another depth."""
-    around = torch.nn.functional.pad(depths[None, ..., 0], (1, 1, 1, 1), mode="replicate")[0]
-    beside = torch.stack([around[1:-1, :-2], around[1:-1, 2:], around[:-2, 1:-1], around[2:, 1:-1]], dim=-1)
-    far = (beside - depths).abs().amax(dim=-1, keepdim=True)
-    return far > _EDGE * depths
 
 
 class _Grid:

@@ -31,10 +31,10 @@ class Mesh:
         used, numbers = triangles.unique(return_inverse=True)
         return Mesh(self.vertices[used], numbers.reshape(-1, 3), self.colors[used])
 
-    def cropped(self, low: Float[Tensor, "3"], high: Float[Tensor, "3"]) -> "Mesh":
+    def inside(self, low: Float[Tensor, "3"], high: Float[Tensor, "3"]) -> Bool[Tensor, "T"]:
         """The triangles that lie in a box with all their corners."""
-        inside = ((self.vertices >= low) & (self.vertices <= high)).all(dim=1)
-        return self.of_triangles(inside[self.triangles].all(dim=1))
+        within = ((self.vertices >= low) & (self.vertices <= high)).all(dim=1)
+        return within[self.triangles].all(dim=1)
 
 
 def no_mesh() -> Mesh:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from surface_ball import ball, cameras_around
+from surface_ball import ball, cameras_around, color_of
 
 from neural3d.cli import main
 from neural3d.cli.runs import Trained, Views
@@ -55,12 +55,27 @@ def test_a_part_of_the_surface_with_few_triangles(ball_run: Path):
     assert 200 < len(mesh.faces) <= 300
 
 
+@pytest.mark.parametrize("name", ["a.obj", "a.glb"])
+def test_a_texture_shows_what_the_cameras_see(ball_run: Path, name: str):
+    pytest.importorskip("xatlas")
+    mesh = exported(ball_run, name, "--format", "mesh", *"--texture 128 --up keep --triangles 800".split())
+    assert len(mesh.visual.uv) == len(mesh.vertices) and len(mesh.faces) <= 800
+    found = mesh.visual.to_color().vertex_colors[:, :3] / 255.0
+    outward = torch.from_numpy(np.asarray(mesh.vertices) - AT.numpy()).float()
+    error = np.abs(found - color_of(torch.nn.functional.normalize(outward, dim=1)).numpy())
+    assert error.mean() < 0.04 and np.quantile(error, 0.95) < 0.15
+    names = {path.name for path in ball_run.parent.iterdir()}
+    assert names == {"run", name} | ({"a.mtl", "a.png"} if name == "a.obj" else set())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--output", "{tmp}/a.stl", "--format", "mesh"], "expected a mesh that ends in .ply"),
         (["--output", "{tmp}/a.obj", "--triangles", "0"], "--triangles 0"),
         (["--output", "{tmp}/a.obj", "--voxel", "0"], "--voxel 0"),
+        (["--output", "{tmp}/a.obj", "--texture", "0"], "--texture 0"),
+        (["--output", "{tmp}/a.ply", "--format", "mesh", "--texture", "256"], "ends in .obj, .glb"),
         (["--output", "{tmp}/a.obj", "--voxel", "nan"], "--voxel nan"),
         (["--output", "{tmp}/a.obj", "--voxel", "1e-9"], "too small"),
         (["--output", "{tmp}/a.obj", *"--crop 90 90 90 91 91 91".split()], "no surface lies in the box"),
@@ -73,6 +88,6 @@ def test_what_cannot_be_is_one_line(ball_run: Path, capsys: pytest.CaptureFixtur
     tmp = ball_run.parent
     capsys.readouterr()
     assert main(["export", str(ball_run), *(word.format(tmp=tmp) for word in options)]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "views fused" not in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if " views " not in line]
     assert len(lines) == 1 and message in lines[0]
     assert [path.name for path in tmp.iterdir()] == ["run"]

@@ -12,7 +12,19 @@ from packaging.utils import canonicalize_name
 
 import neural3d
 
-ON_REQUEST = {"gsplat", "nerfacc", "open3d", "OpenEXR", "pxr", "tifffile", "pycolmap", "pi_heif", "rawpy", "trimesh"}
+ON_REQUEST = {
+    "gsplat",
+    "nerfacc",
+    "open3d",
+    "OpenEXR",
+    "pxr",
+    "tifffile",
+    "pycolmap",
+    "pi_heif",
+    "rawpy",
+    "trimesh",
+    "xatlas",
+}
 """Of the extras."""
 
 

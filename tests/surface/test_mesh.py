@@ -140,10 +140,10 @@ def test_a_missing_open3d_is_one_line_that_says_what_to_install(monkeypatch):
 
 def test_the_box_keeps_what_lies_in_it_with_all_corners():
     mesh = together(square(), square(at=3.0))
-    kept = mesh.cropped(torch.tensor([-0.5, -0.5, -0.5]), torch.tensor([1.5, 1.5, 0.5]))
+    kept = mesh.of_triangles(mesh.inside(torch.tensor([-0.5, -0.5, -0.5]), torch.tensor([1.5, 1.5, 0.5])))
     assert torch.equal(kept.vertices, mesh.vertices[:4]) and torch.equal(kept.triangles, mesh.triangles[:2])
     assert torch.equal(kept.colors, mesh.colors[:4])
-    half = mesh.cropped(torch.tensor([-0.5, -0.5, -0.5]), torch.tensor([1.5, 0.5, 0.5]))
+    half = mesh.of_triangles(mesh.inside(torch.tensor([-0.5, -0.5, -0.5]), torch.tensor([1.5, 0.5, 0.5])))
     assert len(half) == 0 and len(half.vertices) == 0
 
 
