@@ -34,6 +34,16 @@ def fill_windows(images: Images, unknown: Unknown, size: int, fill: FillFn) -> I
     return canvas[..., :height, :width]
 
 
+def fill_box(images: Images, unknown: Unknown, margin: int, fill: FillFn) -> Images:
+    """Fill all holes at once, with a prior that takes any size: what lies further than `margin` around is not seen."""
+    hole = unknown.any(0)[0]
+    rows, columns = (hole.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    box = (..., *(slice(max(0, int(at[0]) - margin), int(at[-1]) + margin + 1) for at in (rows, columns)))
+    filled = images.clone()
+    filled[box] = fill(images[box], unknown[box])
+    return filled
+
+
 def starts(length: int, size: int) -> list[int]:
     """Where windows begin along one side: every half window, the last one at the end."""
     return sorted({*range(0, length - size, size // 2), length - size})

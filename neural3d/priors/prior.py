@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neural3d.priors.codecs.codec import Codec, DiscreteCodec
 from neural3d.priors.fitting import Stage, fit_stage, seeded
-from neural3d.priors.inpainting import fill_windows, flattened, search_latents, unknown_cells
+from neural3d.priors.inpainting import fill_box, fill_windows, flattened, search_latents, unknown_cells
 from neural3d.priors.laws.autoregressive import Autoregressive
 from neural3d.priors.laws.law import Law
 from neural3d.priors.patches import PatchSource
@@ -150,7 +150,10 @@ class ComposedPrior(Prior):
         return self.law.unlikeliness(self.codec.encode(images), seeded(seed), condition)
 
     def fill(self, images: Images, unknown: Unknown, condition: Condition, generator: torch.Generator) -> Images:
-        """Latents that the law draws given the known ones, or that are searched for, in windows of the prior's size."""
+        """Latents that the law draws given the known ones, or that are searched for.
+
+        All at once where codec and law take images of any size, else in windows of the prior's size.
+        """
 
         def fill_window(window: Images, hole: Unknown) -> Images:
             window = flattened(window, hole)
@@ -159,7 +162,8 @@ class ComposedPrior(Prior):
                 return self.decode(self.law.fill(self.codec.encode(window), cells, condition, generator))
             return self._searched(window, hole, condition, generator)
 
-        return fill_windows(images, unknown, self.config.size, fill_window)
+        is_free = self.codec.takes_any_size and self.law.takes_any_size
+        return (fill_box if is_free else fill_windows)(images, unknown, self.config.size, fill_window)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers."""

@@ -10,7 +10,7 @@ from PIL import Image
 from neural3d.errors import InputError
 from neural3d.priors.fitting import seeded
 from neural3d.priors.folders import read_folder
-from neural3d.priors.inpainting import fill_windows, starts, unknown_cells
+from neural3d.priors.inpainting import fill_box, fill_windows, starts, unknown_cells
 from neural3d.priors.patches import PatchSource, Picture, to_bytes, to_signed
 from neural3d.priors.sheets import contact_sheet
 
@@ -98,6 +98,21 @@ def test_windows_see_what_was_filled_before():
         return ((window * known).sum((2, 3), keepdim=True) / known.sum()).expand_as(window)
 
     assert torch.allclose(fill_windows(images, unknown, 8, fill), torch.full_like(images, 0.5))
+
+
+def test_a_box_holds_all_holes_and_a_margin():
+    images, unknown = torch.zeros(2, 3, 30, 40), torch.zeros(2, 1, 30, 40, dtype=torch.bool)
+    unknown[0, :, 10:12, 3:5] = True
+    unknown[1, :, 15, 20] = True
+    seen = []
+
+    def fill(box, hole):
+        seen.append((box.shape, int(hole.sum())))
+        return torch.ones_like(box)
+
+    filled = fill_box(images, unknown, 6, fill)
+    assert seen == [((2, 3, 18, 27), 5)] and images.sum() == 0
+    assert filled.sum() == 2 * 3 * 18 * 27 and (filled[..., 4:22, 0:27] == 1).all()
 
 
 def test_cells_next_to_a_hole_count_as_unknown():

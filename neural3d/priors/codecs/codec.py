@@ -21,6 +21,8 @@ class Codec(nn.Module):
     """Whether `loss` is to be minimised before a law is fitted to the latents."""
     num_tokens = 0
     """How many different tokens a discrete codec has; 0 of a continuous one."""
+    takes_any_size = False
+    """Whether it is for images of other sizes than it was trained on, too."""
     stride = 1
     """Pixels a latent cell is wide."""
     channels = 3
@@ -57,6 +59,8 @@ class DiscreteCodec(Codec):
 
 class Identity(Codec):
     """Latents are pixels."""
+
+    takes_any_size = True
 
     def encode(self, images: Images) -> Latents:
         """The same."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neural3d.priors.laws.law import Standardized
+from neural3d.priors.networks.unet import UNet
 from neural3d.priors.records import NOTHING_ASKED, Condition
 
 Prediction = Literal["eps", "x0", "v", "flow"]
@@ -68,6 +69,7 @@ class Diffusion(Standardized):
         super().__init__(channels)
         self.network, self.config, self.num_labels = network, config, num_labels
         self._standardizes = standardizes
+        self.takes_any_size = isinstance(network, UNet)
 
     def prepare(self, latents: Tensor) -> None:
         """Measure latents whose units are not known beforehand."""

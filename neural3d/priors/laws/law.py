@@ -15,6 +15,8 @@ class Law(nn.Module):
     """Whether `loss` is to be minimised."""
     fills = False
     """Whether `fill` draws what is unknown given what is known."""
+    takes_any_size = False
+    """Whether `fill` is for latents of other sizes than it was trained on, too."""
     is_averaged = False
     """Whether the weights' average is kept."""
 
