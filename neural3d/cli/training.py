@@ -195,6 +195,8 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
     say_findings(scene)
+    if isinstance(config, HashGridConfig) and not scene.has_alpha:
+        say("neural3d: warning: the photos have no alpha: splats show such scenes far better in the same time")
     try:
         if isinstance(config, SplatConfig):
             require_start(scene, seed=config.seed)

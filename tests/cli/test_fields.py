@@ -55,6 +55,14 @@ def test_a_hash_grid_is_the_default_and_its_preset_is_kept(hashgrid_run: Path, c
     assert Run.open(output).config["nerf"] == asdict(replace(default, max_seconds=0.01))
 
 
+def test_a_hash_grid_of_photos_without_alpha_says_what_is_better(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ["--capture", str(capture), "--output", str(tmp_path / "run"), "--steps", "1"]
+    assert main(["train", "nerf", *options]) == 0
+    assert "splats show such scenes far better" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["field_run", "hashgrid_run"])
 def test_eval_and_render(kind, request, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy"))
