@@ -9,6 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "denormals.h"
 #include "driver.h"
 #include "prefetch.h"
 
@@ -106,6 +107,7 @@ int32_t* grow(void* owner, int64_t room) {
 // Lists the tiles of a block's Gaussians; their ends are counted within the block.
 template <class S>
 void list_block(TileArgs<S> args, int64_t begin, int64_t end, Block& block) {
+  const DenormalMode keep(false);  // all devices shall find the same tiles, for numbers without sense as well
   block.spans.resize(size_t(args.tiles_y) * 2 * 16);
   TileSink sink{block.tiles.data(), int64_t(block.tiles.size()), &block.tiles, grow, block.spans.data()};
   block.count = kernels<S>().list_tiles(args, begin, end, sink);

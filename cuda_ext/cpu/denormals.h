@@ -10,20 +10,22 @@
 
 namespace n3d {
 
-class FlushDenormals {
+class DenormalMode {
  public:
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
+  DenormalMode(const DenormalMode&) = delete;
+  DenormalMode& operator=(const DenormalMode&) = delete;
 #if defined(N3D_X86)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | _MM_FLUSH_ZERO_ON); }
-  ~FlushDenormals() { _mm_setcsr((_mm_getcsr() & ~kMode) | (before_ & kMode)); }
+  explicit DenormalMode(bool flush) : before_(_mm_getcsr()) {
+    _mm_setcsr((before_ & ~kMode) | (flush ? _MM_FLUSH_ZERO_ON : _MM_FLUSH_ZERO_OFF));
+  }
+  ~DenormalMode() { _mm_setcsr((_mm_getcsr() & ~kMode) | (before_ & kMode)); }
 
  private:
   static constexpr uint32_t kMode = _MM_FLUSH_ZERO_MASK;
   uint32_t before_;
 #else
-  FlushDenormals() {}
-  ~FlushDenormals() {}
+  explicit DenormalMode(bool) {}
+  ~DenormalMode() {}
 #endif
 };
 

@@ -22,7 +22,7 @@ struct Job {
   std::atomic<int64_t> next{0};
 
   void work() {
-    const FlushDenormals flush;
+    const DenormalMode flush(true);
     for (int64_t piece = next.fetch_add(1); piece < count; piece = next.fetch_add(1)) run(context, piece);
   }
 };
