@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ FLAGS = (
     "--disable-component-update --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader "
     "--ignore-gpu-blocklist --window-size=1280,800 --hide-scrollbars --remote-debugging-port=0"
 ).split()
+_ABOUT_SPEED = re.compile(r"GL Driver Message \(OpenGL, Performance")
+"""What a driver in software says of screenshots, when the machine is busy."""
 
 
 class Page:
@@ -41,7 +44,9 @@ class Page:
         while True:
             answer = json.loads(self._socket.recv(timeout=60.0))
             if answer.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
-                self.console.append(json.dumps(answer["params"]))
+                said = json.dumps(answer["params"])
+                if not _ABOUT_SPEED.search(said):
+                    self.console.append(said)
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
