@@ -18,6 +18,7 @@ import numpy as np
 from neural3d.capture.camera_models import COLMAP_MODELS, SUPPORTED_MODELS
 from neural3d.capture.lenses import Lens, lens_from_colmap, unsupported
 from neural3d.capture.listing import PointCloud
+from neural3d.capture.panoramas import EQUIRECTANGULAR, panorama_lens
 from neural3d.errors import InputError, said
 
 _MIN_CAMERA_BYTES = 24
@@ -157,6 +158,8 @@ def _cameras_binary(path: Path) -> dict[int, Lens | str]:
 
 
 def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Lens | str:
+    if model == EQUIRECTANGULAR:
+        return panorama_lens(width, height)
     if model not in SUPPORTED_MODELS:
         return unsupported(model)
     lens = lens_from_colmap(model, width, height, params)

@@ -23,6 +23,7 @@ from neural3d.capture.memory import (
     require_memory,
     target_size,
 )
+from neural3d.capture.panoramas import cut_mask, cut_view
 from neural3d.capture.resample import Developed, develop
 from neural3d.capture.splits import split_photos
 from neural3d.capture.survey import Placed, Survey, survey, use_reduced_photos
@@ -130,9 +131,11 @@ def _load_frame(item: tuple[Placed, tuple[int, int]]) -> Loaded | Skipped:
     frame, lens = placed.frame, placed.frame.lens
     try:
         pixels = read_pixels(frame.image_path, turned=placed.turned)
+        if placed.view is not None:
+            pixels = cut_view(pixels, placed.view)
         if pixels.shape[:2] != (lens.height, lens.width):
             raise BadFrame(f"its header says {lens.width} x {lens.height}, its pixels are {pixels.shape[1::-1]}")
-        usable, notes = _usable(frame, lens)
+        usable, notes = _usable(frame, lens, placed.view)
         developed = develop(pixels, usable, lens, width, height)
         if developed.valid is not None and not developed.valid.any():
             raise BadFrame("its mask is black everywhere" if usable is not None else "its lens sees no pixel")
@@ -141,12 +144,14 @@ def _load_frame(item: tuple[Placed, tuple[int, int]]) -> Loaded | Skipped:
     return Loaded(frame, lens.scaled(width, height), developed, notes)
 
 
-def _usable(frame: Frame, lens: Lens) -> tuple[Bool[np.ndarray, "H W"] | None, tuple[str, ...]]:
+def _usable(frame: Frame, lens: Lens, view: str | None) -> tuple[Bool[np.ndarray, "H W"] | None, tuple[str, ...]]:
     """The user's mask at the photo's size, nearest where it is another; None where there is none or it does not fit."""
     if frame.mask_path is None:
         return None, ()
     try:
         mask = read_mask(frame.mask_path)
+        if view is not None:
+            mask = cut_mask(mask, view)
     except BadFrame as bad:
         raise BadFrame(f"its mask: {bad}") from bad
     height, width = mask.shape

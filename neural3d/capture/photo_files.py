@@ -6,7 +6,7 @@ JPEG, PNG, WebP, TIFF, BMP, PPM by Pillow; HEIC by pi-heif and RAW by rawpy wher
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ DIAGONAL_35MM = math.hypot(36.0, 24.0)
 
 _SRGB = re.compile(r"srgb|iec ?61966", re.IGNORECASE)
 _TIFF_HEADS = (b"II*\0", b"MM\0*")
+_PANORAMA = re.compile(rb"GPano:ProjectionType\s*(?:=\s*[\"']|>)\s*equirectangular")
+"""Source: Google, Photo Sphere XMP Metadata."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class CameraFacts:
     """Focal length of the same diagonal angle of view on 36 x 24 mm."""
     gps: tuple[float, float, float] | None = None
     """Latitude and longitude in degrees (WGS84), altitude in metres."""
+    is_panorama: bool = False
+    """It says of itself that it is equirectangular."""
 
     def focal_px(self, width: int, height: int) -> float | None:
         """Focal length in pixels of a photo that was not cropped, None where it is not known."""
@@ -70,7 +74,8 @@ def read_photo(path: Path) -> SourcePhoto:
     with safe_open_image(path) as image:
         exif, profile, is_jpeg = Image.Image.getexif(image), image.info.get("icc_profile"), image.format == "JPEG"
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-        facts = camera_facts(exif)
+        xmp = image.info.get("xmp", b"")
+        facts = replace(camera_facts(exif), is_panorama=bool(_PANORAMA.search(xmp if isinstance(xmp, bytes) else b"")))
     pixels = read_pixels(path, turned=True)
     converted = _to_srgb(pixels, profile)
     unchanged = converted is pixels and orientation in (0, 1)

@@ -4,11 +4,12 @@ Headers only; nothing is decoded.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from neural3d.capture.images import Header, read_header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Frame, Listing, Skipped, require_frames
+from neural3d.capture.panoramas import VIEWS, is_panorama, require_whole, view_lens, view_pose
 from neural3d.capture.paths import reduced_path
 
 
@@ -21,6 +22,8 @@ class Placed:
     turned: bool
     """Decode with the EXIF orientation applied."""
     has_alpha: bool
+    view: str | None = None
+    """Which view of a panorama; the frame's lens and pose are the view's, its files are the panorama's."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ def survey(listing: Listing) -> Survey:
     for frame in listing.frames:
         try:
             header = read_header(frame.image_path)
+            if is_panorama(frame.lens):
+                placed.extend(_views(frame, header))
+                continue
             placed.append(_place(frame, header))
             if header.orientation != 1 and not placed[-1].turned and _fits(frame.lens, *header.turned_size):
                 ambiguous.append(frame.name)
@@ -80,6 +86,26 @@ def _place(frame: Frame, header: Header) -> Placed:
     )
 
 
+def _views(frame: Frame, header: Header) -> list[Placed]:
+    """The perspective views that a panorama is cut into."""
+    whole = _place(frame, header)
+    require_whole(whole.frame.lens.width, whole.frame.lens.height)
+    lens, path = view_lens(whole.frame.lens.width), PurePosixPath(frame.name)
+    return [
+        replace(
+            whole,
+            frame=replace(
+                frame,
+                name=str(path.with_name(f"{path.stem}-{view}{path.suffix}")),
+                lens=lens,
+                camera_from_world=view_pose(view, frame.camera_from_world),
+            ),
+            view=view,
+        )
+        for view in VIEWS
+    ]
+
+
 def _fits(lens: Lens, width: int, height: int) -> bool:
     """The same shape; or smaller by a whole factor, with each side rounded either way."""
     if lens.width * height == lens.height * width:
@@ -92,6 +118,8 @@ def use_reduced_photos(root: Path, placed: tuple[Placed, ...], factor: int) -> t
     """The same frames with the photos of `images_<factor>/`; None unless every photo is there and fits."""
     smaller = []
     for entry in placed:
+        if entry.view is not None:
+            return None  # views are cut from the whole panorama
         path = reduced_path(root, entry.frame.image_path, factor)
         if path is None:
             return None

@@ -17,6 +17,7 @@ from neural3d.capture.colmap import find_model, model_points
 from neural3d.capture.images import read_header
 from neural3d.capture.lenses import Lens, unsupported
 from neural3d.capture.listing import BadFrame, Frame, Listing, PointCloud, Skipped, Split, require_frames
+from neural3d.capture.panoramas import EQUIRECTANGULAR, panorama_lens
 from neural3d.capture.paths import ImageFinder, find_mask, printable, resolve_inside
 from neural3d.capture.point_files import read_points_ply
 from neural3d.capture.poses import pose_from_opengl
@@ -183,6 +184,8 @@ def _mask(root: Path, record: dict[str, Any], name: str, finder: ImageFinder) ->
 
 def _lens(camera: dict[str, Any], image_path: Path) -> Lens:
     model = camera.get("camera_model", "")
+    if model == EQUIRECTANGULAR:
+        return panorama_lens(*_size(camera, image_path))
     if model not in SUPPORTED_MODELS + _PERSPECTIVE:
         raise BadFrame(unsupported(str(model)))
     width, height = _size(camera, image_path)

@@ -87,7 +87,7 @@ def _read(path: Path) -> _Source:
         trained = load_trained(path)
         way = trained.views.capture_from_scene
         up_world = (way.rotation @ trained.views.up_world.double()).float()
-        return _Source(trained.gaussians, way, up_world, trained.views.cameras)
+        return _Source(trained.gaussians, way, up_world, trained.cameras)
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
 
 

@@ -64,6 +64,7 @@ def run_ingest(options: Ingest) -> int:
         camera=options.camera,
         camera_per_photo=options.camera_per_photo,
         matching=options.matching,
+        equirectangular=options.equirectangular,
         frames=options.frames,
         seed=options.seed,
         threads=options.threads,

@@ -72,7 +72,7 @@ def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
     """In the scene's frame; the crop is in the capture's."""
     way = trained.views.capture_from_scene
     fusion = Fusion(voxel=None if options.voxel is None else options.voxel / way.scale)
-    mesh = fuse(model, trained.views.cameras, fusion, progress=_tell("fused"))
+    mesh = fuse(model, trained.cameras, fusion, progress=_tell("fused"))
     if options.crop is not None:
         corners = torch.tensor(options.crop).reshape(2, 3)
         mesh = mesh.of_triangles(mesh.moved(way).inside(corners.amin(0), corners.amax(0)))
@@ -83,7 +83,7 @@ def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
 
 
 def _with_texture(side_px: int, mesh: Mesh, model: Model, trained: Trained) -> tuple[Unwrapped, Texture]:
-    flat, cameras, tell = unwrap(mesh, side_px), trained.views.cameras, _tell("in the texture")
+    flat, cameras, tell = unwrap(mesh, side_px), trained.cameras, _tell("in the texture")
 
     def views() -> Iterator[DepthView]:
         for index in range(len(cameras)):
@@ -100,7 +100,7 @@ def _chosen(options: Export, trained: Trained) -> Model:
         return trained.model
     selection = Selection(None, options.min_opacity, options.max_splats)
     way = trained.views.capture_from_scene
-    return trained.model[select(trained.model, selection, cameras=trained.views.cameras, capture_from_scene=way)]
+    return trained.model[select(trained.model, selection, cameras=trained.cameras, capture_from_scene=way)]
 
 
 def _tell(what: str) -> Callable[[int, int], None]:

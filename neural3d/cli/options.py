@@ -114,6 +114,8 @@ class Training:
     """Dim Gaussians smaller than a pixel (Mip-Splatting), for scenes seen from near and far."""
     exposure: Literal["none", "affine", "bilateral"] = SplatConfig.exposure
     """Learn how each photo's colours differ from the scene's; affine: as a whole, bilateral: in parts of it, too."""
+    refine_cameras: Flag = SplatConfig.refine_cameras
+    """Learn small corrections of poses and focal lengths with the scene; how far cameras moved is told at the end."""
     sh_degree: Whole = SplatConfig.sh_degree
     """How finely colour may vary with the direction of view, 0 (not at all) to 3."""
 
@@ -182,6 +184,9 @@ class Ingest:
     """Another lens for each photo, for zooms; else one for all photos of the same camera, focal length and size."""
     matching: Literal["auto", "exhaustive", "sequential", "similar"] = Settings.matching
     """Which photos are compared: all; neighbours by name; those that look alike; auto: by their number and kind."""
+    equirectangular: Flag = Settings.equirectangular
+    """Photos or a video show 360 by 180 degrees; each is cut into six views that stay together. Photos that say so of
+    themselves (GPano) are found without this."""
     frames: Whole = Settings.frames
     """How many frames are taken of a video, at most."""
     seed: Whole = Settings.seed

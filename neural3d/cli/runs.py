@@ -1,7 +1,7 @@
 """What commands find in a run's folder: the model, the cameras without their photos, the capture."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -18,6 +18,7 @@ from neural3d.render.model import Model
 from neural3d.run import Run
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
+from neural3d.train.camera_refinement import cameras_of_checkpoint
 from neural3d.train.config import SplatConfig, config_from_json
 from neural3d.train.fields import FieldConfig, field_config_from_json, field_of
 
@@ -73,6 +74,17 @@ class Trained:
     checkpoint: Checkpoint
     model: Model
     views: Views
+
+    @property
+    def cameras(self) -> Cameras:
+        """Of all photos; those trained on as they were refined, where they were."""
+        given = self.views.cameras
+        held_out = set(self.views.test_indices.tolist())
+        rows = torch.tensor([i for i in range(len(given)) if i not in held_out], dtype=torch.int64)
+        refined = cameras_of_checkpoint(self.checkpoint.tensors, given[rows])
+        pose, focal = given.camera_from_world.clone(), given.focal_px.clone()
+        pose[rows], focal[rows] = refined.camera_from_world, refined.focal_px
+        return replace(given, camera_from_world=pose, focal_px=focal)
 
     @property
     def gaussians(self) -> Gaussians:

@@ -94,7 +94,7 @@ def _photos(options: Asked, trained: Trained, world_from_scene: Similarity) -> S
     if not indices:
         raise InputError(f"{options.run}: the capture has no held-out views; take --cameras orbit")
     labels = tuple(Path(views.names[i]).stem for i in indices)
-    cameras = _sized(options, views.cameras[indices])
+    cameras = _sized(options, trained.cameras[indices])
     chosen = range(len(indices))
     return Shot(cameras, tuple(indices), labels, chosen, FPS, SENSOR_WIDTH_MM, world_from_scene, False)
 

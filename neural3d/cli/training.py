@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import neural3d
+from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.cli.answers import answer
 from neural3d.cli.ingesting import posed_capture
@@ -30,6 +31,7 @@ from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
+from neural3d.train.camera_refinement import camera_motion
 from neural3d.train.config import SplatConfig
 from neural3d.train.fields import (
     FieldConfig,
@@ -59,6 +61,8 @@ class Result:
     step: int
     train_seconds: float
     completed: bool
+    cameras: Cameras | None = None
+    """Of the training photos, where they were refined."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +311,8 @@ def _named(config: FieldConfig) -> dict[str, Any]:
 def _require_possible(options: Train | Make) -> None:
     if options.allow_host and not options.viewer:
         raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
+    if options.refine_cameras and options.backend != "native":
+        raise InputError("--refine-cameras: gsplat's renderer tells no gradient of cameras; use --backend native")
 
 
 def _renderer(backend: str) -> GradientFn:
@@ -357,7 +363,7 @@ def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
     if isinstance(work.config, SplatConfig):
         where = {"device": work.device, "gradient_of": work.gradient_of}
         splats = train_splats(work.scene, work.config, run=run, observers=watchers, **where)
-        return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed)
+        return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed, splats.cameras)
     found = train_field(work.scene, work.config, run=run, observers=watchers)
     return Result(found.field, found.step, found.train_seconds, found.completed)
 
@@ -381,6 +387,25 @@ def _facts(run: Run, work: Work, result: Result) -> dict[str, Any]:
         "step": result.step,
         **model_size(result.model),
         "train_seconds": result.train_seconds,
+        **_camera_facts(work.scene, result.cameras),
+    }
+
+
+def _camera_facts(scene: Scene, refined: Cameras | None) -> dict[str, Any]:
+    """How far the training photos' cameras were moved; nothing where they were left alone."""
+    if refined is None:
+        return {}
+    moved = camera_motion(scene.cameras[scene.train_indices], refined)
+    say(
+        f"cameras were refined: turned by {moved.angles_deg.median():.2f} degrees (at most "
+        f"{moved.angles_deg.max():.2f}), moved by {100 * moved.shifts.median() / scene.extent:.2f} % of the extent "
+        f"(at most {100 * moved.shifts.max() / scene.extent:.2f}), focal lengths times "
+        f"{moved.focal_factors.min():.4f} to {moved.focal_factors.max():.4f}"
+    )
+    return {
+        "refined_angle_deg": [float(moved.angles_deg.median()), float(moved.angles_deg.max())],
+        "refined_shift_extents": [float(s) / scene.extent for s in (moved.shifts.median(), moved.shifts.max())],
+        "refined_focal_factors": [float(moved.focal_factors.min()), float(moved.focal_factors.max())],
     }
 
 

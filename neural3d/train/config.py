@@ -20,6 +20,9 @@ class LearningRates:
     sh_dc: float = 4e-3
     sh_rest: float = 2e-4
     exposure: float = 2e-3
+    camera_poses: float = 1e-3
+    """Focal lengths that the picture moves, of cameras that are refined; this and the next fall to a hundredth."""
+    camera_log_focals: float = 1e-4
 
     def __post_init__(self) -> None:
         """Refuse what no step can be taken with.
@@ -50,6 +53,8 @@ class SplatConfig:
     """Mip-style opacity compensation; travels with the model."""
     exposure: Literal["none", "affine", "bilateral"] = "affine"
     """Per-photo colour correction that is learnt with the scene and left out of renders."""
+    refine_cameras: bool = False
+    """Learn small corrections of the training photos' poses and focal lengths with the scene."""
     sh_degree: int = 3
     """Of the view-dependent colour, 0 to 3."""
     ssim_weight: float = 0.2
@@ -76,6 +81,7 @@ class SplatConfig:
             "densify": one_of("mcmc", "adc"),
             "antialiased": switch(),
             "exposure": one_of("none", "affine", "bilateral"),
+            "refine_cameras": switch(),
             "sh_degree": whole(0, 3),
             "ssim_weight": number(0, 1),
             "coarse_levels": whole(0, 4),

@@ -38,6 +38,10 @@ class PhotoGradient:
     """Of the photo's own colour map."""
     visible: Bool[Tensor, "N"]
     """Gaussians that the photo sees."""
+    means_by_color: Float[Tensor, "N 3"] | None = None
+    """The part of the means' gradients that is the colours', which vary with the direction of view."""
+    means_seen_px: Float[Tensor, "N 2"] | None = None
+    """Where the means lie on the photo."""
 
 
 @runtime_checkable
@@ -94,7 +98,17 @@ def photo_gradient(
         logit_opacities=d_logits,
         sh=d_sh,
     )
-    return PhotoGradient(view, loss, squared_error, gradient, d_means_px, d_exposure, visible_rows(projected))
+    return PhotoGradient(
+        view,
+        loss,
+        squared_error,
+        gradient,
+        d_means_px,
+        d_exposure,
+        visible_rows(projected),
+        d_means_by_color,
+        projected.means_px,
+    )
 
 
 def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from neural3d.train.config import LearningRates, SplatConfig
 
+CAMERA_DECAY = 0.01
+"""Rates of cameras at the end of a run, as a part of those at its beginning."""
+CAMERAS_FROM = 0.1
+"""Fraction of the run in which cameras stay: the first Gaussians are too coarse to say where they are."""
 WARM_UP = 0.01
 """Fraction of the run by which the positions' step size is reached."""
 
@@ -29,6 +33,14 @@ def means_rate(rates: LearningRates, fraction: float, extent: float) -> float:
     """Adam's step size for positions, scene units: log-linear decay."""
     decay = math.exp((1 - fraction) * math.log(rates.means_start) + fraction * math.log(rates.means_end))
     return extent * decay
+
+
+def camera_rates(
+    rates: LearningRates, fraction: float, device: torch.device = torch.device("cpu")
+) -> Float[Tensor, "7"]:
+    """Adam's step sizes for the six numbers of a camera's pose, and for its log focal length: log-linear decay."""
+    columns = [rates.camera_poses] * 6 + [rates.camera_log_focals]
+    return (torch.tensor(columns) * CAMERA_DECAY**fraction).to(device, non_blocking=True)
 
 
 def parameter_rates(

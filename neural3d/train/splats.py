@@ -1,13 +1,14 @@
 """Training Gaussian splats: one photo a step, forward, loss, backward, Adam, densify."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from neural3d.cameras import Cameras
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.ops.library import native
@@ -15,6 +16,7 @@ from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.adc import Adc
+from neural3d.train.camera_refinement import RefinedCameras, camera_pull
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
 from neural3d.train.exposure import exposure_from_tensors, fresh_exposure
@@ -24,7 +26,14 @@ from neural3d.train.loop import Budget, StepOutcome, TrainingLoop, frame_meta
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import background_color, background_kind, build_pyramid, photo_index
-from neural3d.train.schedule import active_sh_degree, means_rate, parameter_rates, resolution_level
+from neural3d.train.schedule import (
+    CAMERAS_FROM,
+    active_sh_degree,
+    camera_rates,
+    means_rate,
+    parameter_rates,
+    resolution_level,
+)
 from neural3d.train.state import adam_update, fresh_state, state_from_tensors, state_tensors
 
 __all__ = ["SplatConfig", "TrainResult", "train_splats"]
@@ -44,6 +53,8 @@ class TrainResult:
     """False when somebody asked to stop before the end."""
     poisoned_steps: int
     """Steps in which some Gaussians' gradients were not finite; those Gaussians were left alone."""
+    cameras: Cameras | None = None
+    """Of the training photos, as they were refined; None where they were not."""
 
 
 def train_splats(
@@ -83,7 +94,7 @@ def train_splats(
     budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
     step, earlier = (0, None) if checkpoint is None else (checkpoint.step, checkpoint.meta)
     ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
-    return TrainResult(learner.snapshot(), **vars(ending))
+    return TrainResult(learner.snapshot(), **vars(ending), cameras=learner.refined_cameras())
 
 
 def gaussian_cap(scene: Scene, config: SplatConfig) -> int:
@@ -134,6 +145,7 @@ class _SplatLearner:
         self.photos = build_pyramid(scene, config.coarse_levels, device)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
         self.exposure = fresh_exposure(config.exposure, self.photos.num_photos, device)
+        self.cameras = RefinedCameras.identity(scene, device) if config.refine_cameras else None
 
     def begin(self) -> None:
         """Make the first Gaussians.
@@ -156,12 +168,16 @@ class _SplatLearner:
         self.state = state_from_tensors(tensors, antialiased=checkpoint.meta["antialiased"])
         self.exposure = exposure_from_tensors(self.config.exposure, tensors)
         self.densifier.load(_densifiers_own(tensors))
+        if self.cameras is not None:
+            self.cameras = self.cameras.loaded(tensors)
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """Look at one photo."""
         config, seed = self.config, self.config.seed
         index = photo_index(seed, step, self.photos.num_photos)
         photo = self.photos.levels[resolution_level(config, fraction, len(self.photos.levels))][index]
+        if self.cameras is not None:
+            photo = replace(photo, view=self.cameras.view(index, photo.view))
         background = background_color(self.background, seed, step, self.device)
         degree = active_sh_degree(config, fraction)
         exposure = None if self.exposure is None else self.exposure.color_map(index)
@@ -174,6 +190,9 @@ class _SplatLearner:
             ssim_weight=config.ssim_weight,
         )
         num_rows = len(self.state)
+        if self.cameras is not None and fraction >= CAMERAS_FROM:
+            rates = camera_rates(config.rates, fraction, self.device)
+            self.cameras.update(index, camera_pull(self.state.gaussians, gradient), rates, step=step + 1)
         poisoned = self._update(gradient, step + 1, fraction, degree)
         if self.exposure is not None:
             rate = max(config.rates.exposure * (1 - fraction), 1e-5)
@@ -190,6 +209,11 @@ class _SplatLearner:
         self.state = self.densifier.after_update(self.state, context)
         return poisoned
 
+    def refined_cameras(self) -> Cameras | None:
+        """Of the training photos, where they are refined."""
+        given = self.scene.cameras[self.scene.train_indices]
+        return None if self.cameras is None else self.cameras.cameras(given)
+
     def snapshot(self) -> Gaussians:
         """A copy of the Gaussians."""
         return self.state.gaussians.clone()
@@ -202,7 +226,8 @@ class _SplatLearner:
         """Gaussians, Adam's moments, exposure, and what the densifier remembers."""
         exposure = {} if self.exposure is None else self.exposure.tensors()
         own = {f"densifier.{name}": tensor for name, tensor in self.densifier.tensors().items()}
-        return {**state_tensors(self.state), **exposure, **own}
+        cameras = {} if self.cameras is None else self.cameras.tensors()
+        return {**state_tensors(self.state), **exposure, **own, **cameras}
 
     def meta(self) -> dict[str, Any]:
         """What kind of splats they are, and the way back to the capture's frame."""

@@ -177,7 +177,7 @@ def test_numbers_that_are_none(tmp_path, case, word):
         ("meshroom", lambda text: text.replace('"poses"', '"nothing"'), "has no list of poses"),
         ("meshroom", lambda text: text.replace("radial3", "3deanamorphic4"), "3deanamorphic4.*not supported"),
         ("metashape", lambda text: text.replace("<chunk", "<lump").replace("</chunk", "</lump"), "holds no chunk"),
-        ("metashape", lambda text: text.replace('type="frame"', 'type="spherical"'), "type spherical"),
+        ("metashape", lambda text: text.replace('type="frame"', 'type="cylindrical"'), "type cylindrical"),
         (
             "metashape",
             lambda text: text.replace("<document", '<!DOCTYPE a [<!ENTITY b "c">]><document'),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -326,7 +327,8 @@ def test_settings_that_make_no_sense(values, message):
 
 
 def test_the_state_survives_its_file(tmp_path):
-    photo = PreparedPhoto("a.jpg", "/p/a.jpg", "1:2", 4, 3, "lens", 5.5, (1.0, 2.0, 3.0), True, measure_photo(_noise()))
+    photo = PreparedPhoto("a.jpg", "/p/a.jpg", "1:2", 4, 3, "lens", 5.5, (1.0, 2.0, 3.0))
+    photo = replace(photo, rig="panorama-8", view="up", has_mask=True, quality=measure_photo(_noise()))
     state = State(Settings(camera="PINHOLE:1,2,3,4", seed=3), True, (photo,), mapped={"report": {}})
     save_state(tmp_path, state)
     assert load_state(tmp_path) == state

@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from neural3d.capture.formats.posed_photos import PosedPhoto, inverse_rigid, list_posed, rigid
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
+from neural3d.capture.panoramas import panorama_lens
 from neural3d.errors import InputError, said
 
 MAX_BYTES = 256 * 2**20
@@ -125,13 +126,15 @@ def _numbers(text: str | None, count: int) -> Float64[np.ndarray, "{count}"]:
 
 def _lens(sensor: ElementTree.Element) -> Lens:
     kind = sensor.get("type", "frame")
-    if kind not in ("frame", "fisheye", "equidistant_fisheye"):
-        raise BadFrame(f"its sensor is of type {kind}; supported are frame and fisheye")
+    if kind not in ("frame", "fisheye", "equidistant_fisheye", "spherical"):
+        raise BadFrame(f"its sensor is of type {kind}; supported are frame, fisheye and spherical")
     calibration = next((c for c in sensor.iter("calibration") if c.get("class") != "initial"), None)
     resolution = sensor.find("resolution")
-    if calibration is None or resolution is None:
+    if resolution is None or (calibration is None and kind != "spherical"):
         raise BadFrame("its sensor is not calibrated")
     width, height = (int(float(resolution.get(side) or 0)) for side in ("width", "height"))
+    if kind == "spherical":
+        return panorama_lens(width, height)  # there is nothing to calibrate
     f, cx, cy, b1, k1, k2, k3, k4, p1, p2 = (
         _value(calibration, key) for key in ("f", "cx", "cy", "b1", "k1", "k2", "k3", "k4", "p1", "p2")
     )

@@ -12,6 +12,7 @@ import numpy as np
 from neural3d.capture.formats.posed_photos import PosedPhoto, list_posed, rigid, rotation_from_axis_angle
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
+from neural3d.capture.panoramas import panorama_lens
 from neural3d.capture.strict_json import load_json_list, number, vector
 from neural3d.errors import InputError, said
 
@@ -65,6 +66,8 @@ def lens_from_opensfm(camera: dict[str, Any]) -> Lens:
     """
     kind = camera.get("projection_type", "perspective")
     width, height = int(number(camera, "width")), int(number(camera, "height"))
+    if kind in ("spherical", "equirectangular"):
+        return panorama_lens(width, height)
     size = max(width, height)
     focal = number(camera, "focal_x" if "focal_x" in camera else "focal") * size
     focal_px = (focal, number(camera, "focal_y") * size if "focal_y" in camera else focal)
@@ -79,7 +82,8 @@ def lens_from_opensfm(camera: dict[str, Any]) -> Lens:
         case "fisheye" | "fisheye_opencv":
             return Lens("OPENSFM", width, height, focal_px, middle, radial=k, fisheye=True)
     raise BadFrame(
-        f"its projection {kind!r} is not supported; supported are perspective, brown, fisheye, fisheye_opencv"
+        f"its projection {kind!r} is not supported; supported are perspective, brown, fisheye, fisheye_opencv, "
+        "spherical"
     )
 
 

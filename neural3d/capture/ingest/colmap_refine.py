@@ -5,7 +5,7 @@ repetition. Once the model stands, most of its matches say so: the pose that fit
 photo, from the points of the others alone. Runs in the worker's process; imports nothing of neural3d.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,10 @@ class Refiner:
         self._mapper.end_reconstruction(False)
 
     def better_poses(self) -> dict[int, Any]:
-        """Camera from world of photos that another pose fits clearly better, or that have none and could have one."""
+        """Camera from world of photos that another pose fits clearly better, or that have none and could have one.
+
+        Limits: views of a panorama stay where all of them together are.
+        """
         tracks = {k: [e.image_id for e in point.track.elements] for k, point in self._model.points3D.items()}
         point_ids = {
             i: np.array(
@@ -80,7 +83,8 @@ class Refiner:
             for i in sorted(self._model.reg_image_ids())
         }
         found = {}
-        for image_id in sorted(self._model.images):
+        alone = Counter(image.frame_id for image in self._model.images.values())
+        for image_id in sorted(i for i, image in self._model.images.items() if alone[image.frame_id] == 1):
             evidence = self._evidence(image_id, point_ids, tracks)
             pose = self._better_pose(self._model.image(image_id), evidence)
             if pose is not None:
@@ -143,6 +147,7 @@ class Refiner:
         options.print_summary = False
         options.refine_focal_length = self._settings.ba_refine_focal_length
         options.refine_extra_params = self._settings.ba_refine_extra_params
+        options.refine_sensor_from_rig = False
         options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
         options.ceres.loss_function_scale = self._tolerances.loss_px
         options.ceres.solver_options.num_threads = self._settings.num_threads

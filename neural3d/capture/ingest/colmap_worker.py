@@ -8,6 +8,7 @@ imports its own second half alone, so that it starts without torch.
 import json
 import os
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def find_features(task: dict[str, Any], tell: Any) -> dict[str, Any]:
                 _extract(task, batch, camera_id, group, has_mask)
                 done += len(batch)
     tell(done=total, total=total)
+    _join_rigs(database, task["rigs"])
     with pycolmap.Database.open(database) as opened:
         counts = {image.name: opened.num_keypoints_for_image(image.image_id) for image in opened.read_all_images()}
     return {"num_features": counts}
@@ -95,6 +97,23 @@ def _new_camera(group: dict[str, Any]) -> Any:
         camera.params = group["params"]
     camera.has_prior_focal_length = bool(group["focal_px"] or group["params"])
     return camera
+
+
+def _join_rigs(database: Path, rigs: list[dict[str, Any]]) -> None:
+    """Tell COLMAP which photos are views of one panorama, and how they are turned."""
+    if not rigs:
+        return
+    configs = []
+    for rig in rigs:
+        cameras = []
+        for number, (prefix, turn) in enumerate(zip(rig["prefixes"], rig["turns"], strict=True)):
+            camera = pycolmap.RigConfigCamera(ref_sensor=number == 0, image_prefix=prefix)
+            if number > 0:
+                camera.cam_from_rig = pycolmap.Rigid3d(pycolmap.Rotation3d(np.array(turn)), np.zeros(3))
+            cameras.append(camera)
+        configs.append(pycolmap.RigConfig(cameras=cameras))
+    with pycolmap.Database.open(database) as opened:
+        pycolmap.apply_rig_config(configs, opened)
 
 
 def _extract(task: dict[str, Any], names: list[str], camera_id: int, group: dict[str, Any], has_mask: bool) -> None:
@@ -205,6 +224,7 @@ def _match(task: dict[str, Any], pairs: list[tuple[str, str]], *, guided: bool =
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads = task["threads"]
     matching.guided_matching = guided
+    matching.skip_image_pairs_in_same_frame = True  # views of one panorama see nothing from two places
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = task["seed"]
     verification.ransac.max_error *= _tolerance(task)
@@ -293,12 +313,20 @@ def _tolerance(task: dict[str, Any]) -> float:
 
 def _drop_weak(model: Any) -> dict[str, int]:
     """Take photos that see too little out of the model; how many points each saw, by name."""
+    seen = _points_seen(model)
     images = [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
-    weak = {image.name: int(image.num_points3D) for image in images if image.num_points3D < MIN_OBSERVATIONS}
-    for image in images:
-        if image.name in weak:
-            model.deregister_frame(image.frame_id)
+    weak = {image.name: seen[image.frame_id] for image in images if seen[image.frame_id] < MIN_OBSERVATIONS}
+    for frame_id in sorted({image.frame_id for image in images if image.name in weak}):
+        model.deregister_frame(frame_id)
     return weak
+
+
+def _points_seen(model: Any) -> dict[int, int]:
+    """By frame: how many points a photo sees, or all views of a panorama, which have their pose together."""
+    seen: dict[int, int] = defaultdict(int)
+    for image in (model.image(image_id) for image_id in model.reg_image_ids()):
+        seen[image.frame_id] += int(image.num_points3D)
+    return seen
 
 
 def _settings(task: dict[str, Any]) -> Any:
@@ -309,6 +337,9 @@ def _settings(task: dict[str, Any]) -> Any:
     options.min_model_size = min(10, max(3, len(task["names"]) // 2))
     options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = not task["fixed_focal"]
     options.ba_refine_extra_params = options.mapper.abs_pose_refine_extra_params = not task["fixed_lens"]
+    # How views of a panorama are turned is exact, and so is their lens.
+    options.ba_refine_sensor_from_rig = False
+    options.mapper.constant_cameras = _cameras_of(task["database"], set(task["views"]))
     factor = _tolerance(task)
     options.mapper.init_max_error *= factor
     options.mapper.abs_pose_max_error *= factor
@@ -316,6 +347,11 @@ def _settings(task: dict[str, Any]) -> Any:
     options.triangulation.merge_max_reproj_error *= factor
     options.triangulation.complete_max_reproj_error *= factor
     return options
+
+
+def _cameras_of(database: str, names: set[str]) -> set[int]:
+    with pycolmap.Database.open(database) as opened:
+        return {image.camera_id for image in opened.read_all_images() if image.name in names}
 
 
 def _relaxed(options: Any) -> Any:
@@ -358,8 +394,10 @@ def _global(task: dict[str, Any], tell: Any) -> list[tuple[str, Any]]:
     options.random_seed = options.mapper.random_seed = task["seed"]
     options.num_threads = options.mapper.num_threads = task["threads"]
     options.image_names = task["names"]
-    options.mapper.bundle_adjustment.refine_focal_length = not task["fixed_focal"]
-    options.mapper.bundle_adjustment.refine_extra_params = not task["fixed_lens"]
+    # Here lenses cannot be held one by one: views of panoramas beside photos hold all.
+    options.mapper.bundle_adjustment.refine_focal_length = not (task["fixed_focal"] or task["views"])
+    options.mapper.bundle_adjustment.refine_extra_params = not (task["fixed_lens"] or task["views"])
+    options.mapper.refine_sensor_from_rig = False
     models = pycolmap.global_mapping(task["database"], task["images"], _scratch(task, "global"), options=options)
     return [("global", model) for model in models.values()]
 
@@ -380,8 +418,9 @@ def _best(models: list[tuple[str, Any]]) -> tuple[str, Any] | None:
 def _support(entry: tuple[str, Any] | None) -> int:
     if entry is None:
         return 0
+    seen = _points_seen(entry[1])
     images = (entry[1].image(image_id) for image_id in entry[1].reg_image_ids())
-    return sum(image.num_points3D >= MIN_OBSERVATIONS for image in images)
+    return sum(seen[image.frame_id] >= MIN_OBSERVATIONS for image in images)
 
 
 def _names(model: Any) -> list[str]:
@@ -403,11 +442,12 @@ def _upright(model: Any) -> np.ndarray:
 
 def _describe(model: Any, kind: str) -> dict[str, Any]:
     images = sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name)
+    seen = _points_seen(model)
     return {
         "kind": kind,
         "reprojection_error_px": model.compute_mean_reprojection_error(),
         "num_points": model.num_points3D(),
-        "observations": {image.name: int(image.num_points3D) for image in images},
+        "observations": {image.name: seen[image.frame_id] for image in images},
         "camera_ids": {image.name: image.camera_id for image in images},
     }
 

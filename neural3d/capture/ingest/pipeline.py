@@ -16,6 +16,7 @@ from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.sources import Source, find_source
 from neural3d.capture.ingest.state import STATE_FILE, WORK_FOLDER, PreparedPhoto, State, load_state, save_state
 from neural3d.capture.ingest.video_frames import prepare_video
+from neural3d.capture.panoramas import VIEWS, view_lens, view_turn
 from neural3d.errors import InputError
 from neural3d.locks import FileLock
 from neural3d.storage import make_folder, remove_folder
@@ -135,7 +136,8 @@ class _Stages:
             "seed": state.settings.seed,
             "threads": threads,
         }
-        features = self._colmap("features", {**task, "groups": groups})["num_features"]
+        rigs = panorama_rigs(state)
+        features = self._colmap("features", {**task, "groups": groups, "rigs": rigs})["num_features"]
         matches = self._colmap("matches", {**task, **pair_plan(state)})
         made_from = {"photos": sorted(f"{p.name} {p.stamp}" for p in state.usable), "num_pairs": matches["num_pairs"]}
         if state.mapped.get("made_from") != made_from or not (self.capture / MODEL_FOLDER / "images.bin").is_file():
@@ -182,6 +184,7 @@ class _Stages:
         fixed = {
             "fixed_focal": bool(given.focal_px or given.camera_params),
             "fixed_lens": given.camera_params is not None,
+            "views": {photo.name: photo.rig for photo in state.usable if photo.rig},
         }
         poses = self._colmap("poses", {**task, **fixed, "output": str(output)})
         if poses["model"] is None:
@@ -210,19 +213,35 @@ def camera_groups(state: State) -> list[dict[str, Any]]:
     """Photos that share a camera, with what is known about it."""
     photos: dict[str, list[PreparedPhoto]] = defaultdict(list)
     for photo in state.usable:
-        photos[photo.name if state.settings.camera_per_photo else photo.lens].append(photo)
-    given = state.settings
+        alone = state.settings.camera_per_photo and not photo.rig
+        photos[photo.name if alone else photo.lens].append(photo)
     return [
         {
             "names": [photo.name for photo in group],
             "masked": [photo.name for photo in group if photo.has_mask],
             "width": group[0].width,
             "height": group[0].height,
-            "focal_px": given.focal_px or group[0].focal_px,
-            "model": given.model,
-            "params": list(given.camera_params or ()),
+            **_known_lens(group[0], state.settings),
         }
         for _, group in sorted(photos.items())
+    ]
+
+
+def _known_lens(photo: PreparedPhoto, given: Settings) -> dict[str, Any]:
+    """What is known before anything is computed: of a view everything."""
+    if photo.rig:
+        lens = view_lens(int(photo.rig.rpartition("-")[2]))
+        return {"focal_px": lens.focal_px[0], "model": lens.model, "params": [*lens.focal_px, *lens.principal_px]}
+    focal_px = given.focal_px or photo.focal_px
+    return {"focal_px": focal_px, "model": given.model, "params": list(given.camera_params or ())}
+
+
+def panorama_rigs(state: State) -> list[dict[str, Any]]:
+    """Views that panoramas of one size are cut into: beginnings of their names, and how they are turned."""
+    rigs = sorted({photo.rig for photo in state.usable if photo.rig})
+    return [
+        {"prefixes": [f"{rig}/{view}/" for view in VIEWS], "turns": [view_turn(view).tolist() for view in VIEWS]}
+        for rig in rigs
     ]
 
 

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,6 +16,7 @@ from neural3d.capture.images import read_mask, read_pixels
 from neural3d.capture.ingest.sources import Source, SourceFile
 from neural3d.capture.ingest.state import PreparedPhoto, State
 from neural3d.capture.listing import BadFrame
+from neural3d.capture.panoramas import VIEWS, cut_mask, cut_view, require_whole, view_lens
 from neural3d.capture.paths import IMAGE_SUFFIXES
 from neural3d.capture.photo_files import CameraFacts, SourcePhoto, read_photo
 from neural3d.capture.photo_quality import measure_photo
@@ -34,21 +37,21 @@ def prepare_photos(capture: Path, source: Source, state: State, report: Report) 
 
     Raises: StorageError.
     """
-    known = {photo.source: photo for photo in state.photos}
+    known: dict[str, list[PreparedPhoto]] = defaultdict(list)
+    for photo in state.photos:
+        known[photo.source].append(photo)
     for done, file in enumerate(source.files):
         report(done, len(source.files), file.relative)
         key, stamp = str(file.path.resolve()), _stamp(file)
-        before = known.get(key)
-        if (
-            before is not None
-            and before.stamp == stamp
-            and (before.fault or (capture / "images" / before.name).exists())
+        before = known.get(key, [])
+        if before and all(
+            photo.stamp == stamp and (photo.fault or (capture / "images" / photo.name).exists()) for photo in before
         ):
             continue
-        others = {photo.name: photo for photo in state.photos if photo.source != key}
-        photo = _prepare(capture, file, _free_name(file, others), key, stamp)
-        others[photo.name] = photo
-        state = state.with_photos(tuple(others.values()))
+        others = [photo for photo in state.photos if photo.source != key]
+        name = _free_name(file, {photo.plain_name.lower() for photo in others})
+        taken = _prepare(capture, file, name, state.settings.equirectangular)
+        state = state.with_photos((*others, *(replace(photo, source=key, stamp=stamp) for photo in taken)))
         yield state
     report(len(source.files), len(source.files), "")
 
@@ -59,43 +62,88 @@ def _stamp(file: SourceFile) -> str:
     return " ".join(f"{fact.st_size}:{fact.st_mtime_ns}" for fact in facts)
 
 
-def _free_name(file: SourceFile, taken: dict[str, PreparedPhoto]) -> str:
-    """The photo's own name with a suffix that every tool reads; made different where another photo has it."""
+def _free_name(file: SourceFile, used: set[str]) -> str:
+    """The photo's own name with a suffix that every tool reads; made different where another photo has it.
+
+    `used` are the others' names in small letters: half the world's disks do not tell IMG.JPG from img.jpg.
+    """
     # COLMAP's lists of pairs part names at spaces.
     plain_name = re.sub(r"[\s\\]", "_", file.relative.encode("utf-8", errors="backslashreplace").decode())
     path = PurePosixPath(plain_name)
     suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ""
     plain = path if suffix else path.with_suffix(".png" if path.suffix.lower() in _LOSSLESS else ".jpg")
-    # Case is ignored: half the world's disks do not tell IMG.JPG from img.jpg.
-    used = {name.lower() for name in taken}
     candidates = [plain, *(plain.with_name(f"{path.name.replace('.', '-')}-{n}{plain.suffix}") for n in range(1, 1000))]
     return next(str(name) for name in candidates if str(name).lower() not in used)
 
 
-def _prepare(capture: Path, file: SourceFile, name: str, key: str, stamp: str) -> PreparedPhoto:
+def _prepare(capture: Path, file: SourceFile, name: str, equirectangular: bool) -> tuple[PreparedPhoto, ...]:
+    """The photo, or the views of a panorama; source and stamp are for the caller to say."""
     try:
         photo = read_photo(file.path)
         height, width = photo.pixels.shape[:2]
         if min(width, height) < MIN_SIDE_PX:
             raise BadFrame(f"is {width} x {height} pixels, too small to find anything in it")
+        mask = None if file.mask is None else upright_mask(file.mask, file.path, width, height)
+        if equirectangular or photo.facts.is_panorama:
+            return panorama_views(capture, name, photo.pixels, mask, photo.facts.gps)
         name = _write_photo(capture / "images", name, file.path, photo)
-        has_mask = file.mask is not None
-        if file.mask is not None:
-            write_mask(capture, name, upright_mask(file.mask, file.path, width, height))
+        if mask is not None:
+            write_mask(capture, name, mask)
     except BadFrame as bad:
-        return PreparedPhoto(name, key, stamp, fault=str(bad))
-    return PreparedPhoto(
+        return (PreparedPhoto(name, "", "", fault=str(bad)),)
+    taken = PreparedPhoto(
         name=name,
-        source=key,
-        stamp=stamp,
+        source="",
+        stamp="",
         width=width,
         height=height,
         lens=lens_key(photo.facts, width, height),
         focal_px=photo.facts.focal_px(width, height),
         gps=photo.facts.gps,
-        has_mask=has_mask,
+        has_mask=mask is not None,
         quality=measure_photo(photo.pixels),
     )
+    return (taken,)
+
+
+def panorama_views(
+    capture: Path,
+    name: str,
+    pixels: UInt8[np.ndarray, "H W C"],
+    mask: UInt8[np.ndarray, "H W"] | None,
+    gps: tuple[float, float, float] | None = None,
+) -> tuple[PreparedPhoto, ...]:
+    """Write the views of an equirectangular photo as RIG/VIEW/name; panoramas of one size share a rig.
+
+    Raises: BadFrame when it is not twice as wide as high; StorageError.
+    """
+    height, width = pixels.shape[:2]
+    require_whole(width, height)
+    rig, lens = f"panorama-{width}", view_lens(width)
+    if pixels.shape[2] == 4:
+        name = str(PurePosixPath(name).with_suffix(".png"))  # JPEG has no transparency
+    views = []
+    for view in VIEWS:
+        cut, own = cut_view(pixels, view), f"{rig}/{view}/{name}"
+        write_pixels(capture / "images" / own, cut)
+        if mask is not None:
+            write_mask(capture, own, cut_mask(mask > 127, view).astype(np.uint8) * 255)
+        photo = PreparedPhoto(
+            name=own,
+            source="",
+            stamp="",
+            width=lens.width,
+            height=lens.height,
+            lens=f"{rig}/{view}",
+            focal_px=lens.focal_px[0],
+            gps=gps,
+            has_mask=mask is not None,
+            quality=measure_photo(cut),
+            rig=rig,
+            view=view,
+        )
+        views.append(photo)
+    return tuple(views)
 
 
 def lens_key(facts: CameraFacts, width: int, height: int) -> str:

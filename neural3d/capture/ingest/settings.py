@@ -28,6 +28,8 @@ class Settings:
     """A camera for each photo: for zooms and photos cropped by hand; else one for each lens and size."""
     matching: Matching = "auto"
     """Which pairs are matched: all of them; neighbours by name; similar ones; auto: by count and kind."""
+    equirectangular: bool = False
+    """All photos show 360 by 180 degrees; without it those do that say so of themselves."""
     frames: int = 150
     """How many frames are taken of a video, at most."""
     seed: int = 0

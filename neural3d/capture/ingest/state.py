@@ -34,10 +34,19 @@ class PreparedPhoto:
     focal_px: float | None = None
     """From EXIF."""
     gps: tuple[float, float, float] | None = None
+    """Latitude, longitude (degrees), altitude (metres), from EXIF."""
+    rig: str = ""
+    """Of a view that was cut from a panorama: what panoramas of its size share; its name begins with RIG/VIEW/."""
+    view: str = ""
     has_mask: bool = False
     quality: PhotoQuality | None = None
     fault: str | None = None
     """Why it could not be read."""
+
+    @property
+    def plain_name(self) -> str:
+        """The name of the photo that it is a view of; else its own."""
+        return self.name.removeprefix(f"{self.rig}/{self.view}/") if self.rig else self.name
 
 
 @dataclass(frozen=True)

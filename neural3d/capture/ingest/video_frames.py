@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
-from neural3d.capture.ingest.prepare import Report, write_pixels
+from neural3d.capture.ingest.prepare import Report, panorama_views, write_pixels
 from neural3d.capture.ingest.state import WORK_FOLDER, PreparedPhoto, State
-from neural3d.capture.ingest.videos import choose_frames, extract_frames, read_facts, score_frames
+from neural3d.capture.ingest.videos import VideoFacts, choose_frames, extract_frames, read_facts, score_frames
+from neural3d.capture.listing import BadFrame
+from neural3d.capture.panoramas import require_whole
 from neural3d.capture.photo_quality import measure_photo
+from neural3d.errors import InputError
 from neural3d.storage import atomic_write_text
 
 
@@ -26,24 +31,36 @@ def prepare_video(capture: Path, video: Path, state: State, report: Report) -> I
     there = {
         photo.source for photo in state.photos if photo.stamp == stamp and (capture / "images" / photo.name).exists()
     }
+    equirectangular = state.settings.equirectangular
+    if equirectangular:
+        _require_panoramas(video, facts)
     missing = np.array([index for index in chosen if f"{key}#{index}" not in there], dtype=np.int64)
     report(len(chosen) - len(missing), len(chosen), "")
     for done, (index, pixels) in enumerate(extract_frames(video, facts, missing) if len(missing) else (), start=1):
         name = f"{video.stem.replace(' ', '_')}_{index:06d}.jpg"
-        write_pixels(capture / "images" / name, pixels)
-        height, width = pixels.shape[:2]
-        photo = PreparedPhoto(
-            name=name,
-            source=f"{key}#{index}",
-            stamp=stamp,
-            width=width,
-            height=height,
-            lens=f"{video.stem} {width}x{height}",
-            quality=measure_photo(pixels),
+        source = f"{key}#{index}"
+        taken = (
+            panorama_views(capture, name, pixels, None) if equirectangular else (_frame(capture, name, pixels, video),)
         )
-        state = state.with_photos((*(p for p in state.photos if p.name != name), photo))
+        others = [photo for photo in state.photos if photo.source != source]
+        state = state.with_photos((*others, *(replace(photo, source=source, stamp=stamp) for photo in taken)))
         report(len(chosen) - len(missing) + done, len(chosen), "")
         yield state
+
+
+def _require_panoramas(video: Path, facts: VideoFacts) -> None:
+    """Raises: InputError when the frames do not show all around."""
+    try:
+        require_whole(facts.width, facts.height)
+    except BadFrame as bad:
+        raise InputError(f"{video}: {bad}") from bad
+
+
+def _frame(capture: Path, name: str, pixels: UInt8[np.ndarray, "H W 3"], video: Path) -> PreparedPhoto:
+    write_pixels(capture / "images" / name, pixels)
+    height, width = pixels.shape[:2]
+    lens = f"{video.stem} {width}x{height}"
+    return PreparedPhoto(name, "", "", width, height, lens, quality=measure_photo(pixels))
 
 
 def _chosen(capture: Path, video: Path, stamp: str, state: State, report) -> list[int]:
