@@ -22,7 +22,7 @@ WRONG = {
 }
 
 
-WORDS = {"background", "densify", "exposure", "antialiased"}
+WORDS = {"background", "densify", "exposure", "antialiased", "refine_cameras"}
 """Their types are checked while tests run, before their limits."""
 
 
