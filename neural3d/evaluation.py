@@ -15,18 +15,12 @@ from neural3d.errors import InputError
 from neural3d.metrics import Lpips, find_lpips, flip_map, psnr, psnr_color_corrected, ssim
 from neural3d.metrics.lpips import SMALLEST_PX
 from neural3d.metrics.pixels import masked_mean, with_photo_where_invalid
+from neural3d.render.colormaps import colored
 from neural3d.render.images import write_png
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.scene import Photo, Scene
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
-
-_MAGMA = (
-    *((0, 0, 4), (10, 8, 34), (29, 17, 71), (54, 16, 107), (81, 18, 124), (106, 28, 129), (131, 38, 129)),
-    *((156, 46, 127), (183, 55, 121), (208, 65, 111), (231, 82, 99), (245, 107, 92), (252, 137, 97)),
-    *((254, 167, 114), (254, 196, 136), (253, 226, 163), (252, 253, 191)),
-)
-"""The colour map in which FLIP's authors show errors, at 17 even steps."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +154,4 @@ def _score(
 def _side_by_side(
     photo: Float[Tensor, "H W 3"], image: Float[Tensor, "H W 3"], errors: Float[Tensor, "H W"]
 ) -> Float[Tensor, "H W3 3"]:
-    return torch.cat([photo, image.clamp(0, 1), _magma(errors)], dim=1)
-
-
-def _magma(values: Float[Tensor, "H W"]) -> Float[Tensor, "H W 3"]:
-    colors = torch.tensor(_MAGMA) / 255
-    position = values.clamp(0, 1) * (len(colors) - 1)
-    low = position.floor().long().clamp(max=len(colors) - 2)
-    return torch.lerp(colors[low], colors[low + 1], (position - low)[..., None])
+    return torch.cat([photo, image.clamp(0, 1), colored(errors, "magma")], dim=1)

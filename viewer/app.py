@@ -1,7 +1,8 @@
-"""The viewer: a web page that shows the splats, while they are trained or afterwards.
+"""The viewer: a web page that shows a model, while it is trained or afterwards.
 
 Three threads, and none of them is the training's: viser's event loop talks to browsers, the publisher turns snapshots
-into splats, the frame server draws exact pictures. Training hands over a copy now and then, and waits for nobody.
+and changes into splats, the frame server draws exact pictures. Training hands over a copy now and then, and waits for
+nobody.
 """
 
 import atexit
@@ -10,30 +11,35 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import viser
 
-from neural3d.fields.field import RadianceField
+from neural3d.render.model import Model
 from neural3d.render.rendering import RenderFn
-from neural3d.scene import Scene
-from neural3d.splats.gaussians import Gaussians
+from neural3d.scene import Scene, Similarity
 from neural3d.train.observer import Progress, Request
+from neural3d.viewer.clouds import Clouds
+from neural3d.viewer.controls import Controls
+from neural3d.viewer.display import Drawing
+from neural3d.viewer.document import Document
+from neural3d.viewer.files import Place
 from neural3d.viewer.frames import FrameServer, Picture
 from neural3d.viewer.panel import BRAND_COLOR, TrainingPanel
 from neural3d.viewer.server import MAX_CLIENTS, STALL_SECONDS, start_server
-from neural3d.viewer.space import View
-from neural3d.viewer.splats import MAX_SPLATS, SplatCloud, splats_from_gaussians
+from neural3d.viewer.splats import MAX_SPLATS
 from neural3d.viewer.stage import add_photos, add_points, show_scene
+from neural3d.viewer.visit import Surroundings, Visit
 
 SNAPSHOT_SECONDS = 1.5
 MAX_SNAPSHOT_SHARE = 0.01
 """The part of training's time that copying for the viewer may take."""
 TRAINING_FRAME_SHARE = 0.4
 NOTICE_SECONDS = 10.0
-BY_BROWSER, BY_ENGINE = "browser (fast)", "engine (exact)"
-
-Model = Gaussians | RadianceField
+WHITE = (1.0, 1.0, 1.0)
+UP = (0.0, -1.0, 0.0)
+"""Where nobody says otherwise: most worlds come from COLMAP, whose first camera usually has +y down."""
 
 log = logging.getLogger("neural3d.viewer")
 
@@ -55,6 +61,10 @@ class Viewer:
         is_training: bool = True,
         is_field: bool = False,
         render_fn_from: Callable[[Any], RenderFn] | None = None,
+        background: tuple[float, float, float] = WHITE,
+        up_world: tuple[float, float, float] | None = None,
+        extent: float = 1.0,
+        save_folder: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 7007,
         allow_hosts: tuple[str, ...] = (),
@@ -67,10 +77,14 @@ class Viewer:
         Args:
             scene: Gives the photos, the points, what is up and where visitors start.
             title: Shown at the head of the panel.
-            is_training: Show progress, Pause and Stop.
+            is_training: Show progress, Pause, Save and Stop.
             is_field: The model is a radiance field, which browsers cannot draw: all pictures are `render_fn_from`'s.
-            render_fn_from: Makes a renderer of a model, as `neural3d.render.model.model_render_function` does; None
-                leaves the exact pictures out.
+            render_fn_from: Makes a renderer of a model over black, as `neural3d.render.model.model_render_function`
+                does; None leaves the exact pictures out.
+            background: What visitors see behind the model at first, display sRGB in [0, 1].
+            up_world: What is up where there is no scene to say so.
+            extent: About how large what is seen is, where there is no scene.
+            save_folder: Where an edited model can be saved to beside being downloaded; None: nowhere.
             host: Where to listen; anything but the loopback lets others in who know the token.
             port: The first port to try, the next free one is taken; 0 takes any.
             allow_hosts: More names that this machine goes by, as behind a proxy or a tunnel.
@@ -83,23 +97,29 @@ class Viewer:
         """
         self.errors = 0
         """Pictures and updates that failed; training knows nothing of them."""
-        self._max_splats, self._render_fn_from, self._is_field = max_splats, render_fn_from, is_field
+        self.visits: dict[int, Visit] = {}
+        """Who looks, by viser's number of the client."""
+        self._render_fn_from, self._is_field, self._background = render_fn_from, is_field, background
         self._is_blank = True
         self._request: Request = "run"
+        self._is_save_due = False
         self._progress: Progress | None = None
         self._model: Model | None = None
         self._next_snapshot = 0.0
         self._told_at: dict[int, float] = {}
-        self._splats: viser.GaussianSplatHandle | None = None
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._is_changed = False
+        self.scene = scene
+        self.document = Document(self._on_change)
+        self.document.is_training = is_training
         self.server = start_server(
             host, port, label=title, allow_hosts=allow_hosts, max_clients=max_clients, stall_seconds=stall_seconds
         )
-        self.panel = TrainingPanel(self.server.gui, self._on_pause, self._on_stop) if is_training else None
-        self._set_up_page(scene)
+        self.clouds = Clouds(self.server, max_splats)
+        self.panel: TrainingPanel | None = None
         share = TRAINING_FRAME_SHARE if is_training else 1.0
         self._frames = FrameServer(self._deliver, self._on_frame_error, share)
+        self._set_up_page(is_training, _place(scene, up_world or UP, extent, save_folder))
         self.server.on_client_connect(self._on_connect)
         self.server.on_client_disconnect(self._on_disconnect)
         self._publisher = threading.Thread(target=self._publish_forever, name="neural3d-publisher", daemon=True)
@@ -132,6 +152,9 @@ class Viewer:
 
     def requested(self) -> Request:
         """What the visitors want of the training; instant."""
+        if self._is_save_due and self._request != "stop":
+            self._is_save_due = False
+            return "save"
         return self._request
 
     def show(self, model: Model) -> None:
@@ -144,6 +167,7 @@ class Viewer:
         """Training is over: say so in the panel, retire its buttons, and give exact pictures all the time they want."""
         if self.panel is not None:
             self.panel.end(message)
+        self.document.is_training = False
         self._frames.share = 1.0
 
     def close(self) -> None:
@@ -153,6 +177,7 @@ class Viewer:
             self._closed = True
             self._changed.notify()
         self._publisher.join(timeout=5.0)
+        self.controls.close()
         self._frames.close()
         self.server.stop()
 
@@ -162,29 +187,57 @@ class Viewer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set_up_page(self, scene: Scene | None) -> None:
-        self.server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=BRAND_COLOR)
-        self._picture_folder = self.server.gui.add_folder("Picture")
-        if scene is None:
-            return
-        show_scene(self.server, scene)
-        photos, points = add_photos(self.server, scene), add_points(self.server, scene)
-        with self._picture_folder:
-            _add_switch(self.server.gui, "Photos", photos, True)
-            if points is not None:
-                _add_switch(self.server.gui, "Captured points", [points], False)
+    def _set_up_page(self, is_training: bool, place: Place) -> None:
+        gui = self.server.gui
+        gui.configure_theme(show_logo=False, show_share_button=False, brand_color=BRAND_COLOR)
+        if is_training:
+            self.panel = TrainingPanel(gui, self._on_pause, self._on_save, self._on_stop)
+        if self.scene is not None:
+            show_scene(self.server, self.scene)
+            add_photos(self.server, self.scene, self._on_photo)
+        self.controls = Controls(self, place, is_field=self._is_field)
+        points = None if self.scene is None else add_points(self.server, self.scene)
+        if points is not None:
+            with self.controls.view_tab:
+                _add_switch(gui, "Captured points", points)
+
+    def drawing(self, *, with_selection: bool = True) -> Drawing | None:
+        """What is on show, and what draws it; None where nothing is visible, or the engine draws nothing."""
+        models = self.document.models
+        shown = models.merged(with_selection=with_selection) if models.field is None else models.field
+        if shown is None or self._render_fn_from is None:
+            return None
+        return Drawing(self._render_fn_from(shown), shown)
+
+    @property
+    def frame_share(self) -> float:
+        """The part of the time that drawing may take; the rest belongs to training."""
+        return self._frames.share
+
+    def _on_photo(self, client: viser.ClientHandle, index: int) -> None:
+        if client.client_id in self.visits:
+            self.visits[client.client_id].stand_at(index)
 
     def _on_pause(self, is_paused: bool) -> None:
         if self._request != "stop":
             self._request = "pause" if is_paused else "run"
 
+    def _on_save(self) -> None:
+        self._is_save_due = True
+
     def _on_stop(self) -> None:
         self._request = "stop"
+
+    def _on_change(self) -> None:
+        """The document was changed; called from any thread."""
+        with self._changed:
+            self._is_changed = True
+            self._changed.notify()
 
     def _publish_forever(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._progress or self._model is not None)
+                self._changed.wait_for(lambda: self._closed or self._is_due())
                 if self._closed:
                     return
                 progress, self._progress = self._progress, None
@@ -194,58 +247,35 @@ class Viewer:
             except Exception as error:  # a picture that fails must not end those that follow, nor the training
                 self._note("an update failed", error)
 
+    def _is_due(self) -> bool:
+        return self._progress is not None or self._model is not None or self._is_changed
+
     def _publish(self, progress: Progress | None, model: Model | None) -> None:
         if progress is not None and self.panel is not None:
             self.panel.show(progress)
-        if model is None:
-            return
-        if isinstance(model, Gaussians):
-            self._show_cloud(splats_from_gaussians(model, self._max_splats))
-        if self._render_fn_from is not None:
-            self._frames.set_render_fn(self._render_fn_from(model))
-        self._is_blank = False
+        if model is not None:
+            self.document.replace_main(lambda models: models.with_main(model))
+        with self._changed:
+            is_changed, self._is_changed = self._is_changed, False
+        if is_changed:
+            self._show_models()
 
-    def _show_cloud(self, cloud: SplatCloud) -> None:
-        values, scale = (cloud.centers, cloud.covariances, cloud.rgbs, cloud.opacities), 1.0 / cloud.buffer_from_scene
-        if self._splats is None:
-            self._splats = self.server.scene.add_gaussian_splats("/splats", *values, scale=scale)
-            return
-        with self.server.atomic():
-            self._splats.set_gaussians(*values)
-            self._splats.scale = scale
+    def _show_models(self) -> None:
+        self._is_blank = False
+        self.clouds.show(self.document.models)
+        self._frames.set_drawing(self.drawing())
+        self.controls.refresh()
 
     async def _on_connect(self, client: viser.ClientHandle) -> None:
-        if self._render_fn_from is None:
-            return
-        if self._is_field:
-            self._frames.look(client.client_id, _view(client.camera))
-            client.camera.on_update(self._on_look)
-            return
-        with self._picture_folder:
-            choice = client.gui.add_dropdown("Drawn by", (BY_BROWSER, BY_ENGINE), initial_value=BY_BROWSER)
-        curtain: list[viser.FrameHandle] = []
-
-        @choice.on_update
-        async def _(_: viser.GuiEvent) -> None:
-            if choice.value == BY_ENGINE and not curtain:
-                # A node of the client's own hides the shared splats from this client alone.
-                curtain.append(client.scene.add_frame("/splats", show_axes=False, visible=False))
-                self._frames.look(client.client_id, _view(client.camera))
-            elif choice.value != BY_ENGINE and curtain:
-                self._frames.leave(client.client_id)
-                curtain.pop().remove()
-                client.scene.set_background_image(None)
-
-        @client.camera.on_update
-        async def _(camera: viser.CameraHandle) -> None:
-            if curtain:
-                self._frames.look(client.client_id, _view(camera))
-
-    async def _on_look(self, camera: viser.CameraHandle) -> None:
-        self._frames.look(camera.client.client_id, _view(camera))
+        can_draw = self._render_fn_from is not None
+        start = self.server.initial_camera
+        around = Surroundings(self._frames, self.scene, self._is_field, can_draw, self._background, start)
+        self.visits[client.client_id] = Visit(client, self.controls.view_tab, around)
+        self.controls.welcome(client)
 
     async def _on_disconnect(self, client: viser.ClientHandle) -> None:
         self._frames.leave(client.client_id)
+        self.visits.pop(client.client_id, None)
         self._told_at.pop(client.client_id, None)
 
     def _deliver(self, client_id: int, picture: Picture) -> None:
@@ -269,15 +299,16 @@ class Viewer:
             log.warning("viewer: %s (%d so far)", what, self.errors, exc_info=error)
 
 
-def _add_switch(gui: viser.GuiApi, label: str, nodes: list, is_on: bool) -> None:
-    switch = gui.add_checkbox(label, initial_value=is_on)
+def _add_switch(gui: viser.GuiApi, label: str, node: viser.SceneNodeHandle) -> None:
+    switch = gui.add_checkbox(label, initial_value=False)
 
     @switch.on_update
     async def _(_: viser.GuiEvent) -> None:
-        for node in nodes:
-            node.visible = switch.value
+        node.visible = switch.value
 
 
-def _view(camera: viser.CameraHandle) -> View:
-    wxyz, position = tuple(camera.wxyz.tolist()), tuple(camera.position.tolist())
-    return View(wxyz, position, float(camera.fov), int(camera.image_width), int(camera.image_height))
+def _place(scene: Scene | None, up_world: tuple[float, float, float], extent: float, save_folder: Path | None) -> Place:
+    if scene is None:
+        return Place(Similarity.identity(), up_world, None, extent, save_folder)
+    x, y, z = scene.up_world.tolist()
+    return Place(scene.capture_from_scene, (x, y, z), scene.cameras, scene.extent, save_folder)

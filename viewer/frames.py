@@ -1,6 +1,6 @@
 """Exact pictures: the engine draws for the visitors who asked for it, each from where he stands.
 
-The browser draws splats in one colour each. Here `render_fn` draws the real thing, harmonics included, on a thread of
+The browser draws splats in one colour each. Here the engine draws the real thing, harmonics included, on a thread of
 its own: coarse while a visitor moves, as fine as the engine manages in `COARSE_SECONDS`, and fully once he rests, by
 way of pictures twice as high each where the full one takes long. Such pictures are drawn in bands, and given up between
 two of them when he moves on.
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import UInt8
 
 from neural3d.cameras import Cameras
-from neural3d.render.rendering import RenderFn
+from neural3d.viewer.display import Display, Drawing, drawn_cameras, picture
 from neural3d.viewer.space import View, cameras_from_view
 
 COARSE_SECONDS = 0.08
@@ -37,6 +37,7 @@ class _Visitor:
     """One client's latest view: there is no queue, so at most one picture is ever owed to it."""
 
     view: View
+    display: Display
     moved_at: float
     coarse_due: bool = True
     fine_due: bool = True
@@ -49,6 +50,7 @@ class _Visitor:
 class _Job:
     client_id: int
     view: View
+    display: Display
     height: int
     is_coarse: bool
 
@@ -71,7 +73,7 @@ class FrameServer:
         """
         self.share = share
         self._deliver, self._fail = deliver, fail
-        self._render_fn: RenderFn | None = None
+        self._drawing: Drawing | None = None
         self._visitors: dict[int, _Visitor] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -79,19 +81,19 @@ class FrameServer:
         self._thread = threading.Thread(target=self._run, name="neural3d-frames", daemon=True)
         self._thread.start()
 
-    def set_render_fn(self, render_fn: RenderFn) -> None:
-        """Draw another model from now on, for those who rest too."""
+    def set_drawing(self, drawing: Drawing | None) -> None:
+        """Draw another model from now on, for those who rest too; None: nothing until the next."""
         with self._changed:
-            self._render_fn = render_fn
+            self._drawing = drawing
             for visitor in self._visitors.values():
                 visitor.fine_due = True
             self._changed.notify()
 
-    def look(self, client_id: int, view: View) -> None:
-        """A visitor stands here now; what he asked for before is forgotten."""
+    def look(self, client_id: int, view: View, display: Display | None = None) -> None:
+        """A visitor stands here now and wants this; what he asked for before is forgotten."""
         with self._changed:
             served_at = self._visitors[client_id].served_at if client_id in self._visitors else -math.inf
-            self._visitors[client_id] = _Visitor(view, time.monotonic(), served_at=served_at)
+            self._visitors[client_id] = _Visitor(view, display or Display(), time.monotonic(), served_at=served_at)
             self._changed.notify()
 
     def leave(self, client_id: int) -> None:
@@ -108,10 +110,10 @@ class FrameServer:
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            job, render_fn = taken
+            job, drawing = taken
             started = time.monotonic()
             try:
-                picture = self._draw(render_fn, job)
+                picture = self._draw(drawing, job)
                 if picture is None:
                     continue
                 self._deliver(job.client_id, picture)
@@ -121,18 +123,18 @@ class FrameServer:
             self._learn(seconds, job)
             self._rest(seconds * (1.0 / self.share - 1.0))
 
-    def _take(self) -> tuple[_Job, RenderFn] | None:
+    def _take(self) -> tuple[_Job, Drawing] | None:
         """The next picture to draw, waiting until one is due; None when closed."""
         with self._changed:
             while not self._closed:
-                job = self._next_job(time.monotonic()) if self._render_fn is not None else None
-                if job is not None and self._render_fn is not None:
-                    return job, self._render_fn
+                job = self._next_job(time.monotonic()) if self._drawing is not None else None
+                if job is not None and self._drawing is not None:
+                    return job, self._drawing
                 self._changed.wait(timeout=REST_SECONDS if self._is_anything_due() else None)
         return None
 
     def _is_anything_due(self) -> bool:
-        return self._render_fn is not None and any(visitor.fine_due for visitor in self._visitors.values())
+        return self._drawing is not None and any(visitor.fine_due for visitor in self._visitors.values())
 
     def _next_job(self, now: float) -> _Job | None:
         """Those who move first, then those who rest; among equals the one who has waited longest."""
@@ -143,16 +145,18 @@ class FrameServer:
             return None
         is_coarse, client_id = bool(coarse), min(coarse or fine, key=lambda key: visitors[key].served_at)
         visitor = visitors[client_id]
-        full, pace = fine_height(visitor.view), self._seconds_per_pixel
-        height = coarse_height(visitor.view, pace) if is_coarse else finer_height(visitor.view, pace, visitor.height)
+        full, pace = fine_height(visitor.view, visitor.display.scale), self._seconds_per_pixel
+        height = (
+            coarse_height(visitor.view, pace) if is_coarse else finer_height(visitor.view, pace, visitor.height, full)
+        )
         height = min(full, height)
         visitor.coarse_due, visitor.fine_due, visitor.served_at = False, height < full, now
         visitor.height = height
-        return _Job(client_id, visitor.view, height, is_coarse)
+        return _Job(client_id, visitor.view, visitor.display, height, is_coarse)
 
-    def _draw(self, render_fn: RenderFn, job: _Job) -> Picture | None:
+    def _draw(self, drawing: Drawing, job: _Job) -> Picture | None:
         """The picture, or None where the visitor has moved on while a fine one was drawn."""
-        cameras = cameras_from_view(job.view, job.height)
+        cameras = drawn_cameras(cameras_from_view(job.view, job.height), job.display)
         width = int(cameras.size_px[0, 0])
         pace = self._seconds_per_pixel
         rows = job.height if pace is None else max(1, int(BAND_SECONDS / (pace * width)))
@@ -160,14 +164,13 @@ class FrameServer:
         for top in range(0, job.height, rows):
             if not job.is_coarse and self._is_given_up(job):
                 return None
-            colors = render_fn(_band(cameras, top, min(rows, job.height - top))).colors[0]
-            bands.append((colors.detach().clamp(0.0, 1.0) * 255.0 + 0.5).byte().cpu().numpy())
-        return np.concatenate(bands)
+            bands.append(drawing.channels(_band(cameras, top, min(rows, job.height - top)), job.display.output))
+        return picture(torch.cat(bands), cameras, job.display).numpy()
 
     def _is_given_up(self, job: _Job) -> bool:
         with self._changed:
             visitor = self._visitors.get(job.client_id)
-            return self._closed or visitor is None or visitor.view != job.view
+            return self._closed or visitor is None or (visitor.view, visitor.display) != (job.view, job.display)
 
     def _learn(self, seconds: float, job: _Job) -> None:
         pace = seconds / pixels_at(job.view, job.height)
@@ -180,9 +183,9 @@ class FrameServer:
                 self._changed.wait_for(lambda: self._closed, timeout=seconds)
 
 
-def fine_height(view: View) -> int:
-    """The height of the full picture: the visitor's own, unless that has more than `MAX_PIXELS`."""
-    return max(1, min(view.height, int(math.sqrt(MAX_PIXELS * view.height / view.width))))
+def fine_height(view: View, scale: float = 1.0) -> int:
+    """The height of the full picture: the visitor's own times `scale`, unless that has more than `MAX_PIXELS`."""
+    return max(1, min(round(scale * view.height), int(math.sqrt(MAX_PIXELS * view.height / view.width))))
 
 
 def coarse_height(view: View, seconds_per_pixel: float | None) -> int:
@@ -193,9 +196,8 @@ def coarse_height(view: View, seconds_per_pixel: float | None) -> int:
     return max(MIN_COARSE_HEIGHT, int(math.sqrt(pixels * view.height / view.width)))
 
 
-def finer_height(view: View, seconds_per_pixel: float | None, height: int) -> int:
-    """The height of the picture that follows one of `height`: the full one, or twice that where it would take long."""
-    full = fine_height(view)
+def finer_height(view: View, seconds_per_pixel: float | None, height: int, full: int) -> int:
+    """Of the picture that follows one of `height`: that of the `full` one, or twice its own where that takes long."""
     if seconds_per_pixel is None or pixels_at(view, full) * seconds_per_pixel <= PATIENCE_SECONDS:
         return full
     return min(full, max(2 * height, coarse_height(view, seconds_per_pixel)))

@@ -11,8 +11,19 @@ MAX_IMAGE_PX = 8192
 MIN_QUATERNION_NORM = 1e-6
 MAX_COORDINATE = 1e9
 
-_SPOKEN = (wire.ViewerCameraMessage, wire.GuiUpdateMessage, wire.SceneNodeClickMessage)
-"""The messages that our page has a reason to send. Uploads, share requests and all else are not among them."""
+MAX_UPLOAD_BYTES = 512_000_000
+PART_BYTES = 512 * 1024
+"""The parts in which viser's page sends files."""
+MAX_WORDS = 1000
+"""Characters of a name."""
+
+_SPOKEN = (
+    *(wire.ViewerCameraMessage, wire.GuiUpdateMessage, wire.SceneNodeClickMessage, wire.ScenePointerMessage),
+    *(wire.TransformControlsUpdateMessage, wire.TransformControlsDragStartMessage),
+    *(wire.TransformControlsDragEndMessage, wire.CommandTriggerMessage),
+    *(wire.FileTransferStartUpload, wire.FileTransferPart),
+)
+"""The messages that our page has a reason to send. Share requests, renders and all else are not among them."""
 
 
 class Hostile(Exception):
@@ -40,7 +51,38 @@ def read_message(raw: bytes | str) -> wire.Message:
 
 def is_usable(message: wire.Message) -> bool:
     """Whether a well-formed message also makes sense; a hidden browser window honestly reports an image of 0 px."""
-    return not isinstance(message, wire.ViewerCameraMessage) or _is_camera(message)
+    match message:
+        case wire.ViewerCameraMessage():
+            return _is_camera(message)
+        case wire.ScenePointerMessage():
+            return _is_pointer(message)
+        case wire.TransformControlsUpdateMessage():
+            return _is_word(message.name) and _are_numbers(message.position, 3) and _is_rotation(message.wxyz)
+        case wire.TransformControlsDragStartMessage() | wire.TransformControlsDragEndMessage():
+            return _is_word(message.name)
+        case wire.CommandTriggerMessage():
+            return _is_word(message.uuid)
+    return True
+
+
+def _is_pointer(pointer: wire.ScenePointerMessage) -> bool:
+    corners = {"click": 1, "rect-select": 2}.get(pointer.event_type) if _is_word(pointer.event_type) else None
+    places = pointer.screen_pos
+    if corners is None or not isinstance(places, Sequence) or len(places) != corners:
+        return False
+    is_on_screen = all(_are_numbers(place, 2) and all(-1 <= part <= 2 for part in place) for place in places)
+    if pointer.event_type == "rect-select":
+        return is_on_screen
+    rays = (pointer.ray_origin, pointer.ray_direction)
+    return is_on_screen and all(_are_numbers(ray, 3) for ray in rays) and math.hypot(*rays[1]) > MIN_QUATERNION_NORM
+
+
+def _is_rotation(wxyz: object) -> bool:
+    return _are_numbers(wxyz, 4) and math.hypot(*wxyz) > MIN_QUATERNION_NORM
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and len(word) <= MAX_WORDS
 
 
 def _is_camera(camera: wire.ViewerCameraMessage) -> bool:
@@ -80,3 +122,49 @@ class Allowance:
         self._left = min(self.burst, self._left + (now - self._at) * self.per_second) - 1.0
         self._at = now
         return max(0.0, -self._left / self.per_second)
+
+
+@dataclass
+class Uploads:
+    """The files that one client sends: one at a time, as large as it says, and in the parts that viser's page makes."""
+
+    transfer: str | None = None
+    """The one that is under way."""
+    _missing: set[int] = field(default_factory=set, init=False)
+    _left: int = field(default=0, init=False)
+
+    def note(self, message: wire.Message) -> None:
+        """Take note of a part, or of a file that begins.
+
+        Raises:
+            Hostile: The file is too large, or it does not come as it was announced.
+        """
+        if isinstance(message, wire.FileTransferStartUpload):
+            self._begin(message)
+        elif isinstance(message, wire.FileTransferPart):
+            self._take(message)
+
+    def _begin(self, start: wire.FileTransferStartUpload) -> None:
+        words = (start.source_component_uuid, start.transfer_uuid, start.filename, start.mime_type)
+        counts = (start.part_count, start.size_bytes)
+        if not all(map(_is_word, words)) or not all(type(count) is int for count in counts):
+            raise Hostile("a file without name or size")
+        if self.transfer is not None:
+            raise Hostile("a second file before the first was complete")
+        if not 0 <= start.size_bytes <= MAX_UPLOAD_BYTES:
+            raise Hostile(f"a file of more than {MAX_UPLOAD_BYTES // 10**6} MB")
+        if start.part_count != -(-start.size_bytes // PART_BYTES):
+            raise Hostile("a file in parts that do not fit its size")
+        self.transfer = start.transfer_uuid if start.part_count else None
+        self._missing, self._left = set(range(start.part_count)), start.size_bytes
+
+    def _take(self, part: wire.FileTransferPart) -> None:
+        is_ours = part.transfer_uuid == self.transfer and type(part.part_index) is int
+        if not is_ours or part.part_index not in self._missing or not isinstance(part.content, bytes):
+            raise Hostile("a part of no file that was announced")
+        self._left -= len(part.content)
+        self._missing.remove(part.part_index)
+        if len(part.content) > PART_BYTES or self._left < 0:
+            raise Hostile("more of a file than was announced")
+        if not self._missing:
+            self.transfer = None

@@ -4,6 +4,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -14,25 +15,24 @@ from neural3d.fields.field import RadianceField
 from neural3d.render.rendering import RenderFn
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
-from neural3d.viewer.app import Viewer
+from neural3d.viewer.app import UP, WHITE, Viewer
 from neural3d.viewer.gate import LOOPBACK_HOSTS
 from neural3d.viewer.space import view_without_scene
 from neural3d.viewer.stage import set_up_direction, show_initial_view
-
-COLMAP_UP = (0.0, -1.0, 0.0)
-"""A splat file does not say what is up; most come from COLMAP, whose worlds usually have +y down."""
 
 
 def view_gaussians(
     gaussians: Gaussians,
     scene: Scene | None = None,
     *,
-    up_world: tuple[float, float, float] = COLMAP_UP,
+    up_world: tuple[float, float, float] = UP,
     title: str = "neural3d",
     host: str = "127.0.0.1",
     port: int = 7007,
     allow_hosts: tuple[str, ...] = (),
     render_fn_from: Callable[[Gaussians], RenderFn] | None = None,
+    background: tuple[float, float, float] = WHITE,
+    save_folder: Path | None = None,
 ) -> Viewer:
     """A viewer that shows this model; close it when done.
 
@@ -54,6 +54,10 @@ def view_gaussians(
         port=port,
         allow_hosts=allow_hosts,
         render_fn_from=render_fn_from,
+        background=background,
+        up_world=up_world,
+        extent=_extent(gaussians.means_world),
+        save_folder=save_folder,
     )
     if scene is None:
         opaque = gaussians.means_world[gaussians.logit_opacities > 0.0]
@@ -73,6 +77,8 @@ def view_field(
     host: str = "127.0.0.1",
     port: int = 7007,
     allow_hosts: tuple[str, ...] = (),
+    background: tuple[float, float, float] = WHITE,
+    save_folder: Path | None = None,
 ) -> Viewer:
     """A viewer that shows this field, drawn by the engine; close it when done.
 
@@ -90,11 +96,23 @@ def view_field(
         port=port,
         allow_hosts=allow_hosts,
         render_fn_from=render_fn_from,
+        background=background,
+        up_world=up_world,
+        extent=_extent(around),
+        save_folder=save_folder,
     )
     if scene is None:
         _face(viewer, around, up_world)
     viewer.show(field)
     return viewer
+
+
+def _extent(points: Float[Tensor, "P 3"]) -> float:
+    """About how far the bulk of some points lies from their middle."""
+    finite = points.detach().cpu()[points.detach().cpu().isfinite().all(dim=1)].double()
+    if not len(finite):
+        return 1.0
+    return max(float((finite - finite.median(dim=0).values).norm(dim=1).median()), 1e-6)
 
 
 def _face(viewer: Viewer, points: Float[Tensor, "P 3"], up_world: tuple[float, float, float]) -> None:

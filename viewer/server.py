@@ -35,11 +35,13 @@ from websockets.http11 import Request, Response
 
 from neural3d.errors import InputError
 from neural3d.viewer.gate import LOOPBACK_HOSTS, Admitted, Gate, Refused, list_files, new_token, plain_host
-from neural3d.viewer.inbox import MAX_MESSAGE_BYTES, Allowance, Hostile, is_usable, read_message
+from neural3d.viewer.inbox import MAX_MESSAGE_BYTES, Allowance, Hostile, Uploads, is_usable, read_message
 
 CLIENT_FILES = Path(viser.__file__).parent / "client" / "build"
 MAX_CLIENTS = 32
 MAX_CONNECTIONS = 128
+MAX_UPLOADS = 2
+"""Files that may be under way at once, of all clients."""
 STALL_SECONDS = 20.0
 PORTS_TO_TRY = 100
 _OTHER_PORTS_MAY_BE_FREE = {errno.EADDRINUSE, errno.EACCES}
@@ -68,7 +70,7 @@ class Door:
     max_clients: int = MAX_CLIENTS
     stall_seconds: float = STALL_SECONDS
     """A client that takes not one byte for so long while something waits for it is dropped."""
-    clients: set[ServerConnection] = field(default_factory=set)
+    clients: set["GuardedConnection"] = field(default_factory=set)
     """Live WebSocket connections."""
     connections: int = 0
     """Live TCP connections, those that have not said anything yet included."""
@@ -80,6 +82,11 @@ class Door:
         self.counts[reason] += 1
         if self.counts[reason].bit_count() == 1:
             log.info("viewer: refused %d times: %s", self.counts[reason], reason)
+
+    def check_uploads(self) -> None:
+        """Raises: Hostile where more files are under way at once than memory is meant for."""
+        if sum(client.uploads.transfer is not None for client in self.clients) > MAX_UPLOADS:
+            raise Hostile("too many files at once; send it again later")
 
     def check(self, connection: "GuardedConnection", request: Request) -> Admitted:
         """Let a request in or raise `Refused`; an admitted WebSocket takes one of the places."""
@@ -103,7 +110,7 @@ class GuardedConnection(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._allowance = Allowance()
+        self._allowance, self.uploads = Allowance(), Uploads()
         self.door.connections += 1
         if self.door.connections > MAX_CONNECTIONS:
             self.door.turn_away("too many connections")
@@ -120,13 +127,16 @@ class GuardedConnection(ServerConnection):
             raw = await super().recv(decode)
             await asyncio.sleep(self._allowance.wait_seconds(time.monotonic()))
             try:
-                if is_usable(read_message(raw)):
+                message = read_message(raw)
+                self.uploads.note(message)
+                self.door.check_uploads()
+                if is_usable(message):
                     return raw
             except Hostile as hostile:
                 self.door.turn_away(str(hostile))
                 await self.close(1008, str(hostile)[:100])
                 raise ConnectionClosedError(None, None) from hostile
-            self.door.turn_away("camera that makes no sense")
+            self.door.turn_away("message that makes no sense")
 
     async def send(self, message: Any, text: bool | None = None) -> None:
         """Send, and drop the client when for `stall_seconds` not one byte has left towards it."""

@@ -57,6 +57,15 @@ def fov_from_cameras(cameras: Cameras) -> Float[np.ndarray, "V"]:
     return (2.0 * torch.atan(cameras.size_px[:, 1] / (2.0 * cameras.focal_px[:, 1]))).double().cpu().numpy()
 
 
+def view_of_photo(camera: Cameras, aspect: float) -> View:
+    """Where the one photo was taken, with an angle of view that shows all of it in a window of this aspect."""
+    vertical = float(fov_from_cameras(camera)[0])
+    (width, _), (focal, _) = camera.size_px[0].tolist(), camera.focal_px[0].tolist()
+    across = 2.0 * math.atan(width / (2.0 * focal) / aspect)
+    wxyz, position = tuple(wxyz_from_cameras(camera)[0].tolist()), tuple(camera.centers_world[0].double().tolist())
+    return View(wxyz, position, max(vertical, across), max(1, round(480 * aspect)), 480)
+
+
 def cameras_from_view(view: View, height: int) -> Cameras:
     """The visitor's camera as ours, on an image of the given height and (to a pixel) the visitor's aspect."""
     width = max(1, round(height * view.width / view.height))

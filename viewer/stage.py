@@ -1,5 +1,7 @@
 """What stands around the splats: the photos where they were taken, and the points the capture came with."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import viser
@@ -9,6 +11,8 @@ from PIL import Image
 from neural3d.scene import Photo, Scene
 from neural3d.viewer.space import InitialView, fov_from_cameras, frustum_scale, initial_view, wxyz_from_cameras
 
+PHOTOS = "/photos"
+"""The node above all photos: who hides it sees none."""
 MAX_FRUSTUMS = 120
 MAX_POINTS = 50_000
 THUMBNAIL_PX = 96
@@ -34,10 +38,12 @@ def show_initial_view(server: viser.ViserServer, view: InitialView, extent: floa
     start.fov, start.near, start.far = view.fov_rad, 0.003 * extent, 3000.0 * extent
 
 
-def add_photos(server: viser.ViserServer, scene: Scene) -> list[viser.CameraFrustumHandle]:
+def add_photos(
+    server: viser.ViserServer, scene: Scene, on_click: Callable[[viser.ClientHandle, int], None]
+) -> list[viser.CameraFrustumHandle]:
     """A small frustum with its photo for every view, held-out ones in orange; of many views an even selection.
 
-    A click on one takes the visitor to where it was taken.
+    `on_click` is told which visitor has clicked which photo.
     """
     chosen = np.unique(np.linspace(0, len(scene.cameras) - 1, min(MAX_FRUSTUMS, len(scene.cameras))).astype(int))
     wxyz, fov = wxyz_from_cameras(scene.cameras), fov_from_cameras(scene.cameras)
@@ -47,7 +53,7 @@ def add_photos(server: viser.ViserServer, scene: Scene) -> list[viser.CameraFrus
     handles = []
     for index in chosen.tolist():
         handle = server.scene.add_camera_frustum(
-            f"/photos/{index:05d}",
+            f"{PHOTOS}/{index:05d}",
             fov=float(fov[index]),
             aspect=aspects[index],
             scale=size,
@@ -61,18 +67,16 @@ def add_photos(server: viser.ViserServer, scene: Scene) -> list[viser.CameraFrus
             cast_shadow=False,
             receive_shadow=False,
         )
-        handle.on_click(_go_to(wxyz[index], positions[index], float(fov[index])))
+        handle.on_click(_told(on_click, index))
         handles.append(handle)
     return handles
 
 
-def _go_to(wxyz: np.ndarray, position: np.ndarray, fov: float):
-    async def move(event: viser.SceneNodePointerEvent) -> None:
-        with event.client.atomic():
-            event.client.camera.wxyz, event.client.camera.position = wxyz, position
-            event.client.camera.fov = fov
+def _told(on_click: Callable[[viser.ClientHandle, int], None], index: int):
+    async def tell(event: viser.SceneNodePointerEvent) -> None:
+        on_click(event.client, index)
 
-    return move
+    return tell
 
 
 def thumbnail(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:

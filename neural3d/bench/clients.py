@@ -6,7 +6,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +14,6 @@ from neural3d.bench.machine import provenance
 from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.errors import InputError
-from neural3d.evaluation import evaluation_background
 from neural3d.render.splats import render_function
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
@@ -102,8 +100,7 @@ def with_nobody(training: Training) -> None:
 
 def with_crowd(training: Training, mix: Mix) -> dict[str, Any]:
     """Train with a viewer that a crowd looks at."""
-    background = evaluation_background(training.scene.has_alpha, training.config.background)
-    with Viewer(training.scene, render_fn_from=partial(render_function, background=background), port=0) as viewer:
+    with Viewer(training.scene, render_fn_from=render_function, port=0) as viewer:
         with Crowd(viewer.url, f"viser-v{version('viser')}", mix) as crowd:
             _wait_for(viewer, mix.live + mix.stalled + mix.flooding)
             viewer.server.door.counts.clear()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -19,7 +18,6 @@ from typing import Any
 
 from neural3d.bench.crowd import Crowd, Mix
 from neural3d.capture import load_capture
-from neural3d.evaluation import evaluation_background
 from neural3d.render.splats import render_function
 from neural3d.run import Run
 from neural3d.splats.gaussians import Gaussians
@@ -188,13 +186,11 @@ class _Reporter:
 def _train(plan: Plan, folder: Path, index: int, link: Connection) -> None:
     """What a training process does."""
     scene = load_capture(plan.path, downscale=plan.downscale)
-    background = evaluation_background(scene.has_alpha, plan.config.background)
     reporter = _Reporter(link, plan.seconds / 20, plan.pause_seconds, index)
     with ExitStack() as stack:
         observers: list[Any] = [reporter]
         if plan.clients:
-            render_fn_from = partial(render_function, background=background)
-            viewer = stack.enter_context(Viewer(scene, render_fn_from=render_fn_from, port=0))
+            viewer = stack.enter_context(Viewer(scene, render_fn_from=render_function, port=0))
             observers.append(viewer)
             link.send(("url", viewer.url))
         run = Run.resume(folder) if index else Run.create(folder, asdict(plan.config))

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from neural3d.cli.exports import usd_axis
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_trained
 from neural3d.cli.shots import Asked, default_up, shot_of, world_frame
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import require_camera_suffix, write_cameras
+from neural3d.export.scene_export import usd_axis
 from neural3d.render.camera_files import MAX_FPS, CameraPath
 from neural3d.run import check_parents
 

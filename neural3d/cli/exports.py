@@ -13,11 +13,10 @@ from neural3d.cli.options import Export
 from neural3d.cli.progress import say
 from neural3d.cli.runs import load_trained
 from neural3d.errors import InputError
-from neural3d.export.formats import FORMATS, SplatFormat, format_of, read_splats, up_of_file
-from neural3d.export.html import FirstView, view_of_cameras, whole_view
+from neural3d.export.formats import SplatFormat, format_of, read_splats, up_of_file
 from neural3d.export.rows import Written
+from neural3d.export.scene_export import export_scene
 from neural3d.export.selection import Selection, select
-from neural3d.export.up_axis import UpAxis, composed, upright
 from neural3d.run import check_parents
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
@@ -59,27 +58,17 @@ def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
     selection = Selection(options.crop, options.min_opacity, options.max_splats)
     where = {"capture_from_scene": source.capture_from_scene}
     indices = select(source.gaussians, selection, cameras=source.cameras, **where)
-    up: UpAxis = options.up or ("y" if chosen.name == "glb" else "keep")
-    turned = composed(upright(up, source.up_world), source.capture_from_scene)
-    more: dict[str, Any] = {}
-    if chosen.name == "spz":
-        more["version"] = int(options.spz_version or "3")
-    if chosen.name == "usd":
-        more["up_axis"] = usd_axis(up, source.up_world)
-    if chosen.name == "html":
-        more |= {"view": _first_view(source, up, turned), "title": options.output.stem}
-    return FORMATS[chosen.name].write(
-        options.output, source.gaussians, capture_from_scene=turned, indices=indices, **more
+    return export_scene(
+        options.output,
+        source.gaussians,
+        chosen,
+        **where,
+        up_world=source.up_world,
+        cameras=source.cameras,
+        indices=indices,
+        up=options.up,
+        spz_version=int(options.spz_version or "3"),
     )
-
-
-def _first_view(source: _Source, up: UpAxis, turned: Similarity) -> FirstView:
-    """As the first photo shows it; of a file, whole."""
-    up_file = (upright(up, source.up_world).rotation @ source.up_world.double()).float()
-    if source.cameras is None:
-        x, y, z = up_file.tolist()
-        return whole_view(source.gaussians, turned, (x, y, z))
-    return view_of_cameras(source.cameras, source.gaussians.means_world, up_file, turned)
 
 
 def _read(path: Path) -> _Source:
@@ -89,10 +78,3 @@ def _read(path: Path) -> _Source:
         up_world = (way.rotation @ trained.views.up_world.double()).float()
         return _Source(trained.gaussians, way, up_world, trained.cameras)
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
-
-
-def usd_axis(up: UpAxis, up_world: Float[Tensor, "3"]) -> str:
-    """What the stage says is up: USD knows +y and +z alone."""
-    if up in ("y", "z"):
-        return up.upper()
-    return "Z" if up == "keep" and up_world[2] > up_world[1] else "Y"

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from neural3d.cli.camera_exports import FOR_CAMERAS, refuse, up_of
-from neural3d.cli.exports import usd_axis
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_trained
 from neural3d.cli.shots import default_up, world_frame
 from neural3d.errors import InputError
 from neural3d.export.mesh_files import require_mesh_suffix, require_texture_suffix, write_mesh, write_textured
+from neural3d.export.scene_export import usd_axis
 from neural3d.export.selection import Selection, select
 from neural3d.render.model import Model
 from neural3d.run import check_parents

@@ -1,6 +1,5 @@
 """eval, render, view, export: commands that look at what is there."""
 
-from functools import partial
 from typing import Any
 
 from neural3d.cameras import Cameras
@@ -15,7 +14,7 @@ from neural3d.cli.rendering import background_of, render
 from neural3d.cli.runs import Trained, load_scene, load_trained, placed
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
-from neural3d.export.formats import read_splats
+from neural3d.export.formats import read_splats, up_of_file
 from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.run import Run
@@ -79,12 +78,14 @@ def view(options: View) -> None:
     where |= {"allow_hosts": options.allow_host}
     if options.source.is_dir():
         trained = load_trained(options.source)
-        model, background = trained.model, background_of(trained)
-        where |= _surroundings(trained)
+        model = trained.model
+        where |= {"background": tuple(background_of(trained).tolist()), **_surroundings(trained)}
+        where |= {"save_folder": trained.run.path / "exports"}
     else:
-        model, background = read_splats(options.source), None
+        model = read_splats(options.source)
+        where |= {"up_world": up_of_file(options.source)}
     model = placed(model, options.device)
-    where |= {"render_fn_from": partial(model_render_function, background=background)}
+    where |= {"render_fn_from": model_render_function}
     if isinstance(model, Gaussians):
         viewer = view_gaussians(model, **where)
     else:

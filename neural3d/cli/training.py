@@ -432,9 +432,11 @@ def _viewer(options: Train | Make, work: Work) -> Iterator[Any]:
     from neural3d.viewer import Viewer, announce
 
     background = evaluation_background(work.scene.has_alpha, work.config.background)
-    render_fn_from = partial(model_render_function, background=background)
+    red, green, blue = background.tolist()
+    where = {"allow_hosts": options.allow_host, "background": (red, green, blue)}
+    where |= {"save_folder": options.output / "exports"}
     is_field = not isinstance(work.config, SplatConfig)
-    with Viewer(work.scene, is_field=is_field, render_fn_from=render_fn_from, allow_hosts=options.allow_host) as viewer:
+    with Viewer(work.scene, is_field=is_field, render_fn_from=model_render_function, **where) as viewer:
         with _stdout_to_stderr():
             announce(viewer, open_browser=has_display())
         yield viewer

@@ -76,21 +76,47 @@ def _numbers(path: Path, content: dict[str, Any], count: int) -> tuple[int, ...]
     return tuple(range(first, first + count))
 
 
+def load_keyframes(path: str | Path, *, scene_from_capture: Similarity, size_px: tuple[int, int]) -> Cameras | None:
+    """The key frames of a camera_path.json, in the scene frame; None where it has none.
+
+    Raises: InputError naming the file and the key frame.
+    """
+    path = Path(path)
+    content = load_json(path)
+    keys = content.get("keyframes", [])
+    if not isinstance(keys, list) or len(keys) > MAX_FRAMES:
+        raise InputError(f"{path}: keyframes: expected a list of at most {MAX_FRAMES}; correct or remove it")
+    views = []
+    for index, key in enumerate(keys):
+        try:
+            if not isinstance(key, dict):
+                raise BadFrame("it is no JSON object")
+            views.append(_view({"camera_to_world": key.get("matrix"), "fov": key.get("fov")}, size_px))
+        except BadFrame as error:
+            raise InputError(f"{path}: keyframes[{index}]: {error}; correct or remove it") from error
+    return in_scene(views, scene_from_capture) if views else None
+
+
 def save_camera_path(
-    path: str | Path, cameras: Cameras, *, capture_from_scene: Similarity, fps: float = FPS, frame_start: int = 0
+    path: str | Path,
+    cameras: Cameras,
+    *,
+    capture_from_scene: Similarity,
+    fps: float = FPS,
+    frame_start: int = 0,
+    keyframes: Cameras | None = None,
 ) -> None:
     """Write a camera_path.json that nerfstudio reads too; keys of ours beside its own keep the exact pinhole.
 
     Raises: StorageError.
     """
-    world_from_camera = cameras.world_from_camera.double().cpu()
-    rotations = capture_from_scene.rotation.double() @ world_from_camera[:, :3, :3] @ torch.diag(_flip())
-    centers = capture_from_scene.apply(world_from_camera[:, :3, 3])
-    entries = [_entry(rotations[i], centers[i], cameras[i]) for i in range(len(cameras))]
+    entries = _entries(cameras, capture_from_scene)
+    keys = [] if keyframes is None else _entries(keyframes, capture_from_scene)
+    keys = [{"matrix": key["camera_to_world"], "fov": key["fov"], "aspect": key["aspect"]} for key in keys]
     width, height = cameras.size_px[0].tolist()
     content = {
         **{"camera_type": "perspective", "render_width": width, "render_height": height, "fps": fps},
-        **{"seconds": len(cameras) / fps, "frame_start": frame_start, "keyframes": [], "camera_path": entries},
+        **{"seconds": len(cameras) / fps, "frame_start": frame_start, "keyframes": keys, "camera_path": entries},
     }
     atomic_write_text(Path(path), json.dumps(content, indent=1) + "\n")
 
@@ -159,6 +185,13 @@ def in_scene(views: list[FileView], scene_from_capture: Similarity) -> Cameras:
         principal_px=torch.tensor([view.principal_px for view in views], dtype=torch.float32),
         size_px=torch.tensor([view.size_px for view in views]),
     )
+
+
+def _entries(cameras: Cameras, capture_from_scene: Similarity) -> list[dict[str, Any]]:
+    world_from_camera = cameras.world_from_camera.double().cpu()
+    rotations = capture_from_scene.rotation.double() @ world_from_camera[:, :3, :3] @ torch.diag(_flip())
+    centers = capture_from_scene.apply(world_from_camera[:, :3, 3])
+    return [_entry(rotations[i], centers[i], cameras[i]) for i in range(len(cameras))]
 
 
 def _entry(rotation: Float[Tensor, "3 3"], center: Float[Tensor, "3"], camera: Cameras) -> dict[str, Any]:

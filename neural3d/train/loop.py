@@ -117,6 +117,9 @@ class TrainingLoop:
             if request == "pause":
                 self._wait()
                 continue
+            if request == "save":
+                self._save_if_kept()
+                continue
             stopped = request == "stop"
             if not stopped:
                 self._take_step()
@@ -124,8 +127,7 @@ class TrainingLoop:
         self._catch_up()
         if self.told_step != self.step:
             self._tell()
-        if self.run is not None:
-            self._save()
+        self._save_if_kept()
         return Ending(self.step, self.train_seconds, not stopped, self.poisoned_steps)
 
     @property
@@ -184,7 +186,8 @@ class TrainingLoop:
 
     def _requested(self) -> Request:
         answers = {observer.requested() for observer in self.observers}
-        return "stop" if "stop" in answers else "pause" if "pause" in answers else "run"
+        wishes: tuple[Request, ...] = ("stop", "save", "pause")
+        return next((wish for wish in wishes if wish in answers), "run")
 
     def _wait(self) -> None:
         """Paused time is not training time."""
@@ -224,6 +227,10 @@ class TrainingLoop:
             steps_per_second=self.steps_per_second,
             **self.learner.size(),
         )
+
+    def _save_if_kept(self) -> None:
+        if self.run is not None:
+            self._save()
 
     def _save(self) -> None:
         self._catch_up()

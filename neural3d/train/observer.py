@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-Request = Literal["run", "pause", "stop"]
+Request = Literal["run", "pause", "save", "stop"]
+"""save: keep a checkpoint now, and go on asking."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,38 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def click_tab(self, label: str) -> None:
+        """Turn to a page of the panel."""
+        self._click_on(f"[...document.querySelectorAll('[role=tab], button')].find({_bears(label)})")
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose from the list beside a label."""
+        self._click_on(f"{_beside(label)}.querySelector('input')")
+        self.click_option(option)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """With the left button held."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
+        steps = [start, ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2), end]
+        kinds = ["mousePressed", "mouseMoved", "mouseMoved"]
+        for kind, (x, y) in zip(kinds, steps, strict=True):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1)
+
     def screenshot(self) -> np.ndarray:
         """What is on the screen, H W 3 of uint8."""
         png = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _bears(label: str) -> str:
+    return f"e => e.innerText.trim() === {label!r} && e.offsetParent"
+
+
+def _beside(label: str) -> str:
+    """The row of the control with this label: the nearest element around the label that holds an input, too."""
+    labels = f"[...document.querySelectorAll('label, div, span')].filter({_bears(label)}).pop()"
+    return f"(e => {{ while (e && !e.querySelector('input')) e = e.parentElement; return e; }})({labels})"
 
 
 def _button(label: str) -> str:
@@ -114,6 +143,19 @@ def _button(label: str) -> str:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A fresh tab in a fresh browser."""
+    with _browser() as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def shared_page() -> Iterator[Page]:
+    """One tab for all tests of a module: what they do to it adds up."""
+    with _browser() as tab:
+        yield tab
+
+
+@contextmanager
+def _browser() -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
     profile = tempfile.mkdtemp(prefix="neural3d-chromium-")

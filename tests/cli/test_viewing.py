@@ -16,8 +16,8 @@ SMALL = ["--steps", "3", "--max-gaussians", "50"]
 class FakeViewer:
     """Notes what it is given."""
 
-    def __init__(self, scene, *, render_fn_from, allow_hosts, is_field) -> None:
-        assert not is_field
+    def __init__(self, scene, *, render_fn_from, allow_hosts, is_field, background, save_folder) -> None:
+        assert not is_field and len(background) == 3 and save_folder.name == "exports"
         self.shown, self.allow_hosts, self.said = [], allow_hosts, ""
         FakeViewer.latest = self
 

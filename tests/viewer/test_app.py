@@ -17,9 +17,9 @@ from neural3d.scene import Photo, Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
 from neural3d.viewer import Viewer, announce, view_gaussians
-from neural3d.viewer.app import BY_ENGINE
-from neural3d.viewer.panel import MAX_CURVE_POINTS, Curve, duration, metrics_table
+from neural3d.viewer.panel import MAX_CURVE_POINTS, Curves, duration, metrics_table
 from neural3d.viewer.stage import thumbnail
+from neural3d.viewer.visit import BY_ENGINE
 
 
 def progress(step: int = 100, psnr: float | None = 20.0) -> Progress:
@@ -50,6 +50,9 @@ def test_pause_resume_and_stop_reach_the_training(clients, viewer: Viewer, until
         until(lambda: viewer.requested() == "pause", "pause")
         press(client, viewer.panel._pause)
         until(lambda: viewer.requested() == "run", "resume")
+        press(client, viewer.panel._save)
+        until(lambda: viewer.requested() == "save", "save")
+        assert viewer.requested() == "run", "one checkpoint a press"
         press(client, viewer.panel._stop)
         until(lambda: viewer.requested() == "stop", "stop")
         press(client, viewer.panel._pause)
@@ -71,7 +74,7 @@ def test_snapshots_are_taken_only_when_somebody_looks_and_then_seldom(
         return gaussians
 
     viewer.on_progress(progress(), snapshot)
-    until(lambda: viewer._splats is not None, "the first is shown, so that who comes sees something")
+    until(lambda: len(viewer.clouds) == 1, "the first is shown, so that who comes sees something")
     viewer._next_snapshot = 0.0
     viewer.on_progress(progress(), snapshot)
     assert len(taken) == 1, "nobody looks"
@@ -117,7 +120,7 @@ def test_an_update_that_fails_is_counted_and_the_next_is_shown(
         until(lambda: viewer.errors == 1, "the failure is counted")
     monkeypatch.setattr(viewer, "_publish", whole)
     viewer.show(gaussians)
-    until(lambda: viewer._splats is not None, "the next is shown")
+    until(lambda: len(viewer.clouds) == 1, "the next is shown")
 
 
 def test_the_panel_shows_the_numbers(viewer: Viewer, gaussians: Gaussians, until: Callable) -> None:
@@ -125,7 +128,10 @@ def test_the_panel_shows_the_numbers(viewer: Viewer, gaussians: Gaussians, until
         viewer.on_progress(progress(step, 20.0 + step / 100), lambda: gaussians)
         until(lambda step=step: f"step {step}" in viewer.panel._status.content, "the step is shown")
     assert "**22.00 dB**" in viewer.panel._metrics.content
-    assert [row.tolist() for row in viewer.panel._chart.data] == [[2.0, 4.0], [21.0, 22.0]]
+    psnr, loss, size = viewer.panel._charts
+    assert [row.tolist() for row in psnr.data] == [[2.0, 4.0], [21.0, 22.0]]
+    assert [row.tolist() for row in loss.data] == [[2.0, 4.0], [0.1, 0.1]]
+    assert psnr.visible and loss.visible and not size.visible, "a size that never changes is no curve"
     viewer.end("Done: 22.00 dB")
     assert viewer.panel._status.content == "**Done: 22.00 dB**" and viewer.panel._stop.disabled
 
@@ -133,11 +139,11 @@ def test_the_panel_shows_the_numbers(viewer: Viewer, gaussians: Gaussians, until
 def test_the_scene_is_on_the_page(scene: Scene, gaussians: Gaussians, until: Callable) -> None:
     with Viewer(scene, port=0) as viewer:
         viewer.show(gaussians)
-        until(lambda: viewer._splats is not None, "the splats are there")
+        until(lambda: len(viewer.clouds) == 1, "the splats are there")
         sent = list(viewer.server._websock_server._broadcast_buffer.message_from_id.values())
     names = [message.name for message in sent if isinstance(message, wire._CreateSceneNodeMessage)]
     assert sum(name.startswith("/photos/") for name in names) == 6
-    assert {"/points", "/splats"} <= set(names)
+    assert {"/points", "/splats/model"} <= set(names)
     colors = {m.name: m.props.color for m in sent if isinstance(m, wire.CameraFrustumMessage)}
     assert colors["/photos/00000"] != colors["/photos/00001"], "held-out views stand out"
 
@@ -170,9 +176,13 @@ def solid_render_fn(model: Gaussians):
 
 def choose(client, value: object) -> None:
     """Wait for the choice of who draws, and choose."""
-    dropdown = listen(client, lambda message: message["type"] == "GuiDropdownMessage")
+    dropdown = listen(client, is_choice)
     update = {"type": "GuiUpdateMessage", "uuid": dropdown["uuid"], "updates": {"value": value}}
     client.send(msgspec.msgpack.encode(update))
+
+
+def is_choice(message: dict) -> bool:
+    return message["type"] == "GuiDropdownMessage" and message["props"]["label"] == "Drawn by"
 
 
 def listen(client, is_wanted: Callable[[dict], bool], seen: list[dict] | None = None) -> dict:
@@ -204,7 +214,7 @@ def test_who_asks_the_engine_gets_its_pictures_and_hears_of_its_errors(
             notice = listen(client, lambda message: message["type"] == "NotificationShowMessage")
             assert "no such place" in notice["props"]["body"]
             assert viewer.errors >= 1
-            listen(other, lambda message: message["type"] == "GuiDropdownMessage", of_other)
+            listen(other, is_choice, of_other)
             assert not any(map(is_picture, of_other)), "the others' pictures are their own affair"
         until(lambda: not viewer._frames._visitors, "who left is forgotten")
 
@@ -256,11 +266,12 @@ def test_a_psnr_that_is_not_there_is_said_to_be_so() -> None:
     assert "not yet measured" in metrics_table(progress(psnr=None))
 
 
-def test_the_curve_stays_small_and_skips_what_is_no_measurement() -> None:
-    curve = Curve()
-    assert not curve.add(1.0, math.nan)
+def test_the_curves_stay_small_and_skip_what_is_no_measurement() -> None:
+    curves = Curves()
+    assert not curves.add(1.0, math.nan, 0.1, 300.0)
     for second in range(5000):
-        curve.add(float(second), float(second))
-    assert MAX_CURVE_POINTS / 2 <= len(curve.seconds) <= MAX_CURVE_POINTS
-    assert curve.seconds[0] == 0.0 and curve.seconds[-1] == 4999.0 == curve.psnr[-1]
-    assert not curve.add(5000.0, 4999.0), "the same measurement, told again"
+        curves.add(float(second), float(second), 1.0, 300.0)
+    assert MAX_CURVE_POINTS / 2 <= len(curves.seconds) <= MAX_CURVE_POINTS
+    seconds, psnr = curves.data(0)
+    assert seconds[0] == 0.0 and seconds[-1] == 4999.0 == psnr[-1]
+    assert not curves.add(5000.0, 4999.0, 1.0, 300.0), "the same measurement, told again"

@@ -47,7 +47,7 @@ def test_a_finished_field_is_drawn_by_the_engine(shown: list, until: Callable):
     ) as viewer:
         viewer._frames.look(1, View((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 90, 60))
         until(lambda: shown and shown[-1][1].shape == (60, 90, 3), "the full picture")
-        assert (shown[-1][1] == 51).all() and viewer._splats is None and viewer.errors == 0
+        assert (shown[-1][1] == 51).all() and not len(viewer.clouds) and viewer.errors == 0
 
 
 def test_training_shows_the_latest_field(shown: list, until: Callable):

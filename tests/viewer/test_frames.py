@@ -9,6 +9,7 @@ import torch
 
 from neural3d.cameras import Cameras
 from neural3d.render.rendering import Rendering
+from neural3d.viewer.display import Drawing
 from neural3d.viewer.frames import (
     BAND_SECONDS,
     COARSE_SECONDS,
@@ -51,7 +52,7 @@ def gallery() -> Iterator[Gallery]:
 
 
 def test_a_resting_visitor_gets_the_full_picture(gallery: Gallery, until: Callable) -> None:
-    gallery.server.set_render_fn(lambda cameras: solid(cameras, 2.0))
+    gallery.server.set_drawing(Drawing(lambda cameras: solid(cameras, 2.0)))
     gallery.server.look(7, view())
     until(lambda: any(picture.shape == (200, 320, 3) for _, picture in gallery.pictures), "the full picture")
     assert {client for client, _ in gallery.pictures} == {7}
@@ -69,7 +70,7 @@ def test_only_the_latest_of_many_moves_is_drawn(gallery: Gallery, until: Callabl
         return solid(cameras)
 
     gallery.server._learn = lambda *_: None  # it would draw in bands what seems to take so long
-    gallery.server.set_render_fn(slow)
+    gallery.server.set_drawing(Drawing(slow))
     gallery.server.look(1, view(x=1.0))
     assert busy.wait(20)
     for step in range(2, 5000):
@@ -80,17 +81,17 @@ def test_only_the_latest_of_many_moves_is_drawn(gallery: Gallery, until: Callabl
 
 
 def test_visitors_are_served_in_turn(gallery: Gallery, until: Callable) -> None:
-    gallery.server.set_render_fn(solid)
+    gallery.server.set_drawing(Drawing(solid))
     for client in range(8):
         gallery.server.look(client, view())
     until(lambda: {client for client, _ in gallery.pictures} == set(range(8)), "everyone is served")
 
 
 def test_a_new_model_is_drawn_for_those_who_rest(gallery: Gallery, until: Callable) -> None:
-    gallery.server.set_render_fn(lambda cameras: solid(cameras, 0.0))
+    gallery.server.set_drawing(Drawing(lambda cameras: solid(cameras, 0.0)))
     gallery.server.look(1, view())
     until(lambda: gallery.pictures and gallery.pictures[-1][1].shape[0] == 200, "the first model")
-    gallery.server.set_render_fn(lambda cameras: solid(cameras, 1.0))
+    gallery.server.set_drawing(Drawing(lambda cameras: solid(cameras, 1.0)))
     until(lambda: gallery.pictures[-1][1].min() == 255, "the second model")
 
 
@@ -100,7 +101,7 @@ def test_a_render_error_goes_to_its_visitor_and_the_next_picture_comes(gallery: 
             raise ValueError("no such place")
         return solid(cameras)
 
-    gallery.server.set_render_fn(picky)
+    gallery.server.set_drawing(Drawing(picky))
     gallery.server.look(1, view(x=5.0))
     until(lambda: bool(gallery.failures), "the failure is told")
     assert gallery.failures[0][0] == 1 and str(gallery.failures[0][1]) == "no such place"
@@ -113,7 +114,7 @@ def test_who_left_gets_no_more(gallery: Gallery, until: Callable) -> None:
     gallery.server.look(2, view())
     gallery.server.leave(1)
     gallery.server.leave(9)
-    gallery.server.set_render_fn(solid)
+    gallery.server.set_drawing(Drawing(solid))
     until(lambda: any(picture.shape[0] == 200 for _, picture in gallery.pictures), "the one who stayed is served")
     assert {client for client, _ in gallery.pictures} == {2}
 
@@ -142,9 +143,9 @@ def test_a_slow_engine_refines_by_doubling() -> None:
     window = view(width=1600, height=900)
     heights = [coarse_height(window, 1e-4)]
     while heights[-1] < 900:
-        heights.append(finer_height(window, 1e-4, heights[-1]))
+        heights.append(finer_height(window, 1e-4, heights[-1], 900))
     assert heights == [MIN_COARSE_HEIGHT, 64, 128, 256, 512, 900]
-    assert finer_height(window, 1e-7, 100) == 900
+    assert finer_height(window, 1e-7, 100, 900) == 900
 
 
 def test_a_picture_in_bands_is_the_picture_in_one_piece(gallery: Gallery, until: Callable) -> None:
@@ -158,7 +159,7 @@ def test_a_picture_in_bands_is_the_picture_in_one_piece(gallery: Gallery, until:
         offsets = (torch.stack([x, y], dim=2) - cameras.principal_px[0]) / cameras.focal_px[0]
         return Rendering(torch.cat([0.5 + offsets, offsets[..., :1] * 0], dim=2)[None], torch.ones(1, height, width, 1))
 
-    gallery.server.set_render_fn(directions)
+    gallery.server.set_drawing(Drawing(directions))
     gallery.server._seconds_per_pixel, gallery.server._learn = BAND_SECONDS / (7 * 320), lambda *_: None
     gallery.server.look(1, view())
     until(lambda: gallery.pictures and gallery.pictures[-1][1].shape[0] == 200, "the full picture")
@@ -178,7 +179,7 @@ def test_a_fine_picture_is_given_up_when_its_visitor_moves_on(gallery: Gallery, 
             assert go_on.wait(20)
         return solid(cameras)
 
-    gallery.server.set_render_fn(slow)
+    gallery.server.set_drawing(Drawing(slow))
     gallery.server._seconds_per_pixel = 1e-2
     gallery.server.look(1, view(height=MIN_COARSE_HEIGHT + 1))
     assert fine.wait(20)

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural3d.viewer.inbox import Allowance, Hostile, is_usable, read_message
+from neural3d.viewer.inbox import (
+    MAX_UPLOAD_BYTES,
+    PART_BYTES,
+    Allowance,
+    Hostile,
+    Uploads,
+    is_usable,
+    read_message,
+)
 
 
 def camera(**changes: object) -> bytes:
@@ -83,17 +91,7 @@ def test_cameras_that_make_no_sense_are_not_used(field: str, value: object) -> N
         msgspec.msgpack.encode({"type": "RunJavascriptMessage", "source": "alert(1)"}),
         msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": "a", "updates": {"update_cb": []}}),
         msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": "a", "updates": {"value": 1, "is_button": True}}),
-        msgspec.msgpack.encode(
-            {
-                "type": "FileTransferStartUpload",
-                "source_component_uuid": "a",
-                "transfer_uuid": "b",
-                "filename": "c",
-                "mime_type": "d",
-                "part_count": 1,
-                "size_bytes": 1,
-            }
-        ),
+        msgspec.msgpack.encode({"type": "GetRenderResponseMessage", "payload": b"", "render_uuid": "a"}),
     ],
 )
 def test_what_the_page_never_sends_is_hostile(raw: bytes | str) -> None:
@@ -115,3 +113,105 @@ def test_a_flood_is_slowed_to_the_rate_and_a_pause_is_forgiven() -> None:
     assert allowance.wait_seconds(100.0) == pytest.approx(0.1)
     assert allowance.wait_seconds(100.0) == pytest.approx(0.2)
     assert allowance.wait_seconds(200.0) == 0.0
+
+
+def said(kind: str, **fields: object) -> bytes:
+    return msgspec.msgpack.encode({"type": kind, **fields})
+
+
+CLICK = {"event_type": "click", "ray_origin": [0, 0, 0], "ray_direction": [0, 0, 1], "screen_pos": [[0.5, 0.5]]}
+RECTANGLE = {"event_type": "rect-select", "ray_origin": None, "ray_direction": None, "screen_pos": [[0, 0], [1, 1]]}
+MOVED = {"name": "/region", "wxyz": [1, 0, 0, 0], "position": [1, 2, 3], "owner": ""}
+
+
+@pytest.mark.parametrize("pointer", [CLICK, RECTANGLE])
+def test_clicks_and_rectangles_pass(pointer: dict) -> None:
+    assert is_usable(read_message(said("ScenePointerMessage", modifier=None, **pointer)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_type": "double"},
+        {"event_type": None},
+        {"screen_pos": []},
+        {"screen_pos": [[0.5, 0.5], [1, 1]]},
+        {"screen_pos": [[0.5]]},
+        {"screen_pos": [[math.nan, 0.5]]},
+        {"screen_pos": [[7.0, 0.5]]},
+        {"ray_origin": [math.inf, 0, 0]},
+        {"ray_direction": [0, 0, 0]},
+        {"ray_direction": None},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*does not match annotation")
+def test_clicks_that_make_no_sense_are_not_used(changes: dict) -> None:
+    try:
+        message = read_message(said("ScenePointerMessage", modifier=None, **CLICK | changes))
+    except Hostile:
+        return
+    assert not is_usable(message)
+
+
+def test_a_gizmo_that_moves_passes() -> None:
+    assert is_usable(read_message(said("TransformControlsUpdateMessage", **MOVED)))
+    assert is_usable(read_message(said("TransformControlsDragEndMessage", name="/region", owner="")))
+    assert is_usable(read_message(said("CommandTriggerMessage", uuid="a")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"wxyz": [0, 0, 0, 0]}, {"position": [math.nan, 0, 0]}, {"position": [1e12, 0, 0]}, {"name": "x" * 2000}],
+)
+def test_gizmos_that_make_no_sense_are_not_used(changes: dict) -> None:
+    assert not is_usable(read_message(said("TransformControlsUpdateMessage", **MOVED | changes)))
+
+
+def start(size: int, **changes: object) -> bytes:
+    fields = {"source_component_uuid": "a", "transfer_uuid": "t", "filename": "f.ply", "mime_type": ""}
+    fields |= {"size_bytes": size, "part_count": -(-size // PART_BYTES)}
+    return said("FileTransferStartUpload", **fields | changes)
+
+
+def part(index: int, content: bytes, transfer: str = "t") -> bytes:
+    return said(
+        "FileTransferPart", source_component_uuid="a", transfer_uuid=transfer, part_index=index, content=content
+    )
+
+
+def test_a_file_comes_as_it_was_announced_and_then_another() -> None:
+    uploads = Uploads()
+    for _ in range(2):
+        uploads.note(read_message(start(PART_BYTES + 3)))
+        assert uploads.transfer == "t"
+        uploads.note(read_message(part(1, b"abc")))
+        uploads.note(read_message(part(0, bytes(PART_BYTES))))
+        assert uploads.transfer is None
+    uploads.note(read_message(start(0)))
+    assert uploads.transfer is None
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [start(MAX_UPLOAD_BYTES + 1)],
+        [start(-1)],
+        [start(10, part_count=5)],
+        [start(10, part_count=10**9)],
+        [start(10, filename="x" * 2000)],
+        [start(10, size_bytes=[10])],
+        [start(10), start(10)],
+        [part(0, b"a")],
+        [start(10), part(0, b"a", transfer="other")],
+        [start(10), part(1, b"a")],
+        [start(10), part(0, bytes(11))],
+        [start(2 * PART_BYTES), part(0, bytes(PART_BYTES + 1))],
+        [start(2 * PART_BYTES), part(0, b"a"), part(0, b"a")],
+        [start(10), part(0, "text")],
+    ],
+)
+def test_files_that_come_otherwise_are_hostile(messages: list[bytes]) -> None:
+    uploads = Uploads()
+    with pytest.raises(Hostile):
+        for raw in messages:
+            uploads.note(read_message(raw))

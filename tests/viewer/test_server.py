@@ -200,7 +200,7 @@ def test_cameras_without_sense_reach_nobody_and_harm_nobody(clients, until: Call
         client.send(clients.camera.encode(position=(1.0, 2.0, 3.0)))
         until(lambda: handle.camera.position.tolist() == [1.0, 2.0, 3.0], "the next camera arrives")
         assert (handle.camera.image_height, handle.camera.image_width, handle.camera.fov) == (48, 64, 1.0)
-        assert clients.viewer.server.door.counts["camera that makes no sense"] == 1
+        assert clients.viewer.server.door.counts["message that makes no sense"] == 1
 
 
 def test_a_flood_is_read_no_faster_than_the_rate(clients, until: Callable) -> None:

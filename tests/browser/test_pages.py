@@ -1,0 +1,156 @@
+"""The pages of the panel in a real browser, by clicks and drags: one browser and one viewer for all of them."""
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from browser.small_scene import three_blobs, two_cameras
+from neural3d.export.formats import read_splats, write_splats
+from neural3d.render.model import model_render_function
+from neural3d.scene import Similarity
+from neural3d.viewer import Viewer, view_gaussians
+from neural3d.viewer.models import MAIN
+
+CANVAS = (40, 420, 900, 690)
+"""Left, top, right, bottom of a part of the screen where neither the panel nor a notice lies."""
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of the screen are kept for people to look at."""
+    return tmp_path_factory.mktemp("screens")
+
+
+@pytest.fixture(scope="module")
+def viewer(shared_page) -> Iterator[Viewer]:
+    """600 splats in three balls, and two grey photos."""
+    where = {"render_fn_from": model_render_function, "title": "balls"}
+    with view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running:
+        shared_page.open(running.url)
+        shared_page.wait_for("!!document.querySelector('canvas')")
+        wait(lambda: bool(running.visits), "the visitor is there")
+        yield running
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.05)
+
+
+def screen(page, shots: Path, name: str) -> np.ndarray:
+    pixels = page.screenshot()
+    Image.fromarray(pixels).save(shots / f"{name}.png")
+    return pixels
+
+
+def wait_for_screen(page, shots: Path, name: str, is_right: Callable[[np.ndarray], bool]) -> None:
+    """Until the screen looks as it should; a software renderer takes its time."""
+    end = time.monotonic() + 60.0
+    while not is_right(screen(page, shots, name)):
+        assert time.monotonic() < end, f"the screen never was right: {shots / name}.png"
+        time.sleep(0.2)
+
+
+def test_a_photo_and_the_render_share_the_picture(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.click("Next")
+    (visit,) = viewer.visits.values()
+    wait(lambda: visit._photo == 0, "at the first photo")
+    shared_page.choose("Compare", "Wipe")
+
+    def is_wiped(pixels: np.ndarray) -> bool:
+        left, right = pixels[600, 200].astype(int), pixels[600, 800].astype(int)
+        return bool(np.abs(left - 128).max() < 6 and right.min() > 245)
+
+    wait_for_screen(shared_page, shots, "wipe", is_wiped)
+    shared_page.choose("Compare", "Off")
+    wait(lambda: not visit._is_exact, "the browser draws again")
+
+
+def test_depth_is_drawn_by_the_engine_in_the_chosen_colours(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.choose("Show", "Depth")
+    shared_page.choose("Colours", "gray")
+    left, top, right, bottom = CANVAS
+
+    def is_gray(pixels: np.ndarray) -> bool:
+        part = pixels[:, left:right].astype(int)
+        return bool(np.ptp(part[300:500], axis=2).max() < 30 and part[300:500].min() < 100)
+
+    shared_page.evaluate("document.activeElement.blur()")
+    wait(lambda: next(iter(viewer.visits.values())).display().colormap == "gray", "the map is chosen")
+    (visit,) = viewer.visits.values()
+    assert visit._is_exact
+    wait_for_screen(shared_page, shots, "depth", lambda pixels: is_gray(pixels) or visit._photos.value)
+    shared_page.choose("Show", "Colour")
+    wait(lambda: not visit._is_exact, "the browser draws again")
+
+
+def test_floaters_are_selected_by_a_rectangle_deleted_and_brought_back(viewer: Viewer, shared_page, shots) -> None:
+    shared_page.click_tab("Edit")
+    shared_page.choose("Tool", "Rectangle")
+    wait(lambda: viewer.server.scene._scene_pointer_cb != [], "the tool is taken up")
+    time.sleep(0.5)  # the page hears of it
+    shared_page.drag((60, 200), (930, 700))
+    wait(lambda: viewer.document.models.num_selected > 0, "some are selected")
+    count = viewer.document.models.num_selected
+    shared_page.wait_for(f"document.body.innerText.includes('{count:,}')")
+    screen(shared_page, shots, "selected")
+    shared_page.click("Delete selected")
+    wait(lambda: viewer.document.models.num_deleted == count, "they are deleted")
+    shared_page.choose("Tool", "Off")
+    for _ in range(2):
+        shared_page.click("Undo")
+    wait(lambda: viewer.document.models.num_deleted == 0, "they are back")
+
+
+def test_key_frames_make_a_path_that_is_previewed(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.click_tab("Path")
+    path = viewer.controls._path
+    (client,) = viewer.server.get_clients().values()
+    shared_page.click("Add key frame")
+    wait(lambda: len(path.keys) == 1, "one key frame")
+    before = client.camera.position.copy()
+    shared_page.drag((300, 500), (420, 500))
+    wait(lambda: not np.allclose(client.camera.position, before, atol=1e-3), "the camera has turned")
+    shared_page.click("Add key frame")
+    wait(lambda: len(path.keys) == 2, "two key frames")
+    path._seconds.value = 0.5
+    shared_page.click("Preview")
+    wait(lambda: np.allclose(client.camera.position, path.keys[-1].position, atol=0.05), "it has come to its end")
+    screen(shared_page, shots, "path")
+
+
+def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
+    viewer: Viewer, shared_page, shots: Path, tmp_path: Path
+) -> None:
+    write_splats(tmp_path / "cup.splat", three_blobs()[:50], capture_from_scene=Similarity.identity())
+    content = base64.b64encode((tmp_path / "cup.splat").read_bytes()).decode()
+    shared_page.click_tab("Files")
+    shared_page.evaluate(
+        f"fetch('data:;base64,{content}').then(r => r.arrayBuffer()).then(b => {{ const d = new DataTransfer();"
+        "d.items.add(new File([b], 'cup.splat'));"
+        "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})); })"
+    )
+    wait(lambda: viewer.document.models.names == (MAIN, "cup"), "the file is open")
+    screen(shared_page, shots, "opened")
+    shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    shared_page.click("Download")
+    wait((tmp_path / "scene.ply").is_file, "the file has come")
+    wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
+    assert len(read_splats(tmp_path / "scene.ply")) == 650
+
+
+def test_a_small_window_shows_picture_and_panel(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.call("Emulation.setDeviceMetricsOverride", width=390, height=780, deviceScaleFactor=1, mobile=True)
+    shared_page.wait_for("innerWidth === 390")
+    shared_page.wait_for("document.querySelector('canvas').getBoundingClientRect().width > 300")
+    time.sleep(0.5)
+    screen(shared_page, shots, "phone")
+    assert shared_page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
+    assert not [said for said in shared_page.console if '"level": "error"' in said]

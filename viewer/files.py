@@ -1,0 +1,250 @@
+"""The page Files: the models on show, one more from a file, and all that is visible as a file of any format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import viser
+
+from neural3d.cameras import Cameras
+from neural3d.errors import InputError, StorageError
+from neural3d.export.formats import FORMATS
+from neural3d.export.reading_apart import READABLE, read_content
+from neural3d.export.scene_export import export_scene
+from neural3d.scene import Similarity
+from neural3d.storage import make_folder
+from neural3d.viewer.clouds import Clouds
+from neural3d.viewer.document import Document
+from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
+from neural3d.viewer.shooting import MAX_DOWNLOAD_BYTES
+from neural3d.viewer.values import number
+
+GIZMOS = "/gizmos"
+MAX_NAME = 40
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the scene lies, for what goes out and comes in."""
+
+    capture_from_scene: Similarity
+    up_world: tuple[float, float, float]
+    """In the scene's frame."""
+    cameras: Cameras | None
+    extent: float
+    save_folder: Path | None
+    """Where "Save" writes; None: there is no such button."""
+
+
+class ModelsPanel:
+    """Which models there are: hide, move, scale and remove them."""
+
+    def __init__(self, server: viser.ViserServer, document: Document, clouds: Clouds, extent: float) -> None:
+        self._server, self._document, self._clouds, self._extent = server, document, clouds, extent
+        self._gizmo: viser.TransformControlsHandle | None = None
+        gui = server.gui
+        with gui.add_folder("Models"):
+            self._which = gui.add_dropdown("Model", (MAIN,), initial_value=MAIN)
+            self._visible = gui.add_checkbox("Visible", True)
+            self._move = gui.add_checkbox("Move with a gizmo", False)
+            self._scale = gui.add_number("Scale", 1.0, min=1e-4, max=1e4, step=0.01)
+            self._remove = gui.add_button("Remove", icon=viser.Icon.TRASH, disabled=True)
+        self._which.on_update(self._on_which)
+        self._visible.on_update(self._on_visible)
+        self._move.on_update(self._on_move)
+        self._scale.on_update(self._on_scale)
+        self._remove.on_click(self._on_remove)
+
+    def refresh(self) -> None:
+        """Bring the controls in line with what is on show."""
+        models = self._document.models
+        if not models.names:
+            return
+        if tuple(self._which.options) != models.names:
+            self._which.options = models.names
+        entry = self._entry()
+        self._visible.value = entry.visible
+        self._scale.value = entry.world_from_model.scale
+        self._remove.disabled = entry.name == MAIN
+        if self._gizmo is not None:
+            self._gizmo.wxyz, self._gizmo.position = entry.wxyz, entry.position
+
+    def choose(self, name: str) -> None:
+        """Turn to this model."""
+        self._which.options = self._document.models.names
+        self._which.value = name
+        self._show_gizmo()
+        self.refresh()
+
+    def _entry(self) -> Entry:
+        models = self._document.models
+        return models[self._which.value] if self._which.value in models.names else models.entries[0]
+
+    async def _on_which(self, _: viser.GuiEvent) -> None:
+        self._show_gizmo()
+        self.refresh()
+
+    async def _on_visible(self, _: viser.GuiEvent) -> None:
+        entry, visible = self._entry(), self._visible.value is True
+        if entry.visible != visible:
+            self._document.change(lambda models: models.changed(entry.name, visible=visible), undoable=False)
+
+    async def _on_move(self, _: viser.GuiEvent) -> None:
+        self._show_gizmo()
+
+    async def _on_scale(self, _: viser.GuiEvent) -> None:
+        entry = self._entry()
+        scale = number(self._scale.value, 1e-4, 1e4, 1.0)
+        if abs(scale - entry.world_from_model.scale) > 1e-9:
+            self._put(entry, replace(entry.world_from_model, scale=scale))
+
+    async def _on_remove(self, _: viser.GuiEvent) -> None:
+        name = self._entry().name
+        if name != MAIN:
+            self._document.change(lambda models: models.without(name))
+            self.choose(MAIN)
+
+    def _show_gizmo(self) -> None:
+        if self._gizmo is not None:
+            self._gizmo.remove()
+            self._gizmo = None
+        if self._move.value is not True:
+            return
+        entry = self._entry()
+        self._gizmo = self._server.scene.add_transform_controls(
+            f"{GIZMOS}/{entry.name}",
+            scale=0.4 * self._extent,
+            line_width=3.0,
+            wxyz=entry.wxyz,
+            position=entry.position,
+            depth_test=False,
+        )
+        self._gizmo.on_update(self._on_gizmo)
+
+    async def _on_gizmo(self, event: viser.TransformControlsEvent) -> None:
+        """The browser's splats follow at once; the engine's pictures once the mouse is released."""
+        entry = self._entry()
+        w, i, j, k = (float(value) for value in event.target.wxyz)
+        x, y, z = (float(value) for value in event.target.position)
+        place = placed_at((w, i, j, k), (x, y, z), entry.world_from_model.scale)
+        if event.phase == "end":
+            self._put(entry, place)
+        else:
+            self._clouds.move(replace(entry, world_from_model=place))
+
+    def _put(self, entry: Entry, place: Similarity) -> None:
+        self._document.change(lambda models: models.changed(entry.name, world_from_model=place))
+
+
+class FilesPanel:
+    """Open and export."""
+
+    def __init__(
+        self, server: viser.ViserServer, document: Document, place: Place, on_opened: Callable[[str], None]
+    ) -> None:
+        """`on_opened` hears the name of a model that was opened."""
+        self._document, self._place, self._on_opened = document, place, on_opened
+        gui = server.gui
+        with gui.add_folder("Open"):
+            hint = f"Or drop it on the page. {', '.join(READABLE)}"
+            self._open = gui.add_upload_button("Open a splat file", icon=viser.Icon.UPLOAD, hint=hint)
+        with gui.add_folder("Export what is visible"):
+            self._format = gui.add_dropdown("Format", tuple(FORMATS), initial_value="ply")
+            self._export = gui.add_button("Download", icon=viser.Icon.DOWNLOAD)
+            self._save = gui.add_button(
+                "Save with the run", icon=viser.Icon.DEVICE_FLOPPY, visible=place.save_folder is not None
+            )
+        self._open.on_upload(self._on_open)
+        self._export.on_click(self._on_export)
+        self._save.on_click(self._on_save)
+
+    @property
+    def upload_uuid(self) -> str:
+        """What the page calls the button: files that are dropped go through it."""
+        return self._open._impl.uuid
+
+    def _on_open(self, event: viser.GuiEvent) -> None:
+        client, file = event.client, self._open.value
+        if client is None:
+            return
+        notice = client.add_notification("Opening", _plain(file.name), loading=True, with_close_button=False)
+        try:
+            self.open(file.name, file.content)
+        except InputError as error:
+            client.add_notification(f"Cannot open {_plain(file.name)}", str(error), color="red")
+        finally:
+            notice.remove()
+
+    def open(self, name: str, content: bytes) -> None:
+        """Add a model from a file's content.
+
+        Raises: InputError.
+        """
+        if len(self._document.models.names) >= MAX_MODELS:
+            raise InputError(f"{MAX_MODELS} models are on show already; remove one")
+        gaussians = read_content(name, content)
+        if not len(gaussians):
+            raise InputError("it holds no Gaussians")
+        entry = Entry(self._new_name(name), gaussians, self._place.capture_from_scene.inverse())
+        self._document.change(lambda models: models.with_entry(entry))
+        self._on_opened(entry.name)
+
+    def _new_name(self, name: str) -> str:
+        plain, names = _plain(name), self._document.models.names
+        return next(
+            label for label in (plain, *(f"{plain} {i}" for i in range(2, MAX_MODELS + 2))) if label not in names
+        )
+
+    def _on_export(self, event: viser.GuiEvent) -> None:
+        client = event.client
+        if client is None:
+            return
+        notice = client.add_notification("Exporting", self._format.value, loading=True, with_close_button=False)
+        try:
+            with TemporaryDirectory(prefix="neural3d-export-") as folder:
+                path = self.export(Path(folder), "scene")
+                if path.stat().st_size > MAX_DOWNLOAD_BYTES:
+                    raise InputError(f"the file has {path.stat().st_size / 1e9:.1f} GB; use neural3d export")
+                client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+        except (InputError, StorageError) as error:
+            client.add_notification("The export failed", str(error), color="red")
+        finally:
+            notice.remove()
+
+    def _on_save(self, event: viser.GuiEvent) -> None:
+        if event.client is None or self._place.save_folder is None:
+            return
+        try:
+            folder = make_folder(self._place.save_folder)
+            path = self.export(folder, _free_stem(folder))
+            event.client.add_notification("Saved", str(path), auto_close_seconds=8.0)
+        except (InputError, StorageError) as error:
+            event.client.add_notification("It could not be saved", str(error), color="red")
+
+    def export(self, folder: Path, stem: str) -> Path:
+        """Write what is visible, without what is deleted or cropped; the file.
+
+        Raises: InputError; StorageError.
+        """
+        shown = self._document.models.merged(with_selection=False)
+        if shown is None:
+            raise InputError("nothing is visible, so there is nothing to write")
+        chosen = FORMATS.get(self._format.value, FORMATS["ply"])
+        path, way = folder / f"{stem}{chosen.suffixes[0]}", self._place.capture_from_scene
+        up_world = (way.rotation @ torch.tensor(self._place.up_world, dtype=torch.float64)).float()
+        export_scene(path, shown, chosen, capture_from_scene=way, up_world=up_world, cameras=self._place.cameras)
+        return path
+
+
+def _plain(name: str) -> str:
+    """A name from a page as a label: printable, short, without a folder."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+    return "".join(c for c in base if c.isalnum() or c in "-_ ")[:MAX_NAME].strip() or "file"
+
+
+def _free_stem(folder: Path) -> str:
+    """`edited-001` or the next that is not there in any format."""
+    taken = {path.name.split(".")[0] for path in folder.iterdir()}
+    return next(stem for stem in (f"edited-{i:03d}" for i in range(1, 10_000)) if stem not in taken)
