@@ -27,6 +27,7 @@ from neural3d.viewer.document import Document
 from neural3d.viewer.files import Place
 from neural3d.viewer.frames import FrameServer, Picture
 from neural3d.viewer.panel import BRAND_COLOR, TrainingPanel
+from neural3d.viewer.place import LAST
 from neural3d.viewer.server import MAX_CLIENTS, STALL_SECONDS, start_server
 from neural3d.viewer.splats import MAX_SPLATS
 from neural3d.viewer.stage import add_photos, add_points, show_scene
@@ -300,7 +301,7 @@ class Viewer:
 
 
 def _add_switch(gui: viser.GuiApi, label: str, node: viser.SceneNodeHandle) -> None:
-    switch = gui.add_checkbox(label, initial_value=False)
+    switch = gui.add_checkbox(label, initial_value=False, order=LAST)
 
     @switch.on_update
     async def _(_: viser.GuiEvent) -> None:

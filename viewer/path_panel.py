@@ -156,8 +156,8 @@ class PathPanel:
         if self._keys:
             self._fov.value = float(np.degrees(self._keys[self._index()].fov_rad))
 
-    async def _on_fov(self, _: viser.GuiEvent) -> None:
-        if not self._keys:
+    async def _on_fov(self, event: viser.GuiEvent) -> None:
+        if not self._keys or event.client is None:  # told by the slider of a page, not by ourselves
             return
         angle = float(np.radians(number(self._fov.value, 5.0, 150.0, 50.0)))
         at = self._index()

@@ -18,6 +18,8 @@ AXES = {
     **{"+x": (1.0, 0.0, 0.0), "-x": (-1.0, 0.0, 0.0), "+y": (0.0, 1.0, 0.0)},
     **{"-y": (0.0, -1.0, 0.0), "+z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0)},
 }
+LAST = 1e6
+"""An order behind what visitors have for themselves on the same page."""
 MEASURE = "/measure"
 MEASURE_COLOR = (230, 60, 60)
 
@@ -43,7 +45,7 @@ class PlacePanel:
         self._up_world, self._capture_from_scene = up_world, capture_from_scene
         self._ends: list[Float[Tensor, 3]] = []
         gui = server.gui
-        with gui.add_folder("Place", expand_by_default=False):
+        with gui.add_folder("Place", order=LAST, expand_by_default=False):
             self._up = gui.add_dropdown("Up", (AS_CAPTURED, *AXES), initial_value=AS_CAPTURED)
             hint = "Then click a point: the camera turns round it."
             self._center = gui.add_button("Set centre of rotation", icon=viser.Icon.FOCUS_CENTERED, hint=hint)

@@ -116,7 +116,7 @@ class RenderPanel:
         self._folder = TemporaryDirectory(prefix="neural3d-render-")
         self._result: Path | None = None
         self._thread: threading.Thread | None = None
-        self._cancel = threading.Event()
+        self._cancel, self._starting = threading.Event(), threading.Lock()
         gui = server.gui
         with gui.add_folder("Render"):
             self._size = gui.add_vector2("Size", (1280, 720), min=(16, 16), max=(MAX_SIZE_PX,) * 2, step=2)
@@ -137,22 +137,23 @@ class RenderPanel:
             self._thread.join(timeout=10.0)
         self._folder.cleanup()
 
-    async def _on_start(self, event: viser.GuiEvent) -> None:
+    def _on_start(self, event: viser.GuiEvent) -> None:
+        with self._starting:
+            if event.client is not None and (self._thread is None or not self._thread.is_alive()):
+                self._begin(event.client)
+
+    def _begin(self, client: viser.ClientHandle) -> None:
         move, shown = self._studio.move(), self._studio.model()
-        if event.client is None or (self._thread is not None and self._thread.is_alive()):
-            return
         if move is None or shown is None:
-            event.client.add_notification("Nothing to render", "Add key frames first.", auto_close_seconds=5.0)
+            client.add_notification("Nothing to render", "Add key frames first.", auto_close_seconds=5.0)
             return
         width, height = (int(side) for side in numbers(self._size.value, 16.0, float(MAX_SIZE_PX), (1280.0, 720.0)))
-        background = self._studio.background_for(event.client.client_id)
+        background = self._studio.background_for(client.client_id)
         cameras = cameras_of_keyframes(move.keys, (width, height))
         form = choice(self._form.value, FORMS, FORMS[0])
         shot = Shot(*shown, cameras, move.fps, form, background, self._capture_from_scene)
         self._cancel.clear()
-        self._thread = threading.Thread(
-            target=self._render, args=(shot, event.client), name="neural3d-render", daemon=True
-        )
+        self._thread = threading.Thread(target=self._render, args=(shot, client), name="neural3d-render", daemon=True)
         self._show_running(True)
         self._thread.start()
 

@@ -179,7 +179,8 @@ class Visit:
         self._hide(SPLATS, self._is_exact)
         if self._around.scene is not None:
             self._border.visible = display.comparison is not None and display.comparison.mode == "Wipe"
-            self._hide(PHOTOS, not self._photos.value or display.comparison is not None)
+            # Who stands at a photo would see nothing but that: its frustum begins at his eye.
+            self._hide(PHOTOS, not self._photos.value or self._photo is not None)
         if self._is_exact:
             self._sent_background = None
             self._around.frames.look(self.client.client_id, view_of_client(self.client.camera), display)

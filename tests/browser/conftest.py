@@ -108,7 +108,7 @@ class Page:
 
     def choose(self, label: str, option: str) -> None:
         """Choose from the list beside a label."""
-        self._click_on(f"{_beside(label)}.querySelector('input')")
+        self._click_on(f"{_beside(label)}?.querySelector('input')")
         self.click_option(option)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -16,9 +16,6 @@ from neural3d.scene import Similarity
 from neural3d.viewer import Viewer, view_gaussians
 from neural3d.viewer.models import MAIN
 
-CANVAS = (40, 420, 900, 690)
-"""Left, top, right, bottom of a part of the screen where neither the panel nor a notice lies."""
-
 
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -74,19 +71,20 @@ def test_a_photo_and_the_render_share_the_picture(viewer: Viewer, shared_page, s
 
 
 def test_depth_is_drawn_by_the_engine_in_the_chosen_colours(viewer: Viewer, shared_page, shots: Path) -> None:
+    (visit,) = viewer.visits.values()
     shared_page.choose("Show", "Depth")
     shared_page.choose("Colours", "gray")
-    left, top, right, bottom = CANVAS
+    wait(lambda: visit.display().colormap == "gray" and visit._is_exact, "the map is chosen")
+    page_photos = visit._photos
+    page_photos.value = False
+    visit.update()
 
     def is_gray(pixels: np.ndarray) -> bool:
-        part = pixels[:, left:right].astype(int)
-        return bool(np.ptp(part[300:500], axis=2).max() < 30 and part[300:500].min() < 100)
+        part = pixels[200:690, 340:930].astype(int)
+        return bool(np.ptp(part, axis=2).max() < 12 and part.min() < 60)
 
-    shared_page.evaluate("document.activeElement.blur()")
-    wait(lambda: next(iter(viewer.visits.values())).display().colormap == "gray", "the map is chosen")
-    (visit,) = viewer.visits.values()
-    assert visit._is_exact
-    wait_for_screen(shared_page, shots, "depth", lambda pixels: is_gray(pixels) or visit._photos.value)
+    wait_for_screen(shared_page, shots, "depth", is_gray)
+    page_photos.value = True
     shared_page.choose("Show", "Colour")
     wait(lambda: not visit._is_exact, "the browser draws again")
 

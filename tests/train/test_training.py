@@ -139,6 +139,23 @@ def test_a_pause_changes_no_byte():
     assert same(paused.gaussians.tensors(), train(scene).gaussians.tensors())
 
 
+def test_a_checkpoint_is_kept_when_somebody_asks_and_changes_no_byte(tmp_path):
+    found = []
+
+    def ask(asked: int) -> str:
+        checkpoint = Run.open(tmp_path / "run").latest_checkpoint()
+        found.append(None if checkpoint is None else checkpoint.step)
+        return "save" if asked == 4 else "run"
+
+    scene = make_scene()
+    with Run.create(tmp_path / "run", {}) as run:
+        saved = train(scene, run=run, observers=[Watcher(ask)])
+        run.set_status("completed")
+    assert found[:6] == [None] * 5 + [4], "the state after four steps, before the fifth"
+    assert same(saved.gaussians.tensors(), train(scene).gaussians.tensors())
+    assert train(scene, steps=5, observers=[Watcher(lambda asked: "save" if asked == 2 else "run")]).completed
+
+
 def test_stop_ends_a_run_that_pauses():
     watcher = Watcher(lambda asked: ["run", "pause", "pause", "stop"][min(asked, 3)])
     result = train(make_scene(), observers=[watcher, Watcher(lambda asked: "pause" if asked > 0 else "run")])

@@ -197,6 +197,18 @@ def test_a_path_is_made_saved_loaded_and_rendered(guest: Guest, until: Callable,
         until(lambda: render._start.visible, "it can be rendered again")
 
 
+def test_an_angle_of_view_that_the_slider_does_not_reach_is_kept(
+    guest: Guest, until: Callable, clients_of: Callable
+) -> None:
+    path, (client,) = guest.viewer.controls._path, guest.viewer.server.get_clients().values()
+    guest.socket.send(clients_of(guest.viewer).camera.encode(fov=0.02))
+    until(lambda: client.camera.fov == 0.02, "a telephoto lens")
+    for count in (1, 2):
+        guest.set(path._add, True)
+        until(lambda count=count: len(path.keys) == count, "a key frame")
+    assert [key.fov_rad for key in path.keys] == [0.02, 0.02]
+
+
 def test_a_render_is_cancelled(guest: Guest, until: Callable, clients_of: Callable, monkeypatch) -> None:
     path, render = guest.viewer.controls._path, guest.viewer.controls._render
     guest.set(path._add, True)
