@@ -156,10 +156,10 @@ def clients_of() -> Callable[[Viewer], Clients]:
 
 @pytest.fixture
 def until() -> Callable[..., None]:
-    """Wait until a condition holds; fail when it does not within 20 seconds."""
+    """Wait until a condition holds; fail when it does not within 20 seconds, or as many as are given."""
 
-    def wait(condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 20.0
+    def wait(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+        end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"never happened: {what}"
             time.sleep(0.01)

@@ -226,7 +226,7 @@ def test_another_file_is_opened_moved_hidden_and_exported_with_the_rest(
     files, models, document = guest.viewer.controls._files, guest.viewer.controls._models, guest.viewer.document
     write_splats(tmp_path / "cup.splat", gaussians[:40], capture_from_scene=Similarity.identity())
     guest.upload(files._open, "cup.splat", (tmp_path / "cup.splat").read_bytes())
-    until(lambda: document.models.names == (MAIN, "cup"), "it is there")
+    until(lambda: document.models.names == (MAIN, "cup"), "it is there", seconds=300.0)  # a process starts for it
     until(lambda: models._which.value == "cup" and len(guest.viewer.clouds) == 2, "the page has turned to it")
     guest.set(models._move, True)
     until(lambda: models._gizmo is not None, "it has a gizmo")
