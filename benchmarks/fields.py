@@ -6,6 +6,7 @@ from pathlib import Path
 from neural3d.bench import keep
 from neural3d.bench.fields import measure_fields
 from neural3d.bench.hashgrid import measure_hashgrid
+from neural3d.bench.side_by_side import measure_side_by_side
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS
 
 if __name__ == "__main__":
@@ -16,8 +17,16 @@ if __name__ == "__main__":
     parser.add_argument(
         "--presets", nargs="*", choices=[*HASHGRID_PRESETS], default=[*HASHGRID_PRESETS], help="hashgrid only"
     )
+    parser.add_argument(
+        "--side-by-side", type=float, metavar="SECONDS", help="train splats and a hash grid so long each"
+    )
+    parser.add_argument("--downscale", type=float, help="with --side-by-side: photos at 1/X of their size")
     options = parser.parse_args()
-    if options.field == "mlp":
+    if options.side_by_side is not None:
+        report = measure_side_by_side(
+            options.capture, seconds=options.side_by_side, preset=options.presets[0], downscale=options.downscale
+        )
+    elif options.field == "mlp":
         report = measure_fields(options.capture, seconds=options.seconds)
     else:
         report = measure_hashgrid(options.capture, presets=options.presets)

@@ -82,6 +82,15 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def(
       "radiance_mlp_vjp(Tensor features, Tensor weights, Tensor? ray_features, Tensor? ray_offsets, int width, int "
       "geometry, Tensor grad_densities, Tensor grad_colors) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "proposal_edges(Tensor features, Tensor edges, Tensor offsets, float near, float knee, float far, int count, float "
+      "uniform) -> Tensor");
+  m.def(
+      "interlevel(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float far) "
+      "-> Tensor");
+  m.def(
+      "interlevel_vjp(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float "
+      "far, Tensor grad) -> Tensor");
   m.def("fma_peak_gflops(int rounds) -> float");
   m.def("keep_memory() -> ()");
   m.def("simd() -> str");

@@ -14,7 +14,7 @@ from neural3d.bench.machine import provenance
 from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.evaluation import evaluate, evaluation_background
-from neural3d.fields.hashgrid import HashGridField, march_rays
+from neural3d.fields.hashgrid import HashGridField
 from neural3d.ops.records import RaySamples
 from neural3d.render.fields import field_render_function
 from neural3d.scene import Scene
@@ -114,7 +114,7 @@ def _work(learner: HashGridLearner, step: int) -> tuple[RayBatch, RaySamples]:
     """Rays and samples of a step, for the twin."""
     batch = learner.pixels.batch(STEP_RAYS, learner.background, 0, step, central=False)
     offsets = torch.from_numpy(np.random.default_rng(0).random(STEP_RAYS, dtype=np.float32))
-    return batch, march_rays(learner.place.rays(batch.rays), offsets, learner.occupied, learner.place)
+    return batch, learner.search.guide().samples(learner.place.rays(batch.rays), offsets)
 
 
 def _trained(scene: Scene, config: HashGridConfig) -> dict[str, Any]:

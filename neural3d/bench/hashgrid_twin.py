@@ -9,8 +9,8 @@ from neural3d.ops.records import RaySamples
 from neural3d.reference.hash_encode import hash_encode
 from neural3d.reference.radiance_mlp import radiance_mlp
 from neural3d.reference.sh import sh_basis
-from neural3d.train.hashgrid import BETA2, EPSILON
 from neural3d.train.ray_batches import RayBatch
+from neural3d.train.search import BETA2, EPSILON
 
 
 class HashGridTwin:

@@ -21,6 +21,7 @@ def text_of(report: Report) -> str:
         "hashgrid": _hashgrid_rows,
         "hashgrid_step": _hashgrid_rows,
         "poses": _poses_rows,
+        "side_by_side": _side_by_side_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -62,6 +63,18 @@ def _hashgrid_rows(report: Report) -> list[Row]:
             spent = f"{point['seconds']:.0f} s ({point['processor_seconds']:.0f} s of processor time)"
             rows.append((f"--preset {name}", f"{point['psnr']:.2f} dB after {spent}, {point['steps']:,} steps"))
         rows.append(("  a frame", f"{preset['seconds_a_frame']:.2f} s"))
+    return rows
+
+
+def _side_by_side_rows(report: Report) -> list[Row]:
+    width, height = report["size_px"]
+    rows = [(f"{report['capture']}, {width}x{height}, {report['seconds']:.0f} s each", "")]
+    for name, found in report["models"].items():
+        quality = (
+            f"{found['psnr']:.2f} dB, {found['psnr_color_corrected']:.2f} dB colour-corrected, SSIM {found['ssim']:.3f}"
+        )
+        spent = f"{found['steps']:,} steps in {found['processor_seconds']:.0f} s of processor time"
+        rows.append((name, f"{quality}; {spent}; a frame {found['seconds_a_frame']:.2f} s"))
     return rows
 
 

@@ -7,19 +7,19 @@ Source: Mueller et al. 2022, Instant Neural Graphics Primitives; Barron et al. 2
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.fields.field import Shaded
+from neural3d.fields.guides import Guide
 from neural3d.fields.rays import Rays
 from neural3d.ops.composite import composite
 from neural3d.ops.hash_encode import hash_encode
-from neural3d.ops.march import march
 from neural3d.ops.radiance_mlp import density_mlp, radiance_mlp
-from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples, RayViews
+from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples, RayScale, RayViews
 from neural3d.reference.march import grid_positions
 from neural3d.reference.sh import sh_basis
 
@@ -71,26 +71,21 @@ class HashGridPlace:
     """Where rays begin, scene units."""
     far: float | None = None
     """Where they end, scene units; None for nowhere before the box does."""
+    knee: float | None = None
+    """Nearer than that, what is seen is looked for evenly by distance, and behind it by 1 / distance; scene units."""
     step: float = FINEST_STEP
-    """Along a ray, in the field's frame."""
-    cone: float = 0.0
-    """Steps are at least so many times the distance."""
+    """Along a ray through occupied cells, in the field's frame."""
 
     @property
     def span(self) -> MarchRange:
         """Steps in the field's frame."""
-        far = math.inf if self.far is None else self.far / self.half
-        return MarchRange(self.step, self.near / self.half, far, self.cone, self.contracted)
+        return MarchRange(self.step)
 
-    def steps_at(self, places: Float[Tensor, "P 3"]) -> Float[Tensor, "P"]:
-        """Lengths of steps at places in the grid's unit cube, as seen from the box's centre; in the field's frame."""
-        steps = torch.full_like(places[:, 0], self.step)
-        if not self.contracted:
-            return steps
-        x, y, z = (4 * places - 2).unbind(1)
-        length = (x * x + y * y + z * z).sqrt()
-        distance = torch.where(length > 1, 1 / (2 - length).clamp(min=1e-3), length)
-        return torch.maximum(steps, self.cone * distance)
+    @property
+    def scale(self) -> RayScale:
+        """How places along rays are measured in the field's frame, where there is something outside the box."""
+        assert self.knee is not None and self.far is not None
+        return RayScale(self.near / self.half, self.knee / self.half, self.far / self.half)
 
     def rays(self, rays: Rays) -> Rays:
         """In the field's frame."""
@@ -107,17 +102,17 @@ class HashGridWeights:
     """One row a photo."""
 
 
-def march_rays(
-    rays: Rays,
-    offsets: Float[Tensor, "R"],
-    occupied: Bool[Tensor, "G G G"],
-    place: HashGridPlace,
-    *,
-    stride: float = 1.0,
-) -> RaySamples:
-    """Samples of rays that are in the field's frame already, `stride` steps apart."""
-    box, span = rays.origins.new_tensor([0.0, 0.0, 0.0, 1.0]), place.span
-    return march(rays.origins, rays.directions, offsets, box, occupied, replace(span, step=stride * span.step))
+def sample_light(
+    weights: HashGridWeights,
+    shape: HashGridShape,
+    samples: RaySamples,
+    directions: Float[Tensor, "R 3"],
+    appearance: Float[Tensor, "R A"],
+) -> tuple[Float[Tensor, "S"], Float[Tensor, "S 3"]]:
+    """Densities, by length in the field's frame, and colours at samples; differentiable as `view_samples` is."""
+    features = hash_encode(samples.positions, weights.table, shape.levels)
+    ray_features = torch.cat([sh_basis(directions, SH_DEGREE), appearance], dim=1)
+    return radiance_mlp(features, weights.layers, ray_features, samples.ray_offsets, shape.layers)
 
 
 def view_samples(
@@ -130,9 +125,7 @@ def view_samples(
     transmittance_min: float = TRANSMITTANCE_MIN,
 ) -> RayViews:
     """What rays see through their samples; differentiable in what is learnt and in the samples' positions."""
-    features = hash_encode(samples.positions, weights.table, shape.levels)
-    ray_features = torch.cat([sh_basis(directions, SH_DEGREE), appearance], dim=1)
-    light = radiance_mlp(features, weights.layers, ray_features, samples.ray_offsets, shape.layers)
+    light = sample_light(weights, shape, samples, directions, appearance)
     constants = (samples.ts, samples.deltas, samples.ray_offsets)
     return composite(*light, *constants, transmittance_min=transmittance_min)
 
@@ -152,7 +145,7 @@ class HashGridField:
     shape: HashGridShape
     place: HashGridPlace
     weights: HashGridWeights
-    occupied: Bool[Tensor, "G G G"]
+    guide: Guide
 
     @property
     def num_parameters(self) -> int:
@@ -179,7 +172,7 @@ class HashGridField:
         """Some samples of all rays at a time, front to back, so that nobody looks behind what is opaque."""
         placed = self.place.rays(rays)
         offsets = torch.full_like(placed.origins[:, 0], 0.5)
-        samples = march_rays(placed, offsets, self.occupied, self.place)
+        samples = self.guide.samples(placed, offsets)
         counts, appearance = samples.ray_offsets.diff(), self.weights.appearance.mean(dim=0)
         colors, through, depths = torch.zeros_like(rays.origins), torch.ones_like(offsets), torch.zeros_like(offsets)
         going, done, size = counts.nonzero()[:, 0], 0, FIRST_SAMPLES

@@ -147,6 +147,38 @@ class MarchRange:
 
 
 @dataclass(frozen=True)
+class RayScale:
+    """A measure along rays, 0 at `near` and 1 at `far`: even in distance up to `knee`, in 1 / distance behind it.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Source: the piecewise warp of Tancik et al. 2023, Nerfstudio; Barron et al. 2022, Mip-NeRF 360, eq. 11 (disparity).
+    """
+
+    near: float
+    knee: float
+    """The distance at 1/2."""
+    far: float
+
+    def __post_init__(self) -> None:
+        """Refuse what does not ascend."""
+        if not 0 <= self.near < self.knee < self.far < math.inf:
+            raise ValueError(f"near, knee, far: expected 0 <= near < knee < far, got {self.numbers}")
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """As the native operators take them."""
+        return self.near, self.knee, self.far
+
+    def distances(self, places: Float[Tensor, "*P"]) -> Float[Tensor, "*P"]:
+        """Of places in [0, 1]; only operations that round the same way everywhere."""
+        nearer = self.near + 2 * (self.knee - self.near) * places
+        farther = self.knee / (1 - (2 * places - 1).clamp(min=0) * (1 - self.knee / self.far))
+        return torch.where(places <= 0.5, nearer, farther)
+
+
+@dataclass(frozen=True)
 class RaySamples:
     """S samples of R rays, packed: ray r owns samples ray_offsets[r] to ray_offsets[r + 1], by ascending distance."""
 

@@ -101,9 +101,13 @@ class AffineExposure:
     def update(self, photo: int, gradient: Float[Tensor, "3 4"], *, rate: float, step: int) -> None:
         """One step of Adam for one photo's map, and a recentring of all."""
         _adam_for_photo(self.matrices, gradient, self.first_moments, self.second_moments, photo, rate, step)
-        identity = torch.eye(3, 4, device=self.matrices.device).flatten()
-        # A sum of A rows of 12: small enough that torch adds it in one thread, always in the same order.
-        self.matrices.sub_((self.matrices.sum(dim=0) / len(self.matrices) - identity) * 0.02)
+        self._recentre()
+
+    def update_all(self, gradients: Float[Tensor, "A 12"], *, rate: float, step: int) -> None:
+        """As `update`, for a step that looked at all photos."""
+        rates = torch.full((12,), rate, device=self.matrices.device)
+        adam_step(self.matrices, gradients, self.first_moments, self.second_moments, rates, step=step)
+        self._recentre()
 
     def tensors(self) -> dict[str, Tensor]:
         """Its memory, for a checkpoint."""
@@ -112,6 +116,11 @@ class AffineExposure:
             "exposure.first_moments": self.first_moments,
             "exposure.second_moments": self.second_moments,
         }
+
+    def _recentre(self) -> None:
+        identity = torch.eye(3, 4, device=self.matrices.device).flatten()
+        # A sum of A rows of 12: small enough that torch adds it in one thread, always in the same order.
+        self.matrices.sub_((self.matrices.sum(dim=0) / len(self.matrices) - identity) * 0.02)
 
 
 @dataclass(frozen=True)

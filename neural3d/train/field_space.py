@@ -37,12 +37,18 @@ def field_space(scene: Scene, *, ndc: bool) -> Space:
     return Shell(_triple(middle), reach + far, near=near, far=far)
 
 
+def seen_distances(scene: Scene) -> Float[Tensor, "M"] | None:
+    """Of the capture's points from the training cameras whose photos they lie in; None where these are too few."""
+    if scene.points is None or len(scene.points.means_world) < FEWEST_POINTS:
+        return None
+    seen = torch.cat([_seen_distances(scene, i) for i in scene.train_indices.tolist()])
+    return seen if len(seen) >= FEWEST_POINTS else None
+
+
 def _range(scene: Scene) -> tuple[float, float]:
     """Distances from the cameras between which there is something."""
-    if scene.points is None or len(scene.points.means_world) < FEWEST_POINTS:
-        return WITHOUT_POINTS[0] * scene.extent, WITHOUT_POINTS[1] * scene.extent
-    seen = torch.cat([_seen_distances(scene, i) for i in scene.train_indices.tolist()])
-    if len(seen) < FEWEST_POINTS:
+    seen = seen_distances(scene)
+    if seen is None:
         return WITHOUT_POINTS[0] * scene.extent, WITHOUT_POINTS[1] * scene.extent
     near, far = _quantile(seen, NEAREST), _quantile(seen, FARTHEST_PART)
     return near / MARGIN, far * MARGIN

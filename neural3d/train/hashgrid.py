@@ -12,71 +12,75 @@ from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
+from neural3d.fields.guides import Guide, OccupancyGuide, ProposalGuide
 from neural3d.fields.hashgrid import (
     FINEST_STEP,
     HashGridField,
     HashGridPlace,
     HashGridShape,
     HashGridWeights,
-    grid_densities,
-    march_rays,
-    view_samples,
+    sample_light,
 )
 from neural3d.fields.space import Shell
-from neural3d.ops.adam import adam_step
-from neural3d.ops.occupancy import update_occupancy
+from neural3d.ops.composite import composite
 from neural3d.ops.records import RayViews
 from neural3d.scene import Scene
-from neural3d.train.field_space import field_space
+from neural3d.train.exposure import AffineExposure
+from neural3d.train.field_space import field_space, seen_distances
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.loop import StepOutcome, frame_meta
+from neural3d.train.occupancy_search import OccupancySearch
 from neural3d.train.photos import background_kind
+from neural3d.train.proposal_search import PROPOSAL_LEVELS, ProposalSearch
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
-from neural3d.train.visual_hull import possible_cells, tight_place
+from neural3d.train.ray_colors import photo_colors_of, photo_colors_vjp, photo_sums
+from neural3d.train.search import Search, update_rows
+from neural3d.train.visual_hull import tight_place
 
-REFRESH_STEPS = 16
-"""Between two looks at a part of the occupancy grid."""
-EARLY_STEPS, EARLY_REFRESH_STEPS = 64, 4
-"""At first everything counts as occupied, and looks are nearer to each other, until all was looked at twice."""
-EARLY_STRIDE = 8.0
-"""Steps from one sample to the next as long as everything counts as occupied; else a step had room for few rays."""
-REFRESH_PARTS = 8
-"""A look takes one cell of so many neighbours, so that all were looked at after as many."""
-OCCUPANCY_DECAY = 0.95
-OCCUPIED_THICKNESS = 0.01
-"""Optical thickness of a step in a cell that counts as occupied; the paper's."""
-FIRST_RAYS = 256
-RAYS_STEP = 64
-FINEST_CONE = 1 / 256
-"""Of a step's length, by its distance from the camera; the paper's."""
-EPSILON = 1e-15
-BETA2 = 0.99
-"""Adam's, from the paper: rows of the table are seen rarely."""
+INNER_PART = 0.9
+"""Of the points, by distance from their middle, lie in the part of space that is not contracted."""
+FAR_TIMES = 20.0
+"""Rays end so many times as far away as the farthest point."""
+DISTORTION = 0.01
+"""Weight of the distortion loss where photos have no alpha, if nothing else is asked for."""
 _LEARNT = ("table", "layers", "appearance")
 
 
 def hashgrid_place(scene: Scene) -> HashGridPlace:
-    """A box around an object on a transparent ground, else all of space, contracted around the middle distances.
+    """A box around an object on a transparent ground, else all of space, contracted around most of the points.
 
-    Steps are no shorter than what a pixel of the photos covers: at the box's centre, or where they are.
+    Steps through a box are no shorter than what a pixel of the photos covers at its centre.
 
     Raises:
         InputError: The photos' alpha leaves nothing.
     """
     space, cameras = field_space(scene, ndc=False), scene.cameras[scene.train_indices]
+    if isinstance(space, Shell):
+        return _open_place(scene, space)
     pixel = float((1 / cameras.focal_px).amax(dim=1).median())
-    if not isinstance(space, Shell):
-        place = tight_place(scene, HashGridPlace(space.center, space.radius))
-        distance = float((cameras.centers_world - torch.tensor(place.center)).norm(dim=1).median())
-        return replace(place, step=max(FINEST_STEP, pixel * distance / place.half))
-    half = space.radius - space.far + math.sqrt(space.near * space.far)
-    cone = max(FINEST_CONE, pixel)
-    return HashGridPlace(space.center, half, True, space.near / 2, 20 * space.far, cone=cone)
+    place = tight_place(scene, HashGridPlace(space.center, space.radius))
+    distance = float((cameras.centers_world - torch.tensor(place.center)).norm(dim=1).median())
+    return replace(place, step=max(FINEST_STEP, pixel * distance / place.half))
+
+
+def _open_place(scene: Scene, space: Shell) -> HashGridPlace:
+    """Around the points' median, as half of them are mistakes at most; without points around the middle distances."""
+    knee, near, far = math.sqrt(space.near * space.far), space.near / 2, FAR_TIMES * space.far
+    distances = seen_distances(scene)
+    if scene.points is None or distances is None:
+        return HashGridPlace(space.center, space.radius - space.far + knee, True, near, far, knee)
+    points = scene.points.means_world.float()
+    middle = points.median(dim=0).values
+    reach = (points - middle).norm(dim=1).sort().values[int(INNER_PART * (len(points) - 1))]
+    x, y, z = middle.tolist()
+    knee = min(max(float(distances.median()), 1.01 * near), 0.99 * far)
+    half = max(float(reach), near)
+    return HashGridPlace((x, y, z), half, True, near, far, knee)
 
 
 class HashGridLearner:
-    """The field, what Adam remembers of it, and where it was found to be something."""
+    """The field, what Adam remembers of it, where it is looked at, and how the photos' exposures differ."""
 
     rows_are = "rows of the table"
 
@@ -84,124 +88,128 @@ class HashGridLearner:
         self.scene, self.config, self.shape = scene, config, config.shape
         self.pixels = PhotoPixels(scene)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
+        is_exposed = config.exposure == "affine" and not scene.has_alpha
+        self.exposure = AffineExposure.identity(len(scene.train_indices)) if is_exposed else None
+        distortion = 0.0 if scene.has_alpha else DISTORTION
+        self.distortion = distortion if config.distortion is None else config.distortion
 
     def begin(self) -> None:
         """Draw the first field.
 
         Raises: InputError where the capture does not say where anything is.
         """
-        self.place, self.rays = hashgrid_place(self.scene), min(FIRST_RAYS, self.config.most_rays)
+        self.place = hashgrid_place(self.scene)
+        self.search = self._search()
         self.weights = _first_weights(self.shape, len(self.scene.train_indices), self.config.seed)
         self.moments = {
             f"{name}.{moment}": torch.zeros_like(getattr(self.weights, name))
             for name in _LEARNT
             for moment in ("first_moments", "second_moments")
         }
-        self.possible = possible_cells(self.scene, self.place, self.config.occupancy_cells)
-        self.memory, self.occupied = torch.zeros(self.possible.shape), self.possible.clone()
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         field = hashgrid_model(checkpoint.tensors, checkpoint.meta, self.config)
-        self.place, self.weights, self.occupied = field.place, field.weights, field.occupied
-        self.rays, self.memory = int(checkpoint.meta["rays"]), checkpoint.tensors["hashgrid.memory"]
-        self.possible = checkpoint.tensors["hashgrid.possible"]
+        self.place, self.weights = field.place, field.weights
+        self.search = self._search()
+        self.search.load(checkpoint)
         moments = ("first_moments", "second_moments")
         self.moments = {f"{n}.{m}": checkpoint.tensors[f"hashgrid.{n}.{m}"] for n in _LEARNT for m in moments}
+        if self.exposure is not None:
+            names = ("matrices", "first_moments", "second_moments")
+            self.exposure = AffineExposure(*(checkpoint.tensors[f"exposure.{name}"] for name in names))
+
+    @property
+    def rays(self) -> int:
+        """That the next step looks along."""
+        return self.search.rays
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
-        """Look along some rays of all photos, and now and then at a part of the grid."""
+        """Look along some rays of all photos, and now and then at what the search wants to know."""
         config = self.config
-        if step % (EARLY_REFRESH_STEPS if step < EARLY_STEPS else REFRESH_STEPS) == 0:
-            self._refresh(step)
+        self.search.prepare(step, self.weights, self.shape)
         batch = self.pixels.batch(self.rays, self.background, config.seed, step, central=False)
-        drawn = generator(config.seed, Purpose.COARSE, step).random(self.rays, dtype=np.float32)
-        stride = EARLY_STRIDE if step < EARLY_STEPS else 1.0
-        rays = self.place.rays(batch.rays)
-        samples = march_rays(rays, torch.from_numpy(drawn), self.occupied, self.place, stride=stride)
-        learnt = [getattr(self.weights, name).requires_grad_() for name in _LEARNT]
+        found = self.search.find(self.place.rays(batch.rays), step, fraction)
+        table, layers = (getattr(self.weights, name).requires_grad_() for name in ("table", "layers"))
+        appearance = self.weights.appearance.detach()[batch.views].requires_grad_()
         with torch.enable_grad():
-            appearance = self.weights.appearance[batch.views]
-            seen = view_samples(self.weights, self.shape, samples, batch.rays.directions, appearance)
-            outputs, pulls, loss, error = self._compare(seen, batch)
-            gradients = torch.autograd.grad(outputs, learnt, pulls, materialize_grads=True)
-        rate = config.rate_start * (config.rate_end / config.rate_start) ** fraction
-        poisoned = [self._update(name, gradient, step, rate) for name, gradient in zip(_LEARNT, gradients, strict=True)]
-        self.rays = self._next_rays(len(samples.ts))
+            weights = HashGridWeights(table, layers, self.weights.appearance)
+            densities, colors = sample_light(weights, self.shape, found.samples, batch.rays.directions, appearance)
+            optical = densities if found.stretch is None else densities * found.stretch
+            there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
+            seen = composite(optical, colors, *there)
+            outputs, pulls, loss, error = self._compare(seen, batch, step, fraction)
+            gradients = torch.autograd.grad(outputs, (table, layers, appearance), pulls, materialize_grads=True)
+        to_photos = photo_sums(gradients[2], batch.views, len(self.weights.appearance))
+        poisoned = [
+            self._update(name, gradient, step, fraction)
+            for name, gradient in zip(_LEARNT, (*gradients[:2], to_photos), strict=True)
+        ]
+        poisoned.append(self.search.learn(found, densities.detach(), step, fraction))
         return StepOutcome(loss, error, torch.stack(poisoned).sum(), len(self.weights.table))
 
     def snapshot(self) -> HashGridField:
         """A copy of the field."""
         copies = HashGridWeights(*(getattr(self.weights, name).detach().clone() for name in _LEARNT))
-        return HashGridField(self.shape, self.place, copies, self.occupied.clone())
+        return HashGridField(self.shape, self.place, copies, self.search.guide())
 
     def size(self) -> dict[str, int]:
         """How many numbers are learnt."""
         return {"num_parameters": sum(getattr(self.weights, name).numel() for name in _LEARNT)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The field, Adam's moments, and the grid's memory."""
+        """The field, Adam's moments, what the search knows, and the exposures."""
         learnt = {name: getattr(self.weights, name).detach() for name in _LEARNT}
-        grids = {"memory": self.memory, "occupied": self.occupied, "possible": self.possible}
-        named = {**learnt, **self.moments, **grids}
-        return {f"hashgrid.{name}": tensor for name, tensor in named.items()}
+        named = {**learnt, **self.moments, **self.search.tensors()}
+        exposures = {} if self.exposure is None else self.exposure.tensors()
+        return {**{f"hashgrid.{name}": tensor for name, tensor in named.items()}, **exposures}
 
     def meta(self) -> dict[str, Any]:
-        """Where the field lies, how many rays the next step takes, and the way back to the capture's frame."""
-        return {"place": asdict(self.place), "rays": self.rays, **frame_meta(self.scene.capture_from_scene)}
+        """Where the field lies, what the search goes on from, and the way back to the capture's frame."""
+        return {"place": asdict(self.place), **self.search.meta(), **frame_meta(self.scene.capture_from_scene)}
+
+    def _search(self) -> Search:
+        if self.place.contracted:
+            return ProposalSearch(self.config, self.place)
+        return OccupancySearch(self.scene, self.config, self.place)
+
+    def _rate(self, fraction: float, start: float) -> float:
+        return start * (self.config.rate_end / self.config.rate_start) ** fraction
 
     def _compare(
-        self, seen: RayViews, batch: RayBatch
+        self, seen: RayViews, batch: RayBatch, step: int, fraction: float
     ) -> tuple[list[Tensor], list[Tensor], Float[Tensor, ""], Float[Tensor, ""]]:
         """Outputs and what pulls on them, the loss, and the squared error of the clamped picture."""
         shown = seen.colors.detach() + (1 - seen.alphas.detach())[:, None] * batch.backgrounds
-        difference = shown - batch.colors
-        pull = 2 / (3 * len(shown)) * difference
+        in_photo, pull = self._difference(shown, batch, step, fraction)
+        difference = in_photo - batch.colors
         x, y, z = (pull * batch.backgrounds).unbind(1)
-        bent = self.config.distortion / len(shown)
+        bent = self.distortion / len(shown)
         pulls = [pull, -(x + y + z), torch.full_like(seen.distortions, bent)]
         loss = difference.square().mean() + bent * seen.distortions.detach().sum()
-        error = (shown.clamp(0, 1) - batch.colors).square().mean()
+        error = (in_photo.clamp(0, 1) - batch.colors).square().mean()
         return [seen.colors, seen.alphas, seen.distortions], pulls, loss, error
 
-    def _update(self, name: str, gradient: Tensor, step: int, rate: float) -> Tensor:
+    def _difference(self, shown: Tensor, batch: RayBatch, step: int, fraction: float) -> tuple[Tensor, Tensor]:
+        """Colours as the photos show them, and the error's pull on the scene's; exposures learn in passing."""
+        scale = 2 / (3 * len(shown))
+        if self.exposure is None:
+            return shown, scale * (shown - batch.colors)
+        maps = self.exposure.matrices[batch.views]
+        in_photo = photo_colors_of(shown, maps)
+        pull, to_maps = photo_colors_vjp(shown, maps, scale * (in_photo - batch.colors))
+        to_photos = photo_sums(to_maps, batch.views, len(self.exposure.matrices))
+        self.exposure.update_all(to_photos, rate=self._rate(fraction, self.config.exposure_rate), step=step + 1)
+        return in_photo, pull
+
+    def _update(self, name: str, gradient: Tensor, step: int, fraction: float) -> Tensor:
         """Adam; rows of the table that nobody looked at stay as they are."""
         value = getattr(self.weights, name).detach()
         if value.numel() == 0:
             return torch.zeros((), dtype=torch.int64)
         moments = (self.moments[f"{name}.first_moments"], self.moments[f"{name}.second_moments"])
-        rows = [tensor.view(len(tensor), -1) for tensor in (value, gradient.contiguous(), *moments)]
-        looked_at = (gradient != 0).any(dim=1) if name == "table" else None
-        rates = torch.full((rows[0].shape[1],), rate)
-        return adam_step(*rows, rates, step=step + 1, visible=looked_at, beta2=BETA2, eps=EPSILON)
-
-    def _next_rays(self, found: int) -> int:
-        """As many as should find the samples that were asked for, in whole groups."""
-        wanted = self.rays * self.config.samples / max(found, 1)
-        wanted = min(wanted, 2 * self.rays, self.config.most_rays)
-        return max(int(wanted) // RAYS_STEP, 1) * RAYS_STEP
-
-    @torch.no_grad()
-    def _refresh(self, step: int) -> None:
-        """Look into one of every few neighbouring cells that can be occupied, somewhere inside it."""
-        side, random = self.config.occupancy_cells, generator(self.config.seed, Purpose.OCCUPANCY, step)
-        possible = self.possible.view(-1).nonzero()[:, 0].numpy()
-        groups = -(-len(possible) // REFRESH_PARTS)
-        chosen = REFRESH_PARTS * np.arange(groups) + random.integers(0, REFRESH_PARTS, groups)
-        cells = possible[np.minimum(chosen, len(possible) - 1)]
-        corners = np.stack([cells % side, cells // side % side, cells // side**2], axis=1)
-        places = (corners + random.random((groups, 3))) / side
-        places = torch.from_numpy(places.astype(np.float32))
-        thickness = grid_densities(self.weights, self.shape, places) * self.place.steps_at(places)
-        update_occupancy(
-            self.memory,
-            self.occupied,
-            torch.from_numpy(cells.astype(np.int32)),
-            thickness,
-            decay=OCCUPANCY_DECAY,
-            threshold=OCCUPIED_THICKNESS,
-        )
-        self.occupied.copy_(self.possible if step < EARLY_STEPS else self.occupied & self.possible)
+        rate = self._rate(fraction, self.config.rate_start)
+        return update_rows((value, gradient.contiguous(), *moments), rate, step, only_seen=name == "table")
 
 
 def hashgrid_model(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], config: HashGridConfig) -> HashGridField:
@@ -210,20 +218,27 @@ def hashgrid_model(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], confi
     Raises:
         InputError: It was left by another kind of training, or with other sizes.
     """
-    shape = config.shape
+    shape, place = config.shape, HashGridPlace(**{**meta["place"], "center": tuple(meta["place"]["center"])})
+    guide_sizes = (
+        {"proposals": (PROPOSAL_LEVELS.rows, 1)} if place.contracted else {"occupied": (config.occupancy_cells,) * 3}
+    )
     sizes = {
         "table": (shape.levels.rows, shape.features),
         "layers": (shape.layers.num_weights,),
-        "occupied": (config.occupancy_cells,) * 3,
+        **guide_sizes,
     }
     for name, size in sizes.items():
         if f"hashgrid.{name}" not in tensors or tuple(tensors[f"hashgrid.{name}"].shape) != size:
             raise InputError(f"hashgrid.{name}: expected a tensor of {list(size)}; it is of another training")
-    place = meta["place"]
     weights = HashGridWeights(*(tensors[f"hashgrid.{name}"] for name in _LEARNT))
-    return HashGridField(
-        shape, HashGridPlace(**{**place, "center": tuple(place["center"])}), weights, tensors["hashgrid.occupied"]
-    )
+    return HashGridField(shape, place, weights, _guide(tensors, place, config))
+
+
+def _guide(tensors: Mapping[str, Tensor], place: HashGridPlace, config: HashGridConfig) -> Guide:
+    if not place.contracted:
+        return OccupancyGuide(tensors["hashgrid.occupied"], place.span)
+    table = tensors["hashgrid.proposals"]
+    return ProposalGuide(table, PROPOSAL_LEVELS, place.scale, config.proposals, config.ray_samples)
 
 
 def _first_weights(shape: HashGridShape, photos: int, seed: int) -> HashGridWeights:

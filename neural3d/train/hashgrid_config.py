@@ -25,9 +25,9 @@ class HashGridConfig:
     background: Literal["auto", "white", "black", "random"] = "auto"
     """Behind the field while training; auto is random for captures with alpha, else black."""
     samples: int = 1 << 17
-    """A step looks at about so many places, on as many rays as that takes."""
+    """A step looks at about so many places, on as many rays as that takes, where photos have alpha."""
     most_rays: int = 8192
-    """Of a step."""
+    """Of such a step."""
     levels: int = 8
     log2_features: int = 2
     """Of a row of the table: 0 to 3 for 1, 2, 4 or 8."""
@@ -43,8 +43,19 @@ class HashGridConfig:
     """Numbers that are learnt for each photo, for what changes between them."""
     occupancy_cells: int = 128
     """Along each axis of the grid that says where something is."""
-    distortion: float = 0.0
-    """Weight of the distortion loss, which draws a ray's light together; of Barron et al. 2022."""
+    open_rays: int = 2048
+    """Of a step, where photos have no alpha."""
+    proposals: int = 64
+    """Intervals of a ray for which there is a guess of what is there, where photos have no alpha."""
+    ray_samples: int = 32
+    """Places along a ray that are looked at after that."""
+    distortion: float | None = None
+    """Weight of the distortion loss, which draws a ray's light together; None for 0.01 where photos have no alpha, and
+    0 where they have. Of Barron et al. 2022."""
+    exposure: Literal["none", "affine"] = "affine"
+    """How each photo's colours may differ from the scene's, where photos have no alpha."""
+    exposure_rate: float = 1e-3
+    """Adam's step size for that at first; it decays as the others do."""
     rate_start: float = 1e-2
     rate_end: float = 3e-4
     """Adam's step size, with a logarithmic decay in between."""
@@ -72,7 +83,12 @@ class HashGridConfig:
             "width": whole(1, 128),
             "appearance": whole(0, 64),
             "occupancy_cells": whole(8, 512),
-            "distortion": number(0),
+            "open_rays": whole(1, 2**20),
+            "proposals": whole(2, 1024),
+            "ray_samples": whole(2, 1024),
+            "distortion": number(0).or_none(),
+            "exposure": one_of("none", "affine"),
+            "exposure_rate": above(0),
             "rate_start": above(0),
             "rate_end": above(0),
             "checkpoint_seconds": number(0),

@@ -4,22 +4,24 @@ import pytest
 import torch
 
 from neural3d import bench
-from neural3d.bench import hashgrid
+from neural3d.bench import hashgrid, side_by_side
 from neural3d.bench.hashgrid_twin import HashGridTwin
 from neural3d.bench.quality import CaptureSpec
 from neural3d.capture import load_capture
-from neural3d.fields.hashgrid import march_rays, view_samples
+from neural3d.fields.hashgrid import view_samples
 from neural3d.train.hashgrid import HashGridLearner
 from neural3d.train.hashgrid_config import HashGridConfig
 
-SMALL = HashGridConfig(samples=3000, levels=4, log2_rows=10, coarsest=4, finest=32, width=16, occupancy_cells=16)
+SMALL = HashGridConfig(
+    samples=3000, levels=4, log2_rows=10, coarsest=4, finest=32, width=16, occupancy_cells=16, open_rays=64
+)
 
 
 def test_the_twin_finds_the_same_loss_and_learns(small_capture):
     learner = HashGridLearner(load_capture(small_capture), SMALL)
     learner.begin()
     batch = learner.pixels.batch(64, learner.background, 0, 0, central=False)
-    samples = march_rays(learner.place.rays(batch.rays), torch.rand(64), learner.occupied, learner.place)
+    samples = learner.search.guide().samples(learner.place.rays(batch.rays), torch.rand(64))
     seen = view_samples(learner.weights, learner.shape, samples, batch.rays.directions, torch.zeros(64, 0))
     shown = seen.colors + (1 - seen.alphas)[:, None] * batch.backgrounds
     twin = HashGridTwin(learner.shape, learner.weights, 1e-2)
@@ -34,7 +36,9 @@ def test_the_table_has_a_curve_for_each_preset(small_capture, monkeypatch):
     )
     for name, value in {"STEP_RAYS": 64, "WARM_SECONDS": 0.0, "REPEATS": 1, "TWIN_REPEATS": 1}.items():
         monkeypatch.setattr(hashgrid, name, value)
-    monkeypatch.setitem(hashgrid.HASHGRID_PRESETS, "fast", HashGridConfig(max_seconds=0.5, samples=3000, log2_rows=10))
+    monkeypatch.setitem(
+        hashgrid.HASHGRID_PRESETS, "fast", HashGridConfig(max_seconds=0.5, samples=3000, log2_rows=10, open_rays=64)
+    )
     report = hashgrid.measure_hashgrid(presets=["fast"])
     text = bench.text_of(report)
     assert f"{report['torch_ratio']:.1f} times as long" in text and text.count("--preset fast") == len(
@@ -42,3 +46,13 @@ def test_the_table_has_a_curve_for_each_preset(small_capture, monkeypatch):
     )
     steps = [point["steps"] for point in report["presets"]["fast"]["curve"]]
     assert steps == sorted(steps) and steps[-1] == report["presets"]["fast"]["steps"] > 0
+
+
+def test_splats_and_a_field_side_by_side(small_capture, monkeypatch):
+    spec = CaptureSpec("it", str(small_capture), 1.0, "auto", 1.0)
+    monkeypatch.setattr(side_by_side, "chosen_captures", lambda names: [spec])
+    monkeypatch.setitem(side_by_side.HASHGRID_PRESETS, "fast", SMALL)
+    report = side_by_side.measure_side_by_side(seconds=0.3)
+    text = bench.text_of(report)
+    for name, found in report["models"].items():
+        assert found["steps"] > 0 and found["psnr"] > 3 and f"{found['psnr']:.2f} dB" in text and name in text

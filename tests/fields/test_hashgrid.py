@@ -7,9 +7,11 @@ import torch
 
 from neural3d.fields import hashgrid
 from neural3d.fields.field import RadianceField
-from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights, march_rays
+from neural3d.fields.guides import OccupancyGuide, ProposalGuide, interval_samples
+from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights
 from neural3d.fields.rays import Rays
-from neural3d.ops.records import HashLevels
+from neural3d.ops.records import HashLevels, RayScale
+from neural3d.reference.march import grid_positions
 
 SHAPE = HashGridShape(HashLevels(2, 4, 8, 8), features=2, width=16, appearance=3)
 CENTER = (1.0, -2.0, 0.5)
@@ -21,8 +23,14 @@ def constant_field(density: float, half: float = 2.0, *, contracted: bool = Fals
     first[0], second[0, 0] = 1 / 4, math.log(density)
     layers = torch.cat([matrix.flatten() for matrix in (first, second, *others)])
     weights = HashGridWeights(torch.ones(SHAPE.levels.rows, 2), layers, torch.zeros(5, 3))
-    place = HashGridPlace(CENTER, half, contracted, **({"far": 50.0, "cone": 1 / 256} if contracted else {}))
-    return HashGridField(SHAPE, place, weights, torch.ones(8, 8, 8, dtype=torch.bool))
+    if not contracted:
+        place = HashGridPlace(CENTER, half)
+        guide = OccupancyGuide(torch.ones(8, 8, 8, dtype=torch.bool), place.span)
+        return HashGridField(SHAPE, place, weights, guide)
+    place = HashGridPlace(CENTER, half, True, near=0.0, far=50.0, knee=half)
+    levels = HashLevels(1, 8, 8, 10)
+    guide = ProposalGuide(torch.full((levels.rows, 1), math.log(density)), levels, place.scale, 64, 128)
+    return HashGridField(SHAPE, place, weights, guide)
 
 
 def ray_along_x(distance: float = 10.0) -> Rays:
@@ -85,14 +93,28 @@ def test_nobody_looks_behind_what_is_opaque(monkeypatch):
     assert sum(looked_at) == hashgrid.FIRST_SAMPLES < thin / 10
 
 
-def test_steps_are_as_long_as_those_of_a_ray_from_the_centre():
-    """What is thin for a step nearby may be opaque for one far away."""
-    field = constant_field(1.0, contracted=True)
-    direction = torch.nn.functional.normalize(torch.tensor([[1.0, -2.0, 0.5]]), dim=1)
-    samples = march_rays(Rays(torch.zeros(1, 3), direction), torch.zeros(1), field.occupied, field.place)
-    steps = field.place.steps_at(samples.positions)
-    torch.testing.assert_close(steps, samples.deltas, rtol=0.01, atol=0.0)
-    assert steps.max() > 20 * steps.min()
+def test_proposals_look_where_the_guess_is():
+    """A guess that something stands behind a wall's distance: nearly all samples lie there, in all directions."""
+    levels = HashLevels(1, 64, 64, 20)
+    z, y, x = torch.meshgrid(*(torch.arange(65.0) / 64,) * 3, indexing="ij")
+    away = 4 * ((x - 0.5).square() + (y - 0.5).square() + (z - 0.5).square()).sqrt()  # 1 at the box's ball
+    table = torch.where((away > 0.75) & (away < 1), 4.0, -20.0).flatten()[:, None]
+    scale = HashGridPlace(CENTER, 1.0, True, far=50.0, knee=1.0).scale
+    guide = ProposalGuide(table, levels, scale, 64, 32)
+    directions = torch.nn.functional.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    found = guide.samples(Rays(torch.zeros(20, 3), directions), torch.full((20,), 0.5))
+    assert ((found.ts > 0.65) & (found.ts < 1.1)).double().mean() > 0.9
+    assert found.ray_offsets.diff().tolist() == [48] * 20
+
+
+def test_intervals_of_a_contracted_scene_lie_where_the_march_says():
+    rays = Rays(torch.tensor([[0.2, -3.0, 0.1], [0.5, 0.1, 0.0]]), torch.tensor([[0.0, 0.6, 0.8], [1.0, 0.0, 0.0]]))
+    edges = torch.linspace(0, 1, 9).repeat(2, 1)
+    found = interval_samples(rays, edges, RayScale(0.1, 1.0, 50.0))
+    places = rays.origins.repeat_interleave(8, 0) + found.ts[:, None] * rays.directions.repeat_interleave(8, 0)
+    expected = grid_positions(places, torch.tensor([0.0, 0.0, 0.0, 1.0]), contracted=True)
+    torch.testing.assert_close(found.positions, expected)
+    torch.testing.assert_close(found.deltas.view(2, 8).sum(dim=1), torch.full((2,), 49.9))
 
 
 def test_no_rays():

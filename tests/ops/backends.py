@@ -36,6 +36,8 @@ FUNCTIONS = {
     "radiance_mlp": "radiance_mlp",
     "density_mlp": "radiance_mlp",
     "update_occupancy": "occupancy",
+    "proposal_edges": "proposal",
+    "interlevel": "proposal",
 }
 
 
@@ -58,6 +60,8 @@ class Backend:
     radiance_mlp: Callable[..., tuple[Tensor, Tensor]]
     density_mlp: Callable[..., Tensor]
     update_occupancy: Callable[..., None]
+    proposal_edges: Callable[..., Tensor]
+    interlevel: Callable[..., Tensor]
 
 
 def load_backend(name: str) -> Backend:

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples
+from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples, RayScale
 
 LEVELS = HashLevels(count=6, coarsest=2, finest=40, log2_rows=9)
 """Three levels with a row for each corner, three that share rows."""
 LAYERS = RadianceLayers(inputs=24, ray_inputs=10, width=32, geometry=7)
+SCALE = RayScale(0.2, 1.0, 30.0)
 
 
 def make_rays(count: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -38,6 +39,20 @@ def make_samples(rays: int, dtype: torch.dtype = torch.float64, most: int = 9, s
     return RaySamples(*(part.to(dtype) for part in parts), offsets.int())
 
 
+def make_guess(rays: int, levels: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features and edges of a guess of 13 intervals a ray, and the densities and edges of 9 fine ones."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def edges(count: int) -> Tensor:
+        steps = torch.rand(rays, count, generator=generator, dtype=torch.float64) + 0.05
+        ends = torch.cat([torch.zeros(rays, 1, dtype=torch.float64), steps.cumsum(1)], dim=1)
+        return ends / ends[:, -1:]
+
+    features = torch.randn(rays, 13, levels, generator=generator, dtype=torch.float64)
+    densities = 3 * torch.rand(rays, 9, generator=generator, dtype=torch.float64)
+    return features, edges(13), densities, 0.1 + 0.7 * edges(9)
+
+
 def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
     """For each raw operator of a field, what a step of its training would pass."""
     generator = torch.Generator().manual_seed(5)
@@ -53,6 +68,9 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
     layers = (random(count, LAYERS.inputs), 0.3 * random(LAYERS.num_weights), random(20, LAYERS.ray_inputs))
     layered = (*layers, samples.ray_offsets, LAYERS.width, LAYERS.geometry)
     light = (random(count).abs(), random(count, 3).sigmoid(), samples.ts, samples.deltas, samples.ray_offsets, 1e-3)
+    features, edges, densities, fine = (part.to(dtype) for part in make_guess(20))
+    guess, seen = (features, edges), (densities, fine, *SCALE.numbers)
+    drawn = torch.rand(20, generator=generator).to(dtype)
     pulls = (random(20, 3), random(20), random(20), random(20))
     found = {
         "hash_encode": encoded,
@@ -62,6 +80,9 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
         "composite": light,
         "composite_vjp": (*light, *pulls),
         "radiance_mlp": layered,
+        "proposal_edges": (*guess, drawn, *SCALE.numbers, 7, 0.1),
+        "interlevel": (*guess, *seen),
+        "interlevel_vjp": (*guess, *seen, random(20)),
         "radiance_mlp_vjp": (*layered, random(count), random(count, 3)),
     }
     if dtype == torch.float32:

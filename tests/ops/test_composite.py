@@ -1,6 +1,7 @@
 """Samples to what their rays see."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -140,3 +141,37 @@ def test_offsets_that_are_not_the_samples(native):
     for wrong in ([0, 3, 1, len(samples.ts)], [1, len(samples.ts)], [0, len(samples.ts) + 1]):
         with pytest.raises(RuntimeError, match="offsets"):
             native.composite(*inputs, torch.tensor(wrong, dtype=torch.int32))
+
+
+def test_nerfacc_sees_the_same(backend):
+    """Its dense form, which needs no GPU, as the oracle: colours, alphas, depths and the gradients."""
+    with warnings.catch_warnings():  # its docstrings have escapes that Python does not know
+        warnings.simplefilter("ignore")
+        nerfacc = pytest.importorskip("nerfacc", reason="nerfacc is not installed; it comes with neural3d[test]")
+    generator = torch.Generator().manual_seed(3)
+    rays, count = 11, 7
+    ends = (torch.rand(rays, count + 1, generator=generator, dtype=torch.float64) + 0.1).cumsum(dim=1)
+    inputs = {
+        "densities": 3 * torch.rand(rays * count, generator=generator, dtype=torch.float64),
+        "colors": torch.rand(rays * count, 3, generator=generator, dtype=torch.float64),
+    }
+    middles, offsets = (ends[:, 1:] + ends[:, :-1]) / 2, torch.arange(0, rays * count + 1, count, dtype=torch.int32)
+
+    def ours(leaf):
+        lengths = ends.diff(dim=1).reshape(-1)
+        return as_tuple(
+            backend.composite(**leaf, ts=middles.view(-1), deltas=lengths, ray_offsets=offsets, transmittance_min=0.0)
+        )[:3]
+
+    def theirs(leaf):
+        density = leaf["densities"].view(rays, count)
+        weights, _, _ = nerfacc.render_weight_from_density(ends[:, :-1], ends[:, 1:], density)
+        seen = [nerfacc.accumulate_along_rays(weights, values) for values in
+                (leaf["colors"].view(rays, count, 3), None, middles[..., None])]  # fmt: skip
+        return seen[0], seen[1][:, 0], seen[2][:, 0]
+
+    for one, other in zip(ours(inputs), theirs(inputs), strict=True):
+        assert_close(one, other, "float64 truth")
+    pulls, their_pulls = gradients(ours, inputs), gradients(theirs, inputs)
+    for name in inputs:
+        assert_close(pulls[name], their_pulls[name], "float64 twin")

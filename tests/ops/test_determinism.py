@@ -8,7 +8,7 @@ from torch import Tensor
 from neural3d.ops.records import MarchRange, RadianceLayers
 
 from .backends import Backend, gradients, render
-from .random_rays import LEVELS, make_grid, make_rays
+from .random_rays import LEVELS, SCALE, make_grid, make_guess, make_rays
 from .random_scenes import as_dtype, make_gaussians, make_view
 
 SIZE = (203, 149)
@@ -65,6 +65,10 @@ def a_field(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
 
     yield from look(leaves)
     yield from gradients(look, leaves).values()
+    features, edges, densities, fine = (part.to(dtype) for part in make_guess(500))
+    yield native.proposal_edges(features, edges, edges[:, 5].contiguous(), SCALE, count=20, uniform=0.1)
+    explain = lambda leaf: (native.interlevel(leaf["features"], edges, densities, fine, SCALE),)  # noqa: E731
+    yield from (*explain({"features": features}), gradients(explain, {"features": features})["features"])
     memory, cells = torch.rand(64, 64, 64, generator=generator), torch.arange(0, 64**3, 3, dtype=torch.int32)
     found = torch.rand(len(cells), generator=generator)
     occupied = torch.zeros(64, 64, 64, dtype=torch.bool)

@@ -15,6 +15,7 @@ import neural3d.ops.neighbors
 import neural3d.ops.occupancy
 import neural3d.ops.photometric
 import neural3d.ops.project
+import neural3d.ops.proposal
 import neural3d.ops.radiance_mlp
 import neural3d.ops.rasterize
 import neural3d.ops.sh  # noqa: F401  (importing registers fakes and gradients)

@@ -56,7 +56,7 @@ def arguments() -> dict[str, tuple]:
     }
 
 
-LEARNT = {"hash_encode": (0, 1), "march": (0, 1), "composite": (0, 1), "radiance_mlp": (0, 1, 2)}
+LEARNT = {"hash_encode": (0, 1), "march": (0, 1), "composite": (0, 1), "radiance_mlp": (0, 1, 2), "interlevel": (0,)}
 """Which arguments of a field's operators get gradients."""
 
 

@@ -20,13 +20,14 @@ from neural3d.ops.neighbors import neighbor_distances
 from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.photometric import photometric_loss
 from neural3d.ops.project import project
+from neural3d.ops.proposal import interlevel, proposal_edges
 from neural3d.ops.radiance_mlp import density_mlp, radiance_mlp
 from neural3d.ops.rasterize import rasterize
 from neural3d.ops.records import MarchRange
 from neural3d.ops.sh import sh_colors
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from ops.random_rays import LAYERS, LEVELS, make_grid, make_rays, make_samples
+from ops.random_rays import LAYERS, LEVELS, SCALE, make_grid, make_guess, make_rays, make_samples
 
 SIZE = {"width": WIDTH, "height": HEIGHT}
 
@@ -72,7 +73,11 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
     rays = {"ray_features": torch.rand(5, LAYERS.ray_inputs), "ray_offsets": samples.ray_offsets}
     memory = {"densities": torch.rand(4, 4, 4), "occupied": make_grid(4, 0.5)}
     looks = {"cells": torch.tensor([1, 2], dtype=torch.int32), "found": torch.rand(2), "decay": 0.9, "threshold": 0.1}
+    features, edges, densities, fine = (part.float() for part in make_guess(5))
+    guess = {"features": features, "edges": edges, "scale": SCALE}
     return {
+        proposal_edges: guess | {"offsets": torch.zeros(5), "count": 4, "uniform": 0.1},
+        interlevel: guess | {"densities": densities, "fine_edges": fine},
         hash_encode: {"positions": samples.positions, "table": torch.rand(LEVELS.rows, 4), "levels": LEVELS},
         march: marched | {"occupied": make_grid(4, 0.5), "span": MarchRange(0.1)},
         composite: {"densities": torch.rand(count), "colors": torch.rand(count, 3)} | constants,
@@ -83,6 +88,16 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
 
 
 WRONG = [
+    (proposal_edges, "features", torch.rand(5, 13)),
+    (proposal_edges, "features", torch.rand(5, 0, 2)),
+    (proposal_edges, "edges", torch.rand(5, 13)),
+    (proposal_edges, "offsets", torch.rand(4)),
+    (proposal_edges, "count", 0),
+    (proposal_edges, "uniform", 1.1),
+    (interlevel, "edges", torch.rand(5, 14, dtype=torch.float64)),
+    (interlevel, "densities", torch.rand(4, 9)),
+    (interlevel, "densities", torch.rand(5, 9, requires_grad=True)),
+    (interlevel, "fine_edges", torch.rand(5, 9)),
     (hash_encode, "positions", torch.rand(5, 2)),
     (hash_encode, "table", torch.rand(LEVELS.rows - 1, 4)),
     (hash_encode, "table", torch.rand(LEVELS.rows, 3)),
