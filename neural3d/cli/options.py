@@ -113,7 +113,8 @@ class Training:
     antialiased: Flag = SplatConfig.antialiased
     """Dim Gaussians smaller than a pixel (Mip-Splatting), for scenes seen from near and far."""
     exposure: Literal["none", "affine", "bilateral"] = SplatConfig.exposure
-    """Learn how each photo's colours differ from the scene's; affine: as a whole, bilateral: in parts of it, too."""
+    """Learn how each photo's colours differ from the scene's; affine: as a whole, bilateral: in parts of it, too (for
+    splats). The field hashgrid does so where photos have no alpha, the field mlp never."""
     refine_cameras: Flag = SplatConfig.refine_cameras
     """Learn small corrections of poses and focal lengths with the scene; how far cameras moved is told at the end."""
     sh_degree: Whole = SplatConfig.sh_degree
@@ -128,6 +129,8 @@ class Train(Training):
     """What to train; splat: Gaussian splats, nerf: a radiance field, see --field."""
     capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(needed unless --resume)")] = None
     """Folder of photos with their camera poses."""
+    init_field: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: the capture's points)")] = None
+    """Begin with the surfaces that a radiance field shows, trained on the same capture; splat only."""
     resume: Flag = False
     """Go on with the run in the folder from its last checkpoint, with the options it was made with."""
     viewer: bool = False

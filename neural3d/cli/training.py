@@ -15,13 +15,21 @@ import neural3d
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.cli.answers import answer
+from neural3d.cli.field_starts import field_start
 from neural3d.cli.ingesting import posed_capture
 from neural3d.cli.inspecting import say_findings
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
 from neural3d.cli.results import judge
-from neural3d.cli.runs import Settings, load_scene, load_settings, load_views, require_cpu, save_views
+from neural3d.cli.runs import (
+    Settings,
+    load_scene,
+    load_settings,
+    load_views,
+    require_cpu,
+    save_views,
+)
 from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
@@ -50,6 +58,7 @@ from neural3d.train.splats import require_resumable, train_splats
 Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
 _FOR_MLP, _FOR_HASHGRID = ("tiny", "ndc"), ("preset",)
+_FOR_SPLATS_AND_HASHGRID = ("exposure",)
 _FOR_FIELDS = ("field", *_FOR_MLP, *_FOR_HASHGRID)
 
 
@@ -74,13 +83,15 @@ class Work:
     device: torch.device
     gradient_of: GradientFn
     """What renders a photo's view and pulls the difference back, for splats."""
+    initial: Gaussians | None
+    """The first splats, if not those of the capture's points."""
     open_run: Callable[[], Run]
     """Creates the run, or takes up an earlier one."""
 
 
 def train(options: Train, interrupts: Interrupts) -> int:
     """Train, and nothing else."""
-    work = _resumed(options) if options.resume else _created(options, options.capture)
+    work = _resumed(options) if options.resume else _created(options, options.capture, options.init_field)
     with _viewer(options, work) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
         answer(_facts(run, work, result), options.json)
@@ -167,6 +178,7 @@ def _foreign(config: Config) -> list[tuple[Sequence[str], str, str]]:
         return [(_FOR_FIELDS, "a radiance field", "neural3d train nerf")]
     splats = [field.name for field in fields(Training) if field.name not in _FOR_BOTH + _FOR_FIELDS]
     if isinstance(config, HashGridConfig):
+        splats = [name for name in splats if name not in _FOR_SPLATS_AND_HASHGRID]
         other = (_FOR_MLP, "the field mlp", "--field mlp")
     else:
         other = (_FOR_HASHGRID, "the field hashgrid", "--field hashgrid")
@@ -186,7 +198,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _created(options: Train | Make, capture: Path | None) -> Work:
+def _created(options: Train | Make, capture: Path | None, init_field: Path | None = None) -> Work:
     """A new run."""
     if capture is None:
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
@@ -199,8 +211,6 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
     say_findings(scene)
-    if isinstance(config, HashGridConfig) and not scene.has_alpha:
-        say("neural3d: warning: the photos have no alpha: splats show such scenes far better in the same time")
     try:
         if isinstance(config, SplatConfig):
             require_start(scene, seed=config.seed)
@@ -208,16 +218,18 @@ def _created(options: Train | Make, capture: Path | None) -> Work:
             require_field_place(scene, config)
     except InputError as error:
         raise InputError(f"{capture}: {error}") from error
+    initial = field_start(init_field, scene, config)
     kept = {
         "capture": str(capture.resolve()),
         "downscale": scene.downscale,
         "device": device.type,
         "backend": options.backend,
         "background": config.background,
+        **({} if init_field is None else {"init_field": str(init_field.resolve())}),
         **_kept(config),
     }
     open_run = partial(Run.create, options.output, kept, overwrite=options.overwrite)
-    return Work(scene, config, device, gradient_of, open_run)
+    return Work(scene, config, device, gradient_of, initial, open_run)
 
 
 def _kept(config: Config) -> dict[str, Any]:
@@ -231,6 +243,8 @@ def _resumed(options: Train) -> Work:
     """An earlier run."""
     if options.overwrite:
         raise InputError("--resume and --overwrite: choose one; the first goes on with the run, the second replaces it")
+    if options.init_field is not None:
+        raise InputError("--init-field: the run has begun already; leave it out, or start again without --resume")
     _require_possible(options)
     earlier = Run.open(options.output)
     settings = load_settings(earlier)
@@ -249,7 +263,9 @@ def _resumed(options: Train) -> Work:
         say(f"neural3d: warning: passed over {skipped}")
     scene = load_scene(settings, load_views(earlier), options.capture)
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
-    return Work(scene, config, device, gradient_of, partial(Run.resume, options.output))
+    begun_with = earlier.config.get("init_field") if checkpoint is None else None
+    initial = field_start(None if begun_with is None else Path(begun_with), scene, config)
+    return Work(scene, config, device, gradient_of, initial, partial(Run.resume, options.output))
 
 
 def _device(config: Config, asked: DeviceName | None) -> torch.device:
@@ -361,7 +377,7 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
 def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
     """By the trainer of the configuration's kind."""
     if isinstance(work.config, SplatConfig):
-        where = {"device": work.device, "gradient_of": work.gradient_of}
+        where = {"device": work.device, "gradient_of": work.gradient_of, "initial": work.initial}
         splats = train_splats(work.scene, work.config, run=run, observers=watchers, **where)
         return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed, splats.cameras)
     found = train_field(work.scene, work.config, run=run, observers=watchers)

@@ -40,11 +40,24 @@ def initial_gaussians(scene: Scene, *, max_gaussians: int, sh_degree: int, antia
     n = len(means)
     gaps = neighbor_distances(means, 3) if n > 1 else torch.full((n,), math.inf)
     gaps = gaps.clamp(min=1e-6 * scene.extent, max=LARGEST_GAP * scene.extent)
+    return round_gaussians(means, colors, gaps, sh_degree=sh_degree, antialiased=antialiased)
+
+
+def round_gaussians(
+    means: Float[Tensor, "P 3"],
+    colors: Float[Tensor, "P 3"],
+    sizes: Float[Tensor, "P"],
+    *,
+    sh_degree: int,
+    antialiased: bool,
+) -> Gaussians:
+    """Gaussians of one colour from all sides, rather transparent."""
+    n = len(means)
     sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = (colors - 0.5) / SH_DC
     return Gaussians(
         means_world=means,
-        log_scales=gaps.log()[:, None].repeat(1, 3),
+        log_scales=sizes.log()[:, None].repeat(1, 3),
         quats_wxyz=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
         logit_opacities=torch.full((n,), math.log(INITIAL_OPACITY / (1 - INITIAL_OPACITY))),
         sh=sh,

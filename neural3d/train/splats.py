@@ -65,11 +65,14 @@ def train_splats(
     observers: Sequence[TrainingObserver] = (),
     densifier: Densifier | None = None,
     gradient_of: GradientFn = photo_gradient,
+    initial: Gaussians | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainResult:
     """Train on the scene's training photos until the steps or the time are used up, or an observer asks to stop.
 
-    `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back.
+    `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back;
+    `initial` the first Gaussians, which else stand on the capture's points (`train/field_start.py` makes them of a
+    field).
     With a `run`, training goes on from its latest checkpoint and keeps new ones there; with a fixed seed and no limit
     on time the result is the same bytes, interrupted or not, on any number of threads.
 
@@ -83,7 +86,7 @@ def train_splats(
     if len(scene.train_indices) == 0:
         raise InputError("the capture has no training photos; give it some, or hold out fewer")
     native().keep_memory()
-    learner = _SplatLearner(scene, config, densifier, gradient_of, torch.device(device))
+    learner = _SplatLearner(scene, config, densifier, gradient_of, initial, torch.device(device))
     checkpoint = run.latest_checkpoint() if run is not None else None
     if checkpoint is None:
         learner.begin()
@@ -137,9 +140,11 @@ class _SplatLearner:
         config: SplatConfig,
         densifier: Densifier | None,
         gradient_of: GradientFn,
+        initial: Gaussians | None,
         device: torch.device,
     ) -> None:
         self.scene, self.config, self.gradient_of, self.device = scene, config, gradient_of, device
+        self.initial = initial
         self.cap = gaussian_cap(scene, config)
         self.densifier: Densifier = _densifier(config, self.cap) if densifier is None else densifier
         self.photos = build_pyramid(scene, config.coarse_levels, device)
@@ -152,14 +157,15 @@ class _SplatLearner:
 
         Raises: InputError where there is no place for them.
         """
-        config = self.config
-        gaussians = initial_gaussians(
-            self.scene,
-            max_gaussians=self.cap,
-            sh_degree=config.sh_degree,
-            antialiased=config.antialiased,
-            seed=config.seed,
-        )
+        config, gaussians = self.config, self.initial
+        if gaussians is None:
+            gaussians = initial_gaussians(
+                self.scene,
+                max_gaussians=self.cap,
+                sh_degree=config.sh_degree,
+                antialiased=config.antialiased,
+                seed=config.seed,
+            )
         self.state = fresh_state(gaussians.to(self.device))
 
     def load(self, checkpoint: Checkpoint) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from train.small_scenes import truth
 
 from neural3d.cli import main
+from neural3d.fields.hashgrid import HashGridField
 from neural3d.run import Run
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS
 
@@ -55,12 +57,12 @@ def test_a_hash_grid_is_the_default_and_its_preset_is_kept(hashgrid_run: Path, c
     assert Run.open(output).config["nerf"] == asdict(replace(default, max_seconds=0.01))
 
 
-def test_a_hash_grid_of_photos_without_alpha_says_what_is_better(
-    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    options = ["--capture", str(capture), "--output", str(tmp_path / "run"), "--steps", "1"]
-    assert main(["train", "nerf", *options]) == 0
-    assert "splats show such scenes far better" in capsys.readouterr().err
+def test_a_hash_grid_learns_exposures_unless_told_otherwise(capture: Path, tmp_path: Path):
+    options = ["--capture", str(capture), "--steps", "1", "--preset", "fast"]
+    for name, more in (("a", []), ("b", ["--exposure", "none"])):
+        assert main(["train", "nerf", *options, *more, "--output", str(tmp_path / name)]) == 0
+        kept = Run.open(tmp_path / name).latest_checkpoint().tensors
+        assert ("exposure.matrices" in kept) == (name == "a")
 
 
 @pytest.mark.parametrize("kind", ["field_run", "hashgrid_run"])
@@ -106,6 +108,7 @@ def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, caps
         (["splat", "--field", "mlp"], "--field: this is for a radiance field"),
         (["nerf", "--densify", "adc"], "--densify: this is for splats; leave it out, or use neural3d train splat"),
         (["nerf", "--sh-degree", "1"], "--sh-degree: this is for splats"),
+        (["nerf", "--tiny", "--exposure", "none"], "--exposure: this is for splats"),
         (["nerf", "--ndc"], "--ndc: the cameras do not all face one way"),
         (["nerf", "--steps", "0"], "--steps: expected a whole number, 1 or more, got 0"),
         (
@@ -156,3 +159,23 @@ def test_a_broken_configuration_is_named(field_run: Path, tmp_path: Path, capsys
     kept["config"]["nerf"]["width"] = 0
     (run / "config.json").write_text(json.dumps(kept))
     assert "config.json: width: expected a whole number, 2 to 4096" in refused(capsys, "eval", str(run))
+
+
+def test_splats_begin_on_a_field(hashgrid_run: Path, capture: Path, tmp_path: Path, capsys, monkeypatch):
+    """The command looks into the field's run; a run of splats, a resumed run and a field have no such beginning."""
+    begun = []
+    monkeypatch.setattr(
+        "neural3d.cli.field_starts.field_gaussians",
+        lambda field, scene, count, **sizes: begun.append(field) or truth(30, sh_degree=3),
+    )
+    splats = ["train", "splat", "--capture", str(capture), "--steps", "1", "--max-gaussians", "40"]
+    run = ["--output", str(tmp_path / "splats")]
+    assert main([*splats, *run, "--init-field", str(hashgrid_run)]) == 0
+    assert isinstance(begun[0], HashGridField)
+    assert Run.open(tmp_path / "splats").config["init_field"] == str(hashgrid_run.resolve())
+    line = refused(capsys, *splats, "--output", str(tmp_path / "b"), "--init-field", str(tmp_path / "splats"))
+    assert "the run holds splats; give the run of a radiance field" in line
+    line = refused(capsys, "train", "splat", "--resume", *run, "--init-field", str(hashgrid_run))
+    assert "--init-field: the run has begun already" in line
+    nerf = ["train", "nerf", "--capture", str(capture), "--output", str(tmp_path / "c")]
+    assert "--init-field: this is for splats" in refused(capsys, *nerf, "--init-field", str(hashgrid_run))

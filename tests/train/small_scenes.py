@@ -104,10 +104,13 @@ def _bytes(values: Tensor) -> Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def train(scene: Scene, *, densifier=None, run=None, observers=(), device="cpu", **options) -> TrainResult:
+def train(
+    scene: Scene, *, densifier=None, run=None, observers=(), initial=None, device="cpu", **options
+) -> TrainResult:
     """`train_splats` with a quick configuration, changed by `options`."""
     config = replace(QUICK, **options)
-    return train_splats(scene, config, run=run, observers=observers, densifier=densifier, device=device)
+    watched = {"run": run, "observers": observers}
+    return train_splats(scene, config, **watched, densifier=densifier, initial=initial, device=device)
 
 
 def psnr_of(gaussians: Gaussians, scene: Scene, background: Tensor | None = None) -> float:
