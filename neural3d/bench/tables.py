@@ -22,6 +22,7 @@ def text_of(report: Report) -> str:
         "hashgrid_step": _hashgrid_rows,
         "poses": _poses_rows,
         "side_by_side": _side_by_side_rows,
+        "denoisers": _denoisers_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -209,6 +210,27 @@ def _aligned(rows: Sequence[Row]) -> list[str]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(widths[i]) for i, cell in enumerate(row[1:], start=1))]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _denoisers_rows(report: Report) -> list[Row]:
+    taken, sizes = report["step_ms"], report["parameters"]
+    return [
+        *(
+            (f"{who}'s step", f"{taken[key]:.0f} ms, {taken[f'{key}_bf16']:.0f} ms in bfloat16, {sizes[key]:,} numbers")
+            for key, who in (("ours", "our U-Net"), ("diffusers", "UNet2DModel"))
+        ),
+        (
+            "as long as ours",
+            f"{report['diffusers_over_ours']:.1f}, {report['diffusers_over_ours_bf16']:.1f} in bfloat16",
+        ),
+        *(
+            (
+                name,
+                f"step {cost['step_ms']:.0f} ms, sample {cost['sample_ms']:.0f} ms, {cost['sample_gflop']:.1f} GFLOP",
+            )
+            for name, cost in report["spaces"].items()
+        ),
+    ]
 
 
 def _poses_rows(report: Report) -> list[Row]:

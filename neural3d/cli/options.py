@@ -2,25 +2,23 @@
 
 import io
 import re
-from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import (
-    FlagCreatePairsOff,
-    OmitArgPrefixes,
-    OmitSubcommandPrefixes,
     Positional,
     UseAppendAction,
     arg,
     subcommand,
 )
-from tyro.constructors import PrimitiveConstructorSpec
 
 from neural3d.capture.ingest.settings import Settings
+from neural3d.cli.option_kinds import Flag, Number, OptionalNumber, OptionalWhole, Whole
+from neural3d.cli.option_kinds import unless_given as _unless_given
+from neural3d.cli.prior_options import Prior
 from neural3d.errors import InputError
 from neural3d.train.config import SplatConfig
 from neural3d.train.mlp_config import MlpConfig
@@ -31,33 +29,6 @@ DESCRIPTION = (
 )
 
 
-def _spec(kind: Callable[[str], Any], metavar: str, expected: str) -> PrimitiveConstructorSpec:
-    """A number, or None where that is the default, with one plain line for what is none."""
-
-    def read(words: list[str]) -> Any:
-        try:
-            return kind(words[0])
-        except ValueError:
-            raise ValueError(f"expected {expected}, got {words[0]!r}") from None
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: value is None or isinstance(value, int | float),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _unless_given(chosen: str) -> Any:
-    """What the help says in place of "(default: None)"."""
-    return arg(help_behavior_hint=f"(default: {chosen})")
-
-
-_WHOLE, _NUMBER = _spec(int, "N", "a whole number"), _spec(float, "X", "a number")
-Whole, Number = Annotated[int, _WHOLE], Annotated[float, _NUMBER]
-OptionalWhole, OptionalNumber = Annotated[int | None, _WHOLE], Annotated[float | None, _NUMBER]
-Flag = FlagCreatePairsOff[bool]
 Device = Annotated[
     Literal["cpu", "cuda"] | None, arg(metavar="{cpu,cuda}", help_behavior_hint="(default: cuda where it works)")
 ]
@@ -367,82 +338,6 @@ class Bench:
     """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
-
-
-@dataclass(frozen=True)
-class PriorTrain:
-    """Train a prior on a folder of images, searched recursively; its weights become one file."""
-
-    prior: Annotated[str, arg(metavar="NAME")]
-    """ae-linear, ae, vae, flow, gan, gan-ns, wgan, cgan, ddpm, score, x0, flow-matching, ldm, dit, vqgan, igpt,
-    patchnn, quilt."""
-    images: Annotated[Path, arg(metavar="DIR")]
-    """Folder of images; where all lie in subfolders, their names are the labels."""
-    output: Annotated[Path, arg(metavar="P")]
-    """The prior's file (safetensors); must not be there yet."""
-    seconds: Annotated[OptionalNumber, _unless_given("60, no limit where --steps is given")] = None
-    """How long to train in all."""
-    steps: Annotated[OptionalWhole, _unless_given("no limit")] = None
-    """How many steps to train in all; with it, a seed gives the same file to the byte at the same number of threads."""
-    seed: Whole = 0
-    """Where randomness begins."""
-    size: Annotated[OptionalWhole, _unless_given("the prior's own, 16 to 64")] = None
-    """Side of the patches that it learns and draws: 8, 16, 32, 64 or 128 pixels."""
-    downscale: Annotated[OptionalNumber, _unless_given("so that a patch shows a quarter of an image's height")] = None
-    """Learn from images at 1/X of their size."""
-    json: Flag = False
-    """Print one JSON object and nothing else on stdout."""
-
-
-@dataclass(frozen=True)
-class PriorSample:
-    """Draw from a prior: many images on one sheet."""
-
-    file: Positional[Annotated[Path, arg(metavar="P")]]
-    """The prior's file."""
-    output: Annotated[Path, arg(metavar="SHEET.png")]
-    """The sheet; must not be there yet."""
-    label: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: any)")] = None
-    """Ask for this label, of those that the prior was trained with."""
-    count: Whole = 16
-    """How many images."""
-    seed: Whole = 0
-    """Where randomness begins: the same seed draws the same images."""
-    enlarge: Whole = 4
-    """How many pixels of the sheet a pixel is wide."""
-
-
-@dataclass(frozen=True)
-class PriorInpaint:
-    """Fill a hole in an image with what a prior finds likely there; known pixels keep their values."""
-
-    file: Positional[Annotated[Path, arg(metavar="P")]]
-    """The prior's file."""
-    image: Annotated[Path, arg(metavar="FILE")]
-    """The image, of any size."""
-    mask: Annotated[Path, arg(metavar="FILE")]
-    """An image of the same size, white where something is to be filled in."""
-    output: Annotated[Path, arg(metavar="FILE.png")]
-    """The result; must not be there yet."""
-    label: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: any)")] = None
-    """Ask for this label, of those that the prior was trained with."""
-    refine: Flag = False
-    """Copy texels of the image along what the prior proposes, and blend them: sharp at the image's own size."""
-    seed: Whole = 0
-    """Where randomness begins: another seed fills it in another way, where the prior knows several."""
-
-
-@dataclass(frozen=True)
-class Prior:
-    """2D generative priors, trained on your own images without downloaded weights: train, sample, inpaint."""
-
-    action: OmitArgPrefixes[
-        OmitSubcommandPrefixes[
-            Annotated[PriorTrain, subcommand("train")]
-            | Annotated[PriorSample, subcommand("sample")]
-            | Annotated[PriorInpaint, subcommand("inpaint")]
-        ]
-    ]
 
 
 Command = (

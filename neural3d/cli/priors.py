@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,23 @@ from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import read_photo
 from neural3d.cli.answers import answer
 from neural3d.cli.interrupts import Interrupts
-from neural3d.cli.options import Prior as PriorCommand
-from neural3d.cli.options import PriorInpaint, PriorSample, PriorTrain
+from neural3d.cli.prior_options import Prior as PriorCommand
+from neural3d.cli.prior_options import PriorInpaint, PriorSample, PriorTrain
 from neural3d.cli.progress import clock, say
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.quilting import Texels, quilt
 from neural3d.priors.files import load_prior, save_prior
 from neural3d.priors.fitting import seeded
 from neural3d.priors.folders import read_folder, scaled
+from neural3d.priors.maps import COMPUTED, ENLARGEMENT, GIVEN, computed_maps, enlarged
 from neural3d.priors.patches import PatchSource, to_bytes, to_signed
+from neural3d.priors.pretrained.clip import PretrainedClip
+from neural3d.priors.pretrained.pipelines import PretrainedPrior
 from neural3d.priors.prior import Prior, PriorConfig
-from neural3d.priors.records import Budget, Condition, FitProgress
-from neural3d.priors.registry import make_prior, row_of
+from neural3d.priors.records import Budget, Condition, FitProgress, Images
+from neural3d.priors.registry import ROWS, make_prior, row_of
 from neural3d.priors.sheets import contact_sheet
+from neural3d.priors.text.quantized_guidance import TextGuidedPrior
 from neural3d.render.images import write_png
 from neural3d.run import check_parents
 
@@ -35,6 +39,7 @@ DEFAULT_SECONDS = 60.0
 _MAX_SAMPLES, _MAX_ENLARGE, _MAX_SEED = 1024, 16, 2**63 - 1
 _SECONDS_BETWEEN_LINES = 5.0
 _WHITE_ABOVE = 127
+_MAX_MAPPED_PIXELS = 4_000_000
 
 
 def run_prior(command: PriorCommand, interrupts: Interrupts) -> int:
@@ -61,14 +66,16 @@ def train(options: PriorTrain, interrupts: Interrupts) -> dict[str, Any]:
     size = row.size if options.size is None else options.size
     if options.downscale is not None and not 1 <= options.downscale <= 1000:
         raise InputError(f"--downscale {options.downscale:g}: expected 1 to 1000")
-    make_prior(PriorConfig(options.prior, size, ("a", "b") if row.labels == "needed" else ()))  # refused before reading
-    folder = read_folder(options.images, size, options.downscale)
+    maps, maps_folder = _maps(options.maps)
+    labels = ("a", "b") if row.labels == "needed" else ()
+    make_prior(PriorConfig(options.prior, size, labels, maps=maps))  # refused before reading
+    folder = read_folder(options.images, size, options.downscale, options.labels, maps_folder)
     for line in folder.skipped:
         say(f"neural3d: warning: skipped: {line}")
     if folder.num_left_out:
         say(f"neural3d: warning: left out {folder.num_left_out} images, to spare memory")
     labels = () if row.labels == "ignored" else folder.labels
-    prior = make_prior(PriorConfig(options.prior, size, labels, folder.downscale), options.seed)
+    prior = make_prior(PriorConfig(options.prior, size, labels, folder.downscale, maps), options.seed)
     source = PatchSource(folder.pictures, size, folder.labels)
     line = _FitLine(interrupts)
     with interrupts.graceful():
@@ -87,9 +94,16 @@ def sample(options: PriorSample) -> dict[str, Any]:
     _check_range("--count", options.count, 1, _MAX_SAMPLES)
     _check_range("--enlarge", options.enlarge, 1, _MAX_ENLARGE)
     _check_range("--seed", options.seed, 0, _MAX_SEED)
-    prior = load_prior(options.file)
+    prior = _loaded(options.file)
+    if options.clip is not None:
+        _give_eye(prior, options.clip)
     start = time.monotonic()
-    images = prior.sample(options.count, _condition(prior, options.label, options.count), options.seed)
+    condition = _condition(prior, options.label, options.text, options.count)
+    if options.image is not None:
+        condition = replace(condition, images=_middle(prior, options.image))
+    if options.map is not None:
+        condition = replace(condition, maps=_map_to_draw(prior, options.map, options.count))
+    images = prior.sample(options.count, condition, options.seed)
     seconds = time.monotonic() - start
     write_png(options.output, contact_sheet(images, options.enlarge))
     return {"output": str(options.output), "prior": prior.config.name, "count": options.count, "seconds": seconds}
@@ -102,7 +116,7 @@ def inpaint(options: PriorInpaint) -> dict[str, Any]:
     """
     _check_png(options.output)
     _check_range("--seed", options.seed, 0, _MAX_SEED)
-    prior = load_prior(options.file)
+    prior = _loaded(options.file, options.control)
     pixels, hole = _read_image(options.image), _read_mask(options.mask)
     if hole.shape != pixels.shape[:2]:
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (hole.shape, pixels.shape)]
@@ -110,7 +124,10 @@ def inpaint(options: PriorInpaint) -> dict[str, Any]:
     if not hole.any() or hole.all():
         what = "nothing is white, so there is nothing to fill" if not hole.any() else "all is white, nothing is known"
         raise InputError(f"{options.mask}: {what}; paint white what shall be filled, and black what is known")
-    filled = _filled(prior, pixels, hole, _condition(prior, options.label, 1), options.seed)
+    condition = _condition(prior, options.label, options.text, 1)
+    if options.map is not None:
+        condition = replace(condition, maps=_map_to_fill(prior, options.map, pixels.shape[:2]))
+    filled = _filled(prior, pixels, hole, condition, options.seed)
     if options.refine:
         filled = _refined(pixels, hole, filled, options.seed)
     result = np.where(hole[..., None], filled, pixels)
@@ -180,14 +197,110 @@ def _budget(options: PriorTrain) -> Budget:
     return Budget(seconds, options.steps)
 
 
-def _condition(prior: Prior, label: str | None, count: int) -> Condition:
+def _condition(prior: Prior, label: str | None, text: str | None, count: int) -> Condition:
+    """What is asked for.
+
+    Raises: InputError where the prior cannot be asked so.
+    """
+    name, names = prior.config.name, prior.config.labels
+    if text is not None and "text" not in _reads(prior):
+        raise InputError(f"--text: {name} reads no text; {_that_read('text')} do")
     if label is None:
-        return Condition()
-    names = prior.config.labels
+        return Condition(text=text)
+    if name in ROWS and row_of(name).labels == "words":
+        raise InputError(f"--label {label}: {name} goes by words; use --text")
     if label not in names:
         known = f"it knows {', '.join(names)}" if names else "it was trained without labels; leave --label out"
         raise InputError(f"--label {label}: not a label of this prior; {known}")
-    return Condition(torch.full((count,), names.index(label)))
+    return Condition(torch.full((count,), names.index(label)), text)
+
+
+def _loaded(path: Path, control: Path | None = None) -> Prior:
+    """A prior's file, or a folder of weights."""
+    if path.is_dir():
+        return PretrainedPrior(path, control)
+    if control is not None:
+        raise InputError(f"--control {control}: is for a folder of diffusers; {path} is none")
+    return load_prior(path)
+
+
+def _give_eye(prior: Prior, folder: Path) -> None:
+    if not isinstance(prior, TextGuidedPrior):
+        raise InputError(f"--clip {folder}: {prior.config.name} has no eye that could be replaced; vqgan-clip has")
+    prior.eye = PretrainedClip(folder)
+
+
+def _reads(prior: Prior) -> frozenset[str]:
+    return prior.reads if isinstance(prior, PretrainedPrior) else row_of(prior.config.name).reads
+
+
+def _that_read(what: str) -> str:
+    return ", ".join(name for name, row in ROWS.items() if what in row.reads)
+
+
+def _middle(prior: Prior, path: Path) -> Images:
+    """The square of the prior's size in the middle of an image, at the scale that the prior learnt.
+
+    Raises: InputError.
+    """
+    if "image" not in _reads(prior):
+        raise InputError(f"--image: {prior.config.name} goes by no image; {_that_read('image')} do")
+    size, small = prior.config.size, scaled(Image.fromarray(_read_image(path)), prior.config.downscale)
+    left, top = ((side - size) // 2 for side in small.size)
+    if min(left, top) < 0:
+        sides = f"{small.width} x {small.height} at 1/{prior.config.downscale:g} of its size"
+        raise InputError(f"--image {path}: {sides}, which this prior learnt; expected at least {size} x {size}")
+    return to_signed(torch.from_numpy(np.array(small)[None, top : top + size, left : left + size]))
+
+
+def _maps(asked: str | None) -> tuple[str, Path | None]:
+    """The kind of maps, and the folder of given ones."""
+    if asked is None or asked in COMPUTED:
+        return asked or "", None
+    if not Path(asked).is_dir():
+        raise InputError(f"--maps {asked}: no such folder; give one, or {' or '.join(COMPUTED)}")
+    return GIVEN, Path(asked)
+
+
+def _map_to_draw(prior: Prior, path: Path, count: int) -> Images:
+    """The map at the scale that the prior learnt; of x4, the image enlarged.
+
+    Raises: InputError.
+    """
+    _check_mapped(prior, path)
+    if prior.config.maps == "x4":
+        small = to_signed(torch.from_numpy(_read_image(path))[None])
+        height, width = (ENLARGEMENT * side for side in small.shape[-2:])
+    else:
+        small = to_signed(
+            torch.from_numpy(np.array(scaled(Image.fromarray(_read_image(path)), prior.config.downscale)))[None]
+        )
+        height, width = small.shape[-2:]
+    if count * height * width > _MAX_MAPPED_PIXELS:
+        raise InputError(
+            f"--map {path}: {count} images of {width} x {height} are more than {_MAX_MAPPED_PIXELS:,} pixels; "
+            "take a smaller map, or a smaller --count"
+        )
+    return enlarged(small, height, width) if prior.config.maps == "x4" else small
+
+
+def _map_to_fill(prior: Prior, path: Path, shape: tuple[int, ...]) -> Images:
+    """The map of an image with a hole, at the scale that the prior learnt; of x4, the whole image, coarse or fine.
+
+    Raises: InputError.
+    """
+    _check_mapped(prior, path)
+    pixels = _read_image(path)
+    if pixels.shape[:2] != shape:
+        sizes = [f"{side[1]} x {side[0]}" for side in (pixels.shape, shape)]
+        raise InputError(f"--map {path}: the map is {sizes[0]}, the image {sizes[1]}; they must be equal")
+    small = to_signed(torch.from_numpy(np.array(scaled(Image.fromarray(pixels), prior.config.downscale)))[None])
+    return computed_maps("x4", small) if prior.config.maps == "x4" else small
+
+
+def _check_mapped(prior: Prior, path: Path) -> None:
+    if not prior.config.maps:
+        raise InputError(f"--map {path}: this prior was trained without maps; train one with --maps")
 
 
 def _read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:

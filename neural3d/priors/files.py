@@ -15,7 +15,7 @@ from neural3d.priors.prior import Prior, PriorConfig
 from neural3d.priors.registry import make_prior
 from neural3d.storage import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "neural3d_prior"
 _MAX_LABELS = 10_000
 _ZIP, _PICKLE_PROTOCOLS = b"PK\x03\x04", {bytes([0x80, protocol]) for protocol in range(2, 6)}
@@ -85,7 +85,7 @@ def _config_of(path: Path, header: Any) -> PriorConfig:
     if version != FORMAT_VERSION:
         raise InputError(f"{path}: prior format {version}, this reads {FORMAT_VERSION}; update, or train again")
     fields = header.get("config")
-    kinds = {"name": str, "size": int, "labels": list, "downscale": int | float}
+    kinds = {"name": str, "size": int, "labels": list, "downscale": int | float, "maps": str}
     if not isinstance(fields, dict) or fields.keys() != kinds.keys():
         raise InputError(f"{path}: its config has other fields than {', '.join(kinds)}; train it again")
     for name, kind in kinds.items():
@@ -96,4 +96,4 @@ def _config_of(path: Path, header: Any) -> PriorConfig:
         raise InputError(f"{path}: config.labels are no names; train it again")
     if not 1 <= fields["downscale"] < 1e6:
         raise InputError(f"{path}: config.downscale is {fields['downscale']}, expected at least 1; train it again")
-    return PriorConfig(fields["name"], fields["size"], tuple(labels), float(fields["downscale"]))
+    return PriorConfig(fields["name"], fields["size"], tuple(labels), float(fields["downscale"]), fields["maps"])

@@ -11,6 +11,7 @@ from PIL import Image
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import PHOTO_SUFFIXES, read_photo
 from neural3d.errors import InputError
+from neural3d.priors.label_files import read_labels
 from neural3d.priors.patches import Picture
 
 MAX_PICTURES = 2000
@@ -27,7 +28,7 @@ class Folder:
 
     pictures: tuple[Picture, ...]
     labels: tuple[str, ...]
-    """Names of the subfolders, where all images lie in at least two; else empty."""
+    """Those of the file of labels; else names of the subfolders, where all images lie in at least two; else none."""
     downscale: float
     skipped: tuple[str, ...]
     """Images that could not be read, one line each."""
@@ -35,7 +36,9 @@ class Folder:
     """Images beyond what is kept in memory, evenly left out."""
 
 
-def read_folder(root: Path, size: int, downscale: float | None = None) -> Folder:
+def read_folder(
+    root: Path, size: int, downscale: float | None = None, labels_file: Path | None = None, maps: Path | None = None
+) -> Folder:
     """Read images, made smaller by `downscale`, or by what lets a patch show a quarter of a middling image.
 
     Transparent pixels count as unknown.
@@ -45,7 +48,10 @@ def read_folder(root: Path, size: int, downscale: float | None = None) -> Folder
     paths = list_images(root)
     skipped: dict[Path, str] = {}
     chosen = downscale or _fitting_downscale(_spread(paths, _LOOKED_AT), size, skipped)
-    labels = _labels(root, paths)
+    told = [_top_folder(root, path) for path in paths] if labels_file is None else read_labels(labels_file, root, paths)
+    is_labelled = labels_file is not None or (len(set(told)) > 1 and "" not in told)
+    labels = tuple(sorted(set(told))) if is_labelled else ()
+    label_from_path = dict(zip(paths, told, strict=True))
     used = _spread(paths, MAX_PICTURES)
     pictures: list[Picture] = []
     total_pixels = 0
@@ -54,8 +60,9 @@ def read_folder(root: Path, size: int, downscale: float | None = None) -> Folder
             break
         pixels = _pixels(path, skipped)
         if pixels is not None:
-            label = labels.index(_top_folder(root, path)) if labels else None
-            pictures.append(_picture(pixels, chosen, label))
+            label = labels.index(label_from_path[path]) if labels else None
+            drawn = None if maps is None else _map(maps, path.relative_to(root), pixels.shape[:2])
+            pictures.append(_picture(pixels, chosen, label, drawn))
             total_pixels += pictures[-1].pixels.size // 3
     if not pictures:
         reasons = next(iter(skipped.values()), "there is none")
@@ -86,12 +93,13 @@ def scaled(image: Image.Image, downscale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX)
 
 
-def _picture(pixels: np.ndarray, downscale: float, label: int | None) -> Picture:
+def _picture(pixels: np.ndarray, downscale: float, label: int | None, drawn: np.ndarray | None) -> Picture:
     colors = np.array(scaled(Image.fromarray(np.ascontiguousarray(pixels[..., :3])), downscale))
+    small = None if drawn is None else np.array(scaled(Image.fromarray(drawn), downscale))
     if pixels.shape[2] == 3:
-        return Picture(colors, None, label)
+        return Picture(colors, None, label, small)
     alpha = np.array(scaled(Image.fromarray(np.ascontiguousarray(pixels[..., 3])), downscale))
-    return Picture(colors, alpha == 255, label)
+    return Picture(colors, alpha == 255, label, small)
 
 
 def _pixels(path: Path, skipped: dict[Path, str]) -> np.ndarray | None:
@@ -105,15 +113,29 @@ def _pixels(path: Path, skipped: dict[Path, str]) -> np.ndarray | None:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
+def _map(maps: Path, name: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The map of an image: the same path under `maps`, with any suffix of an image.
+
+    Raises: InputError where there is none, it cannot be read, or is of another size than the image.
+    """
+    found = [path for suffix in PHOTO_SUFFIXES if (path := maps / name.with_suffix(suffix)).is_file()]
+    if not found:
+        raise InputError(f"{maps}: no map for {name}; expected {maps / name.with_suffix('.png')}, or another suffix")
+    try:
+        pixels = read_photo(found[0]).pixels
+    except BadFrame as error:
+        raise InputError(f"{found[0]}: {error}; give a map that can be read") from error
+    if pixels.shape[:2] != shape:
+        sizes = [f"{side[1]} x {side[0]}" for side in (pixels.shape, shape)]
+        raise InputError(f"{found[0]}: the map is {sizes[0]}, its image {sizes[1]}; they must be equal")
+    wide = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+    return np.ascontiguousarray(wide)
+
+
 def _fitting_downscale(paths: Sequence[Path], size: int, skipped: dict[Path, str]) -> float:
     found = [pixels for path in paths if (pixels := _pixels(path, skipped)) is not None]
     sides = [min(pixels.shape[:2]) for pixels in found]
     return max(1.0, statistics.median(sides) / (PATCHES_ACROSS * size)) if sides else 1.0
-
-
-def _labels(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
-    tops = {_top_folder(root, path) for path in paths}
-    return tuple(sorted(tops)) if len(tops) > 1 and "" not in tops else ()
 
 
 def _top_folder(root: Path, path: Path) -> str:

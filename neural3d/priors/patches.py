@@ -23,6 +23,8 @@ class Picture:
     """Where pixels are real; everywhere if None."""
     label: int | None = None
     """Index into the source's labels."""
+    map: UInt8[np.ndarray, "H W 3"] | None = None
+    """What a prior that goes by maps is told of the image."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Batch:
     images: Images
     labels: Labels | None
     """None where the source has no labels."""
+    maps: Images | None = None
+    """None where not all pictures have one."""
 
 
 class PatchSource:
@@ -57,16 +61,21 @@ class PatchSource:
         numbers = torch.randint(int(self._ends[-1]), (count,), generator=generator)
         owners = torch.searchsorted(self._ends, numbers, right=True)
         starts = self._ends[owners] - torch.tensor([self._places[i].count for i in owners.tolist()])
-        drawn = zip(owners.tolist(), (numbers - starts).tolist(), strict=True)
-        images = torch.stack([self._patch(owner, place) for owner, place in drawn])
+        drawn = list(zip(owners.tolist(), (numbers - starts).tolist(), strict=True))
+        images = self._patches([picture.pixels for picture in self.pictures], drawn)
+        maps = None
+        if all(picture.map is not None for picture in self.pictures):
+            maps = self._patches([picture.map for picture in self.pictures], drawn)
         labels = torch.tensor([self.pictures[i].label or 0 for i in owners.tolist()]) if self.labels else None
-        return Batch(images, labels)
+        return Batch(images, labels, maps)
 
-    def _patch(self, owner: int, place: int) -> Tensor:
-        pixels = self.pictures[owner].pixels
-        row, column = self._places[owner].at(place)
-        patch = pixels[row : row + self.size, column : column + self.size]
-        return to_signed(torch.from_numpy(np.ascontiguousarray(patch))[None])[0]
+    def _patches(self, layers: list[np.ndarray], drawn: list[tuple[int, int]]) -> Images:
+        """Cut out of the pictures' pixels, or of their maps: number of the picture, number of the place."""
+        cut = np.empty((len(drawn), self.size, self.size, 3), np.uint8)
+        for patch, (owner, place) in zip(cut, drawn, strict=True):
+            row, column = self._places[owner].at(place)
+            patch[:] = layers[owner][row : row + self.size, column : column + self.size]
+        return to_signed(torch.from_numpy(cut))
 
 
 def to_signed(pixels: UInt8[Tensor, "B H W C"]) -> Images:

@@ -41,6 +41,8 @@ class PriorConfig:
     """Names of the classes that it can be asked for."""
     downscale: float = 1.0
     """By how much images were made smaller before patches were cut."""
+    maps: str = ""
+    """What maps it goes by: `given` ones, or a kind that is computed; none if empty."""
 
 
 class Prior(ABC):
@@ -111,17 +113,17 @@ class ComposedPrior(Prior):
     ) -> list[StageReport]:
         """The codec on patches, then the law on their latents."""
         generator, reports = seeded(seed), []
+        shares = (self._codec_share, 1 - self._codec_share)
         is_both = self.codec.is_trained and self.law.is_trained
+        codec_budget, law_budget = budget.split(*shares) if is_both else (budget, budget)
         with torch.no_grad():
             self.codec.prepare(source.draw(_LOOKED_AT, generator).images, generator)
         if self.codec.is_trained:
-            part = budget.share(self._codec_share) if is_both else budget
-            reports.append(self._fit_codec(source, part, generator, watch))
+            reports.append(self._fit_codec(source, codec_budget, generator, watch))
         with torch.no_grad():
             self.law.prepare(self.codec.encode(source.draw(_LOOKED_AT, generator).images))
         if self.law.is_trained:
-            part = budget.share(1 - self._codec_share) if is_both else budget
-            reports.append(self._fit_law(source, part, generator, watch))
+            reports.append(self._fit_law(source, law_budget, generator, watch))
         return reports
 
     @torch.no_grad()
@@ -156,11 +158,7 @@ class ComposedPrior(Prior):
         """
 
         def fill_window(window: Images, hole: Unknown) -> Images:
-            window = flattened(window, hole)
-            if self.law.fills:
-                cells = unknown_cells(hole, self.codec.stride)
-                return self.decode(self.law.fill(self.codec.encode(window), cells, condition, generator))
-            return self._searched(window, hole, condition, generator)
+            return self._fill_window(flattened(window, hole), hole, condition, generator)
 
         is_free = self.codec.takes_any_size and self.law.takes_any_size
         return (fill_box if is_free else fill_windows)(images, unknown, self.config.size, fill_window)
@@ -171,16 +169,14 @@ class ComposedPrior(Prior):
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take them, in place of what is there."""
-        own = self.modules.state_dict()
-        wrong = own.keys() ^ tensors.keys()
-        wrong |= {
-            name
-            for name in own.keys() & tensors.keys()
-            if (own[name].shape, own[name].dtype) != (tensors[name].shape, tensors[name].dtype)
-        }
-        if wrong:
-            raise ValueError(f"{len(wrong)} of its tensors are missing or of another shape, as {min(wrong)}")
+        check_tensors(self.modules.state_dict(), tensors)
         self.modules.load_state_dict(tensors, assign=True)
+
+    def _fill_window(self, window: Images, hole: Unknown, condition: Condition, generator: torch.Generator) -> Images:
+        if self.law.fills:
+            cells = unknown_cells(hole, self.codec.stride)
+            return self.decode(self.law.fill(self.codec.encode(window), cells, condition, generator))
+        return self._searched(window, hole, condition, generator)
 
     def _searched(self, window: Images, hole: Unknown, condition: Condition, generator: torch.Generator) -> Images:
         start = self.law.draw((len(window), *self.codec.latent_shape(self.config.size)), condition, generator)
@@ -204,6 +200,21 @@ class ComposedPrior(Prior):
             return self.law.loss(latents, Condition(batch.labels), generator)
 
         return fit_stage(Stage("law", self.law, budget, is_averaged=self.law.is_averaged), loss_of, watch)
+
+
+def check_tensors(own: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    """Whether the others can take the place of a prior's own.
+
+    Raises: ValueError where names, shapes or kinds are others.
+    """
+    wrong = own.keys() ^ others.keys()
+    wrong |= {
+        name
+        for name in own.keys() & others.keys()
+        if (own[name].shape, own[name].dtype) != (others[name].shape, others[name].dtype)
+    }
+    if wrong:
+        raise ValueError(f"{len(wrong)} of its tensors are missing or of another shape, as {min(wrong)}")
 
 
 def batch_size(size: int) -> int:

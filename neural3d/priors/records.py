@@ -20,6 +20,14 @@ class Condition:
 
     labels: Labels | None = None
     """Class of each sample, an index into the prior's labels."""
+    text: str | None = None
+    """What all samples shall show, in words that the prior knows."""
+    images: Images | None = None
+    """One image, of which samples shall be variations."""
+    maps: Images | None = None
+    """One map, or one for each sample, of what the prior was trained with; samples are of its size."""
+    vectors: Float[Tensor, "B E"] | None = None
+    """A vector for each sample that a diffusion was trained to go by; zeros ask for nothing."""
 
 
 NOTHING_ASKED = Condition()
@@ -41,10 +49,16 @@ class Budget:
         if not limits or not all(0 < limit < float("inf") for limit in limits):
             raise ValueError(f"budget: seconds {self.seconds}, steps {self.steps}; expected one of them, more than 0")
 
-    def share(self, part: float) -> "Budget":
-        """A part of it, for one stage of several."""
-        seconds = None if self.seconds is None else self.seconds * part
-        return Budget(seconds, None if self.steps is None else max(1, round(self.steps * part)))
+    def split(self, *parts: float) -> list["Budget"]:
+        """A budget for each of several stages; of few steps each stage gets at least one."""
+        budgets, done = [], 0
+        for i, part in enumerate(parts):
+            steps = None
+            if self.steps is not None:
+                steps = max(1, round(self.steps * sum(parts[: i + 1])) - done)
+                done += steps
+            budgets.append(Budget(None if self.seconds is None else self.seconds * part, steps))
+        return budgets
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,19 @@ from neural3d.priors.codecs.adversarial_quantized import AdversarialQuantized
 from neural3d.priors.codecs.autoencoder import Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from neural3d.priors.codecs.codec import Codec, Identity
 from neural3d.priors.codecs.palette import Palette
+from neural3d.priors.controlled import ControlledPrior
 from neural3d.priors.exemplar.prior import ExemplarPrior
 from neural3d.priors.laws.autoregressive import Autoregressive
 from neural3d.priors.laws.diffusion import Diffusion, DiffusionConfig
 from neural3d.priors.laws.flow import Flow
 from neural3d.priors.laws.normal import FittedNormal, StandardNormal
+from neural3d.priors.maps import COMPUTED, GIVEN
 from neural3d.priors.networks.dit import DiffusionTransformer
 from neural3d.priors.networks.unet import UNet
 from neural3d.priors.prior import ComposedPrior, Prior, PriorConfig
+from neural3d.priors.text.clip import EmbeddingPrior
+from neural3d.priors.text.quantized_guidance import TextGuidedPrior
+from neural3d.priors.text.unclip import UnclipPrior
 
 SIZES = (8, 16, 32, 64, 128)
 
@@ -33,7 +38,9 @@ class Row:
     size: int = 32
     """Side of its patches unless told otherwise."""
     labels: str = "ignored"
-    """`ignored`; `read`: learnt where the images have them; `needed`."""
+    """`ignored`; `read`: learnt where the images have them; `needed`; `words`: for captions, not to be asked for."""
+    reads: frozenset[str] = frozenset()
+    """What a sample can be asked to follow, of `text`, `image` and `map`, the last where it was trained with maps."""
 
 
 def _linear(config: PriorConfig) -> Prior:
@@ -64,16 +71,16 @@ def _adversarial(game: AdversarialConfig) -> Callable[[PriorConfig], Prior]:
 
 def _pixel_diffusion(settings: DiffusionConfig) -> Callable[[PriorConfig], Prior]:
     def build(config: PriorConfig) -> Prior:
-        network = UNet(2 * 3 + 1, 3, 48, len(config.labels))
+        network = UNet(2 * 3 + 1, 3, 32, len(config.labels))
         law = Diffusion(network, 3, settings, standardizes=False, num_labels=len(config.labels))
-        return ComposedPrior(config, Identity(), law)
+        return ControlledPrior(config, law, network) if config.maps else ComposedPrior(config, Identity(), law)
 
     return build
 
 
 def _latent_unet(config: PriorConfig) -> Prior:
     codec = _cell_codec(config)
-    return _latent_diffusion(config, codec, UNet(2 * codec.channels + 1, codec.channels, 64, len(config.labels), 1))
+    return _latent_diffusion(config, codec, UNet(2 * codec.channels + 1, codec.channels, 32, len(config.labels), 1))
 
 
 def _latent_transformer(config: PriorConfig) -> Prior:
@@ -94,15 +101,24 @@ def _latent_diffusion(config: PriorConfig, codec: Codec, network: nn.Module) -> 
 
 
 def _tokens(config: PriorConfig) -> Prior:
+    return ComposedPrior(config, *_codebook(config, len(config.labels)))
+
+
+def _guided_tokens(config: PriorConfig) -> Prior:
+    return TextGuidedPrior(config, *_codebook(config, 0))
+
+
+def _codebook(config: PriorConfig, num_labels: int) -> tuple[AdversarialQuantized, Autoregressive]:
     codec = AdversarialQuantized(4, num_words=256, word_size=16, width=32)
-    law = Autoregressive(codec.num_tokens, config.size // 4, width=128, depth=4, num_labels=len(config.labels))
-    return ComposedPrior(config, codec, law)
+    return codec, Autoregressive(codec.num_tokens, config.size // 4, width=128, depth=4, num_labels=num_labels)
 
 
 def _pixels(config: PriorConfig) -> Prior:
     law = Autoregressive(64, config.size, width=96, depth=4, num_labels=len(config.labels))
     return ComposedPrior(config, Palette(64), law)
 
+
+_MAPPED = frozenset({"map"})
 
 ROWS: dict[str, Row] = {
     "ae-linear": Row(_linear),
@@ -113,14 +129,17 @@ ROWS: dict[str, Row] = {
     "gan-ns": Row(_adversarial(AdversarialConfig("non-saturating"))),
     "wgan": Row(_adversarial(AdversarialConfig("wasserstein", step_size=5e-4, critic_steps=5, r1=0.0))),
     "cgan": Row(_adversarial(AdversarialConfig("non-saturating")), labels="needed"),
-    "ddpm": Row(_pixel_diffusion(DiffusionConfig("eps", draw_steps=50)), labels="read"),
-    "score": Row(_pixel_diffusion(DiffusionConfig("v", noise=0.0)), labels="read"),
-    "x0": Row(_pixel_diffusion(DiffusionConfig("x0")), labels="read"),
-    "flow-matching": Row(_pixel_diffusion(DiffusionConfig("flow", noise=0.0)), labels="read"),
+    "ddpm": Row(_pixel_diffusion(DiffusionConfig("eps", draw_steps=50)), labels="read", reads=_MAPPED),
+    "score": Row(_pixel_diffusion(DiffusionConfig("v", noise=0.0)), labels="read", reads=_MAPPED),
+    "x0": Row(_pixel_diffusion(DiffusionConfig("x0")), labels="read", reads=_MAPPED),
+    "flow-matching": Row(_pixel_diffusion(DiffusionConfig("flow", noise=0.0)), labels="read", reads=_MAPPED),
     "ldm": Row(_latent_unet, labels="read"),
     "dit": Row(_latent_transformer, labels="read"),
     "vqgan": Row(_tokens, labels="read"),
     "igpt": Row(_pixels, size=16, labels="read"),
+    "clip": Row(EmbeddingPrior, labels="words", reads=frozenset({"text", "image"})),
+    "vqgan-clip": Row(_guided_tokens, labels="words", reads=frozenset({"text"})),
+    "unclip": Row(UnclipPrior, labels="words", reads=frozenset({"text", "image"})),
     "patchnn": Row(lambda config: ExemplarPrior(config, "nearest"), size=64),
     "quilt": Row(lambda config: ExemplarPrior(config, "quilt"), size=64),
 }
@@ -134,6 +153,11 @@ def make_prior(config: PriorConfig, seed: int = 0) -> Prior:
     row = row_of(config.name)
     if config.size not in SIZES:
         raise InputError(f"size {config.size}: a prior's patches are {', '.join(map(str, SIZES))} pixels wide")
+    if config.maps not in ("", GIVEN, *COMPUTED):
+        raise InputError(f"maps {config.maps!r}: expected {GIVEN}, {', '.join(COMPUTED)}, or none")
+    if config.maps and "map" not in row.reads:
+        known = ", ".join(name for name, other in ROWS.items() if "map" in other.reads)
+        raise InputError(f"{config.name} goes by no maps; {known} do")
     if row.labels == "needed" and len(config.labels) < 2:
         raise InputError(f"{config.name} learns classes: put the images into at least two subfolders, one a class")
     with torch.random.fork_rng(devices=[]):

@@ -42,6 +42,20 @@ def step_report() -> dict:
         return measure_step(specs=(TINY, large), twin=twin, repeats=3)
 
 
+def test_the_denoisers_table():
+    """Ours is not the smaller one, and a sample in latents takes fewer operations than one in pixels."""
+    pytest.importorskip("diffusers")
+    from neural3d.bench.denoisers import measure_denoisers
+
+    report = measure_denoisers(repeats=1)
+    assert {*PROVENANCE, "diffusers_over_ours", "diffusers_over_ours_bf16"} <= set(report)
+    sizes = report["parameters"]
+    assert sizes["diffusers"] < sizes["ours"] < 1.1 * sizes["diffusers"]
+    assert report["spaces"]["ldm"]["sample_gflop"] < 0.6 * report["spaces"]["score"]["sample_gflop"]
+    json.dumps(report, allow_nan=False)
+    assert "UNet2DModel's step" in bench.text_of(report)
+
+
 def test_the_step_table(step_report):
     keys = {"step_ms", "forward_gpairs", "backward_gpairs", "rest_over_blend", "operators", "relocation_ms", "pairs"}
     keys |= {f"{key}_50k" for key in keys}

@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 
 from neural3d.cli import main
-from neural3d.priors.files import load_prior
+from neural3d.priors.files import load_prior, save_prior
+from neural3d.priors.patches import PatchSource, Picture
+from neural3d.priors.prior import PriorConfig
+from neural3d.priors.records import Budget
+from neural3d.priors.registry import ROWS, make_prior
 
 from .captures import refused
 
@@ -33,7 +37,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prior(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("priors") / "x0.prior"
     command = ["prior", "train", "--prior", "x0", "--images", str(images), "--output", str(path)]
-    assert main([*command, "--steps", "3", "--size", "8", "--downscale", "2"]) == 0
+    assert main([*command, "--steps", "12", "--size", "8", "--downscale", "2"]) == 0
     return path
 
 
@@ -62,7 +66,7 @@ def test_training_says_what_it_learnt_from(images: Path, tmp_path: Path, capsys:
 def test_the_same_seed_gives_the_same_file(images: Path, prior: Path, tmp_path: Path):
     again = tmp_path / "again.prior"
     command = ["prior", "train", "--prior", "x0", "--images", str(images), "--output", str(again)]
-    assert main([*command, "--steps", "3", "--size", "8", "--downscale", "2"]) == 0
+    assert main([*command, "--steps", "12", "--size", "8", "--downscale", "2"]) == 0
     old, new = load_prior(prior).tensors(), load_prior(again).tensors()
     assert all(np.array_equal(old[name], new[name]) for name in old)
 
@@ -140,9 +144,93 @@ def test_training_that_cannot_be(images: Path, tmp_path: Path, capsys, changed: 
     assert there.read_bytes() == b"kept" and not (tmp_path / "a.prior").exists()
 
 
+def test_labels_from_a_file_are_words_to_ask_for(images: Path, photo: tuple[Path, Path], tmp_path: Path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("dark,coal heap\nbright/deep/a.png,snow\n", encoding="utf-8")
+    prior = tmp_path / "unclip.prior"
+    command = ["prior", "train", "--prior", "unclip", "--images", str(images), "--output", str(prior)]
+    assert main([*command, "--steps", "3", "--size", "8", "--labels", str(labels)]) == 0
+    assert load_prior(prior).config.labels == ("coal heap", "snow")
+    asked = {"text": ["--text", "dark coal"], "image": ["--image", str(photo[0])]}
+    asked["both"] = asked["text"] + asked["image"]
+    for name, words in asked.items():
+        sheet = tmp_path / f"{name}.png"
+        assert main(["prior", "sample", str(prior), "--output", str(sheet), "--count", "2", *words]) == 0
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in asked}) == 3
+    paths = ["--image", str(photo[0]), "--mask", str(photo[1]), "--output", str(tmp_path / "filled.png")]
+    assert main(["prior", "inpaint", str(prior), "--text", "snow", *paths]) == 0
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        (None, "no such file; give a CSV file"),
+        (b"dark,coal\n", "no line speaks of bright/deep/a.png; add one, or a line `.,LABEL`"),
+        (b".,coal\ngold,x\n", "line 2: "),
+        (b".,coal,more\n", "line 1: expected an image or a folder, a comma and its label"),
+        (b".,\xff\n", "cannot be read as UTF-8 CSV"),
+        (b'.,"coal\n', "cannot be read as UTF-8 CSV"),
+    ],
+)
+def test_labels_that_cannot_be(images: Path, tmp_path: Path, capsys, lines: bytes | None, said: str):
+    labels = tmp_path / "labels.csv"
+    if lines is not None:
+        labels.write_bytes(lines)
+    options = ["--prior", "clip", "--images", str(images), "--output", str(tmp_path / "a.prior"), "--steps", "1"]
+    assert said in refused(capsys, "prior", "train", *options, "--size", "8", "--labels", str(labels))
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_every_prior_answers_every_command(name: str, photo: tuple[Path, Path], tmp_path: Path, capsys):
+    """Untrained, it draws and fills, or says in one line why it cannot."""
+    file = tmp_path / "a.prior"
+    labels = ("dark", "bright") if ROWS[name].labels in ("needed", "words") else ()
+    prior = make_prior(PriorConfig(name, 8, labels))
+    if name in ("patchnn", "quilt"):
+        with Image.open(photo[0]) as image:
+            prior.fit(PatchSource([Picture(np.array(image))], 8), Budget(None, 1))
+    save_prior(file, prior, {})
+    assert main(["prior", "sample", str(file), "--output", str(tmp_path / "sheet.png"), "--count", "1"]) == 0
+    options = ["--image", str(photo[0]), "--mask", str(photo[1]), "--output", str(tmp_path / "filled.png")]
+    if name == "clip":
+        assert "clip tells which texts and images fit" in refused(capsys, "prior", "inpaint", str(file), *options)
+    else:
+        assert main(["prior", "inpaint", str(file), *options]) == 0
+
+
+def test_a_map_says_where(images: Path, photo: tuple[Path, Path], tmp_path: Path, capsys):
+    """Given maps of the images' paths; a sample is of its map's size, one image alone without a border."""
+    maps = tmp_path / "maps"
+    for name in ("dark", "bright"):
+        _write(maps / name / "deep" / "a.png", np.zeros((40, 48), np.uint8))
+    sizes = {"given": (27, 21), "x4": (4 * 27, 4 * 21)}
+    for kind, folder in (("given", str(maps)), ("x4", "x4")):
+        prior, sheet = tmp_path / f"{kind}.prior", tmp_path / f"{kind}.png"
+        command = ["prior", "train", "--prior", "x0", "--images", str(images), "--output", str(prior)]
+        assert main([*command, "--steps", "2", "--size", "8", "--downscale", "1", "--maps", folder]) == 0
+        options = ["--count", "1", "--enlarge", "1", "--output", str(sheet)]
+        assert main(["prior", "sample", str(prior), "--map", str(photo[0]), *options]) == 0
+        with Image.open(sheet) as image:
+            assert image.size == sizes[kind]
+        paths = ["--image", str(photo[0]), "--mask", str(photo[1]), "--map", str(photo[0])]
+        assert main(["prior", "inpaint", str(prior), *paths, "--output", str(tmp_path / f"{kind}-filled.png")]) == 0
+    wide = _write(tmp_path / "wide.png", np.zeros((1100, 1000), np.uint8))
+    command = ["prior", "sample", str(tmp_path / "x4.prior"), "--map", str(wide), "--output", str(tmp_path / "no.png")]
+    assert "are more than 4,000,000 pixels" in refused(capsys, *command)
+    (maps / "dark" / "deep" / "a.png").unlink()
+    command = ["prior", "train", "--prior", "x0", "--images", str(images), "--output", str(tmp_path / "no.prior")]
+    assert "no map for dark/deep/a.png" in refused(capsys, *command, "--size", "8", "--maps", str(maps))
+    _write(maps / "dark" / "deep" / "a.png", np.zeros((40, 47), np.uint8))
+    assert "the map is 47 x 40, its image 48 x 40" in refused(capsys, *command, "--size", "8", "--maps", str(maps))
+    assert "--maps dreams: no such folder; give one, or edges or x4" in refused(capsys, *command, "--maps", "dreams")
+
+
 @pytest.mark.parametrize(
     "changed, said",
     [
+        ({"--map": "NOWHERE"}, "this prior was trained without maps; train one with --maps"),
+        ({"--text": "dark"}, "--text: x0 reads no text; clip, vqgan-clip, unclip do"),
+        ({"--image": "NOWHERE"}, "--image: x0 goes by no image; clip, unclip do"),
         ({"--label": "pink"}, "--label pink: not a label of this prior; it knows bright, dark"),
         ({"--count": "0"}, "--count 0: expected 1 to"),
         ({"--enlarge": "99"}, "--enlarge 99: expected 1 to"),

@@ -83,6 +83,8 @@ def _changed(file: Path, path: Path, change) -> Path:
         ("labels", [1], "config.labels are no names"),
         ("downscale", -1.0, "config.downscale is -1.0"),
         ("downscale", float("nan"), "config.downscale is nan"),
+        ("maps", "dreams", "maps 'dreams': expected given"),
+        ("maps", "edges", "ae-linear goes by no maps"),
         ("more", 1, "its config has other fields"),
     ],
 )

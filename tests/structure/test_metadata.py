@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 import neural3d
 
 ON_REQUEST = {
+    "diffusers",
     "gsplat",
     "nerfacc",
     "open3d",

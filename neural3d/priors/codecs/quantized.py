@@ -48,6 +48,10 @@ class VectorQuantized(DiscreteCodec):
         """Minus the squared distance of each cell to each word."""
         return -squared_distances(self.encoder(images).movedim(1, -1), self.words)
 
+    def nearest(self, vectors: Float[Tensor, "*S D"]) -> Int64[Tensor, "*S"]:
+        """The number of the nearest word."""
+        return squared_distances(vectors, self.words).argmin(-1)
+
     def loss(self, images: Images, generator: torch.Generator) -> Tensor:
         """Error of the pixels, and of the cells around their words; the words learn by the way."""
         return self.reconstructed(images, generator)[1]
@@ -56,7 +60,7 @@ class VectorQuantized(DiscreteCodec):
         """The decoded images, with gradients that pass straight through the choice of words, and the loss."""
         cells = self.encoder(images)
         vectors = cells.movedim(1, -1)
-        chosen = squared_distances(vectors.detach(), self.words).argmin(-1)
+        chosen = self.nearest(vectors.detach())
         words = self.words[chosen].movedim(-1, 1)
         if self.training:
             self._learn(vectors.detach().flatten(0, 2), chosen.flatten(), generator)

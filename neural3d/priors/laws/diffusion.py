@@ -1,6 +1,7 @@
 """Diffusion: noise is added step by step, and a network learns to take it away; also its newer form, flow matching."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neural3d.priors.laws.law import Standardized
-from neural3d.priors.networks.unet import UNet
+from neural3d.priors.networks.unet import Control, UNet
 from neural3d.priors.records import NOTHING_ASKED, Condition
 
 Prediction = Literal["eps", "x0", "v", "flow"]
@@ -63,12 +64,22 @@ class Diffusion(Standardized):
     is_trained = fills = is_averaged = True
 
     def __init__(
-        self, network: nn.Module, channels: int, config: DiffusionConfig, *, standardizes: bool, num_labels: int = 0
+        self,
+        network: nn.Module,
+        channels: int,
+        config: DiffusionConfig,
+        *,
+        standardizes: bool,
+        num_labels: int = 0,
+        vector_size: int = 0,
     ) -> None:
-        """With a network from 2 * channels + 1 channels (noisy, known, where) and a time to `channels`."""
+        """With a network from 2 * channels + 1 channels (noisy, known, where), a time, and what is asked."""
         super().__init__(channels)
-        self.network, self.config, self.num_labels = network, config, num_labels
+        self.network, self.config = network, config
+        self.num_labels, self.vector_size = num_labels, vector_size
         self._standardizes = standardizes
+        # Set by a prior that has a branch for maps, which is no part of this law.
+        self.control_of: Callable[[Tensor], Control] | None = None
         self.takes_any_size = isinstance(network, UNet)
 
     def prepare(self, latents: Tensor) -> None:
@@ -84,8 +95,8 @@ class Diffusion(Standardized):
         unknown = random_holes(clean.shape, generator) if self.config.learns_holes else torch.ones_like(clean[:, :1])
         noise = torch.randn(clean.shape, generator=generator)
         signal, level = signal_and_noise(time, self.config.prediction)
-        labels = self._withheld(condition.labels, generator)
-        predicted = self._predict(signal * clean + level * noise, time, clean, unknown, labels)
+        asked = self._withheld(self._asked(condition), generator)
+        predicted = self._predict(signal * clean + level * noise, time, clean, unknown, asked, condition.maps)
         error = (predicted - self._target(clean, noise, signal, level)).square() * unknown
         return error.sum() / (unknown.sum() * clean.shape[1])
 
@@ -93,28 +104,29 @@ class Diffusion(Standardized):
         self,
         noisy: Tensor,
         time: float,
-        labels: Tensor | None = None,
+        asked: Tensor | None = None,
         known: Tensor | None = None,
         unknown: Tensor | None = None,
+        maps: Tensor | None = None,
     ) -> Float[Tensor, "B D h w"]:
         """The expected clean latents, standardized, given noisy ones."""
         known = torch.zeros_like(noisy) if known is None else known
         unknown = torch.ones_like(noisy[:, :1]) if unknown is None else unknown
         times = torch.full((len(noisy),), time)
-        predicted = self._predict(noisy, times, known, unknown, labels)
-        if labels is not None and self.config.guidance != 1:
-            plain = self._predict(noisy, times, known, unknown, None)
+        predicted = self._predict(noisy, times, known, unknown, asked, maps)
+        if asked is not None and self.config.guidance != 1:
+            plain = self._predict(noisy, times, known, unknown, None, maps)
             predicted = plain + self.config.guidance * (predicted - plain)
         return self._clean_of(predicted, noisy, times)
 
-    def score(self, noisy: Tensor, time: float, labels: Tensor | None = None) -> Float[Tensor, "B D h w"]:
+    def score(self, noisy: Tensor, time: float, asked: Tensor | None = None) -> Float[Tensor, "B D h w"]:
         """The gradient of the logarithm of the noisy latents' density.
 
         Source: Song et al., Score-Based Generative Modeling through Stochastic Differential Equations, 2021, with
             Tweedie's formula: (a E[x | x_t] - x_t) / s^2.
         """
         signal, level = signal_and_noise(torch.full((len(noisy),), time), self.config.prediction)
-        return (signal * self.denoised(noisy, time, labels) - noisy) / level**2
+        return (signal * self.denoised(noisy, time, asked) - noisy) / level**2
 
     def draw(
         self, shape: tuple[int, ...], condition: Condition, generator: torch.Generator
@@ -132,6 +144,17 @@ class Diffusion(Standardized):
         filled = self._reversed(clean, where, condition, generator)
         return self.restored(torch.where(where > 0, filled, clean))
 
+    def vary(
+        self, latents: Tensor, strength: float, condition: Condition, generator: torch.Generator
+    ) -> Float[Tensor, "B D h w"]:
+        """Latents like these, as what is asked: noise is added up to the time `strength`, and taken away again.
+
+        Source: Meng et al., SDEdit, 2022, algorithm 1.
+        """
+        clean = self.standardized(latents)
+        nothing, everywhere = torch.zeros_like(clean), torch.ones_like(clean[:, :1])
+        return self.restored(self._reversed(nothing, everywhere, condition, generator, clean, strength))
+
     def unlikeliness(self, latents: Tensor, generator: torch.Generator, condition: Condition = NOTHING_ASKED) -> Tensor:
         """Half the squared distance to what the network would make of the latents after some noise.
 
@@ -145,18 +168,27 @@ class Diffusion(Standardized):
         signal, level = signal_and_noise(torch.full((len(clean),), time), self.config.prediction)
         noise = torch.randn(clean.shape, generator=generator)
         with torch.no_grad():
-            target = self.denoised(signal * clean + level * noise, time, condition.labels)
+            target = self.denoised(signal * clean + level * noise, time, self._asked(condition), maps=condition.maps)
         return 0.5 * (clean - target).square().mean()
 
     def _reversed(
-        self, clean: Tensor, unknown: Tensor, condition: Condition, generator: torch.Generator
+        self,
+        clean: Tensor,
+        unknown: Tensor,
+        condition: Condition,
+        generator: torch.Generator,
+        start: Tensor | None = None,
+        first: float = LATEST,
     ) -> Float[Tensor, "B D h w"]:
-        """From noise to latents, standardized."""
-        config = self.config
-        times = torch.linspace(LATEST, 0, config.draw_steps + 1).tolist()
+        """From noise, or from `start` with the noise of the time `first`, to latents, standardized."""
+        config, asked = self.config, self._asked(condition)
+        times = torch.linspace(first, 0, max(2, round(config.draw_steps * first / LATEST) + 1)).tolist()
         x = torch.randn(clean.shape, generator=generator)
+        if start is not None:
+            signal, level = signal_and_noise(torch.full((1,), first), config.prediction)
+            x = signal * start + level * x
         for now, then in zip(times, times[1:], strict=False):
-            guess = self.denoised(x, now, condition.labels, clean, unknown).clamp(-config.clip, config.clip)
+            guess = self.denoised(x, now, asked, clean, unknown, condition.maps).clamp(-config.clip, config.clip)
             (signal, level), (next_signal, next_level) = (
                 signal_and_noise(torch.full((1,), time), config.prediction) for time in (now, then)
             )
@@ -167,11 +199,21 @@ class Diffusion(Standardized):
         return x
 
     def _predict(
-        self, noisy: Tensor, time: Tensor, known: Tensor, unknown: Tensor, labels: Tensor | None
+        self, noisy: Tensor, time: Tensor, known: Tensor, unknown: Tensor, asked: Tensor | None, maps: Tensor | None
     ) -> Float[Tensor, "B D h w"]:
         seen = known * (1 - unknown)
         entry = torch.cat([noisy * unknown + seen, seen, 2 * unknown - 1], 1)
-        return self.network(entry, time, labels) if self.num_labels else self.network(entry, time)
+        if maps is None:
+            return self.network(entry, time, asked)
+        if self.control_of is None:
+            raise ValueError("condition.maps: this prior was not made for maps; leave them out")
+        return self.network(entry, time, asked, self.control_of(maps))
+
+    def _asked(self, condition: Condition) -> Tensor | None:
+        """What of a condition the network was trained to go by."""
+        if self.vector_size:
+            return condition.vectors
+        return condition.labels if self.num_labels else None
 
     def _target(self, clean: Tensor, noise: Tensor, signal: Tensor, level: Tensor) -> Tensor:
         match self.config.prediction:
@@ -196,11 +238,14 @@ class Diffusion(Standardized):
             case "flow":
                 return noisy - level * predicted
 
-    def _withheld(self, labels: Tensor | None, generator: torch.Generator) -> Tensor | None:
-        if labels is None or not self.num_labels:
+    def _withheld(self, asked: Tensor | None, generator: torch.Generator) -> Tensor | None:
+        """What is asked, but of some samples nothing: the last label, or a vector of zeros."""
+        if asked is None:
             return None
-        is_withheld = torch.rand(len(labels), generator=generator) < _UNASKED
-        return torch.where(is_withheld, torch.full_like(labels, self.num_labels), labels)
+        is_withheld = torch.rand(len(asked), generator=generator) < _UNASKED
+        if self.vector_size:
+            return asked.masked_fill(is_withheld[:, None], 0.0)
+        return asked.masked_fill(is_withheld, self.num_labels)
 
 
 def fresh_noise(signal: Tensor, level: Tensor, next_signal: Tensor, next_level: Tensor) -> Tensor:
