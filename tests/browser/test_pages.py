@@ -34,8 +34,8 @@ def viewer(shared_page) -> Iterator[Viewer]:
         yield running
 
 
-def wait(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60.0
+def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"never happened: {what}"
         time.sleep(0.05)
@@ -135,7 +135,7 @@ def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
         "d.items.add(new File([b], 'cup.splat'));"
         "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})); })"
     )
-    wait(lambda: viewer.document.models.names == (MAIN, "cup"), "the file is open")
+    wait(lambda: viewer.document.models.names == (MAIN, "cup"), "the file is open", seconds=300.0)
     screen(shared_page, shots, "opened")
     shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     shared_page.click("Download")
