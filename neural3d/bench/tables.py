@@ -23,6 +23,7 @@ def text_of(report: Report) -> str:
         "poses": _poses_rows,
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
+        "few_photos": _few_photos_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -35,6 +36,15 @@ def text_of(report: Report) -> str:
             *([f"load     {load:.1f} programs at the end: compare nothing else while it is high"] if load else []),
         ]
     )
+
+
+def _few_photos_rows(report: Report) -> list[Row]:
+    given = f"{len(report['photos'])} photos, {report['points']:,} points, {report['steps']:,} steps"
+    rows = [("trained on", f"{given}; judged on {report['held_out']} others")]
+    for row in report["rows"]:
+        scores = f"{row['psnr']:.2f} dB, colour-corrected {row['psnr_color_corrected']:.2f} dB, SSIM {row['ssim']:.4f}"
+        rows.append((row["settings"], f"{scores}; {row['num_gaussians']:,} Gaussians, {row['seconds']:.0f} s"))
+    return rows
 
 
 def _fields_rows(report: Report) -> list[Row]:

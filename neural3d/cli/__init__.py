@@ -73,6 +73,10 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             from neural3d.cli.inspecting import run_inspect
 
             return run_inspect(command)
+        case options.Masks():
+            from neural3d.cli.masking import run_masks
+
+            return run_masks(command)
         case options.Bench():
             from neural3d import bench
 

@@ -81,6 +81,8 @@ class Training:
     """The most Gaussians that the model may have."""
     densify: Literal["mcmc", "adc"] = SplatConfig.densify
     """How Gaussians come and go; mcmc: moved and grown at random, adc: copied and split by thresholds."""
+    few_photos: Flag = False
+    """For 6 to 12 photos: a cap fitted to the points, Gaussians left out at random, depth that bends at edges only."""
     antialiased: Flag = SplatConfig.antialiased
     """Dim Gaussians smaller than a pixel (Mip-Splatting), for scenes seen from near and far."""
     exposure: Literal["none", "affine", "bilateral"] = SplatConfig.exposure
@@ -181,6 +183,22 @@ class Inspect:
     """Folder of photos with their camera poses."""
     picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="(default: none is drawn)")] = None
     """Draw cameras and points from above and from the side into this file."""
+    json: Flag = False
+    """Print one JSON object and nothing else on stdout."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Cut out the object that the photos of a capture go around, and write masks; GrabCut, from the points."""
+
+    capture: Positional[CaptureFolder]
+    """Folder of photos with their camera poses and points."""
+    output: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: CAPTURE/masks)")] = None
+    """Where the masks go: white is the object, black is ignored by train and ingest."""
+    segment: Annotated[str | None, arg(metavar="MODULE:FUNCTION", help_behavior_hint="(default: GrabCut)")] = None
+    """A function of yours in GrabCut's place: takes a picture and neural3d.capture.foreground.Seeds, returns a mask."""
+    overwrite: Flag = False
+    """Replace masks that are there."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -345,6 +363,7 @@ Command = (
     | Annotated[Make, subcommand("make")]
     | Annotated[Ingest, subcommand("ingest")]
     | Annotated[Inspect, subcommand("inspect")]
+    | Annotated[Masks, subcommand("masks")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Render, subcommand("render")]

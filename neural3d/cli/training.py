@@ -40,7 +40,7 @@ from neural3d.run import Run, check_target
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.camera_refinement import camera_motion
-from neural3d.train.config import SplatConfig
+from neural3d.train.config import FEW_PHOTOS, SplatConfig
 from neural3d.train.fields import (
     FieldConfig,
     field_name,
@@ -59,6 +59,9 @@ Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
 _FOR_MLP, _FOR_HASHGRID = ("tiny", "ndc"), ("preset",)
 _FOR_SPLATS_AND_HASHGRID = ("exposure",)
+_BUDGET = ("steps", "max_seconds")
+FEW = 12
+"""Photos up to which the preset for few is recommended."""
 _FOR_FIELDS = ("field", *_FOR_MLP, *_FOR_HASHGRID)
 
 
@@ -136,6 +139,10 @@ def config_from(options: Train | Make) -> Config:
     base = _preset(options)
     _require_fitting(options, base)
     given = {name: getattr(options, name) for name in _scheduled(base)}
+    if options.few_photos:
+        # A preset's own choices stand unless an option says otherwise.
+        untouched = {field.name for field in fields(Training) if getattr(options, field.name) == field.default}
+        given = {name: value for name, value in given.items() if name not in untouched or name in _BUDGET}
     if options.steps is not None and options.max_seconds is None:
         # Whoever counts steps wants all of them, and the same bytes again.
         return _configured(base, {**given, "max_seconds": None})
@@ -147,7 +154,7 @@ def _preset(options: Train | Make) -> Config:
     """What is trained: by the method, or for `make` by whether a field is named."""
     is_field = options.method == "nerf" if isinstance(options, Train) else options.field is not None
     if not is_field:
-        return SplatConfig()
+        return FEW_PHOTOS if options.few_photos else SplatConfig()
     chosen = options.field or ("mlp" if options.tiny or options.ndc else "hashgrid")
     if chosen == "hashgrid":
         return HASHGRID_PRESETS[options.preset or "default"]
@@ -211,6 +218,8 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
     for warning in scene.warnings:
         say(f"neural3d: warning: {warning}")
     say_findings(scene)
+    if isinstance(config, SplatConfig) and len(scene.train_indices) <= FEW and not options.few_photos:
+        say(f"neural3d: warning: only {len(scene.train_indices)} photos to train on: --few-photos suits such captures")
     try:
         if isinstance(config, SplatConfig):
             require_start(scene, seed=config.seed)
@@ -327,6 +336,8 @@ def _named(config: FieldConfig) -> dict[str, Any]:
 def _require_possible(options: Train | Make) -> None:
     if options.allow_host and not options.viewer:
         raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
+    if options.few_photos and options.backend != "native":
+        raise InputError("--few-photos: gsplat's renderer tells no gradient of depths here; use --backend native")
     if options.refine_cameras and options.backend != "native":
         raise InputError("--refine-cameras: gsplat's renderer tells no gradient of cameras; use --backend native")
 

@@ -47,12 +47,18 @@ class SplatConfig:
     """Behind the Gaussians while training; auto is random for captures with alpha, else black."""
     max_gaussians: int | None = None
     """Hard cap; None chooses from the photos' pixels."""
+    gaussians_per_point: float | None = None
+    """Where no cap is given: fit it to the evidence, so many for each of the capture's points; None does not."""
     densify: Literal["mcmc", "adc"] = "mcmc"
     """Markov-chain relocation with a cap, or adaptive density control as in the first paper."""
     antialiased: bool = False
     """Mip-style opacity compensation; travels with the model."""
     exposure: Literal["none", "affine", "bilateral"] = "affine"
     """Per-photo colour correction that is learnt with the scene and left out of renders."""
+    drop_share: float = 0.0
+    """Part of the Gaussians that a step does without, at random; grows to this over the run."""
+    bend_weight: float = 0.0
+    """Of bends in a view's depth in the loss, where the photo shows no edge."""
     refine_cameras: bool = False
     """Learn small corrections of the training photos' poses and focal lengths with the scene."""
     sh_degree: int = 3
@@ -78,9 +84,12 @@ class SplatConfig:
             "seed": whole(0, 2**63 - 1),
             "background": one_of("auto", "white", "black", "random"),
             "max_gaussians": whole(1).or_none(),
+            "gaussians_per_point": above(0).or_none(),
             "densify": one_of("mcmc", "adc"),
             "antialiased": switch(),
             "exposure": one_of("none", "affine", "bilateral"),
+            "drop_share": number(0, 0.9),
+            "bend_weight": number(0),
             "refine_cameras": switch(),
             "sh_degree": whole(0, 3),
             "ssim_weight": number(0, 1),
@@ -89,6 +98,10 @@ class SplatConfig:
             "checkpoint_seconds": number(0),
         }
         check_fields(self, limits)
+
+
+FEW_PHOTOS = SplatConfig(densify="adc", gaussians_per_point=7.0, drop_share=0.1, bend_weight=0.02)
+"""For 6 to 12 photos: only as many Gaussians as the points speak for, none of which is relied on."""
 
 
 def config_from_json(content: Mapping[str, Any]) -> SplatConfig:

@@ -7,6 +7,7 @@ holds the two to the same bytes. Another loss can be written with `render_splats
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from neural3d.ops.records import Projected
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View
 from neural3d.train.exposure import ColorMap
+from neural3d.train.few_photos import bending
 from neural3d.train.photos import TrainingPhoto
 
 NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
@@ -69,26 +71,39 @@ def photo_gradient(
     sh_degree: int,
     exposure: ColorMap | None,
     ssim_weight: float,
+    bend_weight: float = 0.0,
 ) -> PhotoGradient:
-    """The engine's own `GradientFn`."""
+    """The engine's own `GradientFn`; with `bend_weight` the depth is rendered, too, and its bends cost (`bending`)."""
     engine, view = native(), photo.view
     projected, colors, bins = _front(gaussians, view, sh_degree)
-    seen = (projected.means_px, projected.conics, projected.opacities, colors, background, *bins)
+    channels, behind = colors, background
+    if bend_weight > 0:
+        channels = torch.cat([colors, projected.depths[:, None]], dim=1)
+        behind = torch.cat([background, background.new_zeros(1)])
+    seen = (projected.means_px, projected.conics, projected.opacities, channels, behind, *bins)
     options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
-    image, alphas, state = engine.rasterize(*seen, *options, True)
+    layers, alphas, state = engine.rasterize(*seen, *options, True)
+    image = layers[:3]
     shown = image if exposure is None else exposure.apply(image)
     target = (photo.pixels, photo.alpha, photo.valid, background)
     loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:
         d_image, d_exposure = exposure.vjp(image, d_image)
+    d_depths = d_alphas = None
+    if bend_weight > 0:
+        bent, d_depth_plane, d_alphas = bending(layers[3], alphas, photo.pixels)
+        loss, d_alphas = loss + bend_weight * bent, bend_weight * d_alphas
+        d_image = torch.cat([d_image, bend_weight * d_depth_plane[None]])
     d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(
-        *seen, *options, image, alphas, state, d_image, None
+        *seen, *options, layers, alphas, state, d_image, d_alphas
     )
+    if bend_weight > 0:
+        d_colors, d_depths = d_colors[:, :3].contiguous(), d_colors[:, 3].contiguous()
     d_means_by_color, d_sh = engine.sh_colors_vjp(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
     )
-    pulls = (projected.extents_px, d_means_px, d_conics, d_opacities, None, d_means_by_color)
+    pulls = (projected.extents_px, d_means_px, d_conics, d_opacities, d_depths, d_means_by_color)
     d_means, d_quats, d_scales, d_logits = engine.project_vjp(*_project_arguments(gaussians, view), *pulls)
     gradient = replace(
         gaussians,

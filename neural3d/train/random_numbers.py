@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     DENSITY_NOISE = 10
     WEIGHTS = 11
     OCCUPANCY = 12
+    DROP = 13
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

@@ -19,13 +19,14 @@ from neural3d.train.adc import Adc
 from neural3d.train.camera_refinement import RefinedCameras, camera_pull
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
-from neural3d.train.exposure import exposure_from_tensors, fresh_exposure
+from neural3d.train.exposure import ColorMap, exposure_from_tensors, fresh_exposure
+from neural3d.train.few_photos import left_out, thinned
 from neural3d.train.gradients import GradientFn, PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.loop import Budget, StepOutcome, TrainingLoop, frame_meta
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.observer import TrainingObserver
-from neural3d.train.photos import background_color, background_kind, build_pyramid, photo_index
+from neural3d.train.photos import TrainingPhoto, background_color, background_kind, build_pyramid, photo_index
 from neural3d.train.schedule import (
     CAMERAS_FROM,
     active_sh_degree,
@@ -39,6 +40,8 @@ from neural3d.train.state import adam_update, fresh_state, state_from_tensors, s
 __all__ = ["SplatConfig", "TrainResult", "train_splats"]
 
 GAUSSIANS_PER_PIXEL = 0.25
+FEWEST_GAUSSIANS = 2000
+"""That a scene gets, however few points there are."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,11 @@ def gaussian_cap(scene: Scene, config: SplatConfig) -> int:
     if config.max_gaussians is not None:
         return config.max_gaussians
     pixels = scene.cameras.size_px.prod(dim=1).float().median()
-    return int(min(300_000, max(20_000, GAUSSIANS_PER_PIXEL * float(pixels))))
+    by_pixels = int(min(300_000, max(20_000, GAUSSIANS_PER_PIXEL * float(pixels))))
+    if config.gaussians_per_point is None or scene.points is None:
+        return by_pixels
+    by_points = int(config.gaussians_per_point * len(scene.points.means_world))
+    return min(by_pixels, max(FEWEST_GAUSSIANS, by_points))
 
 
 def _densifier(config: SplatConfig, cap: int) -> Densifier:
@@ -187,14 +194,7 @@ class _SplatLearner:
         background = background_color(self.background, seed, step, self.device)
         degree = active_sh_degree(config, fraction)
         exposure = None if self.exposure is None else self.exposure.color_map(index)
-        gradient = self.gradient_of(
-            self.state.gaussians,
-            photo,
-            background,
-            sh_degree=degree,
-            exposure=exposure,
-            ssim_weight=config.ssim_weight,
-        )
+        gradient = self._gradient(photo, background, exposure, degree, step, fraction)
         num_rows = len(self.state)
         if self.cameras is not None and fraction >= CAMERAS_FROM:
             rates = camera_rates(config.rates, fraction, self.device)
@@ -204,6 +204,30 @@ class _SplatLearner:
             rate = max(config.rates.exposure * (1 - fraction), 1e-5)
             self.exposure.update(index, gradient.exposure, rate=rate, step=step + 1)
         return StepOutcome(gradient.loss, gradient.squared_error, poisoned, num_rows)
+
+    def _gradient(
+        self,
+        photo: TrainingPhoto,
+        background: Tensor,
+        exposure: ColorMap | None,
+        degree: int,
+        step: int,
+        fraction: float,
+    ) -> PhotoGradient:
+        """Of all Gaussians, or of those that this step keeps."""
+        config, gaussians = self.config, self.state.gaussians
+        share = config.drop_share * fraction
+        factors = None
+        if share > 0:
+            dropped = left_out(len(gaussians), share, config.seed, step, self.device)
+            gaussians, factors = thinned(gaussians, dropped, share)
+        options = {"sh_degree": degree, "exposure": exposure, "ssim_weight": config.ssim_weight}
+        if config.bend_weight > 0:
+            options["bend_weight"] = config.bend_weight
+        gradient = self.gradient_of(gaussians, photo, background, **options)
+        if factors is not None:
+            gradient.gaussians.logit_opacities.mul_(factors)
+        return gradient
 
     def _update(self, gradient: PhotoGradient, step: int, fraction: float, degree: int) -> Tensor:
         visible = gradient.visible

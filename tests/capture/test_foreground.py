@@ -1,0 +1,149 @@
+"""Foreground masks: what the points call the object, GrabCut against a known outline, models of the user's own."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neural3d.capture.detect import list_capture
+from neural3d.capture.foreground import Seeds, grab_cut, load_segmenter, object_points
+from neural3d.capture.listing import PointCloud
+from neural3d.capture.survey import survey
+from neural3d.cli import main
+from neural3d.errors import InputError
+
+SIDE, FOCAL, RADIUS = 160, 200.0, 0.5
+
+
+def _pose(angle: float) -> np.ndarray:
+    """A camera 3 units away and 1.5 high that looks at the ball; up is +z."""
+    center = np.array([3 * np.cos(angle), 3 * np.sin(angle), 1.5])
+    forward = np.array([0, 0, RADIUS]) - center
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0, 0, 1.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward])
+    pose[:3, 3] = -pose[:3, :3] @ center
+    return pose
+
+
+POSES = np.stack([_pose(angle) for angle in np.linspace(0, 2 * np.pi, 6, endpoint=False)])
+
+
+def _cloud() -> tuple[PointCloud, np.ndarray]:
+    """Points on a ball that stands on a table, on the table, and on walls; which of them are the ball's."""
+    random = np.random.default_rng(0)
+    ball = random.normal(size=(400, 3))
+    ball = RADIUS * ball / np.linalg.norm(ball, axis=1, keepdims=True) + [0, 0, RADIUS]
+    table = np.c_[random.uniform(-1.5, 1.5, (600, 2)), 0.004 * random.normal(size=600)]
+    angles = random.uniform(0, 2 * np.pi, 300)
+    walls = np.c_[9 * np.cos(angles), 9 * np.sin(angles), random.uniform(0, 5, 300)]
+    xyz = np.concatenate([ball, table, walls])
+    return PointCloud(xyz, np.full(xyz.shape, 99, dtype=np.uint8)), np.arange(len(xyz)) < 400
+
+
+def _outline(pose: np.ndarray) -> np.ndarray:
+    """The ball's true mask: rays that pass its centre within its radius."""
+    plane = (np.arange(SIDE) + 0.5 - SIDE / 2) / FOCAL
+    rays = np.stack([*np.meshgrid(plane, plane), np.ones((SIDE, SIDE))], axis=-1)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    middle = pose[:3, :3] @ [0, 0, RADIUS] + pose[:3, 3]
+    return np.linalg.norm(np.cross(rays, middle), axis=-1) < RADIUS
+
+
+@pytest.fixture
+def capture(tmp_path) -> Path:
+    """Noisy photos of a red ball before blue-grey surroundings."""
+    random = np.random.default_rng(1)
+    (tmp_path / "images").mkdir()
+    frames = []
+    for index, pose in enumerate(POSES):
+        colors = np.where(_outline(pose)[..., None], (190, 60, 50), (70, 80, 110)) + random.normal(
+            0, 12, (SIDE, SIDE, 3)
+        )
+        Image.fromarray(colors.clip(0, 255).astype(np.uint8)).save(tmp_path / f"images/{index}.png")
+        matrix = np.linalg.inv(pose) @ np.diag([1.0, -1, -1, 1])
+        frames.append({"file_path": f"images/{index}.png", "transform_matrix": matrix.tolist()})
+    cloud = _cloud()[0]
+    rows = "\n".join(f"{x} {y} {z} 99 99 99" for x, y, z in cloud.xyz)
+    header = f"ply\nformat ascii 1.0\nelement vertex {len(cloud.xyz)}\n" + "".join(
+        f"property {kind} {name}\n"
+        for kind, names in (("float", "xyz"), ("uchar", ("red", "green", "blue")))
+        for name in names
+    )
+    (tmp_path / "points.ply").write_text(f"{header}end_header\n{rows}\n")
+    meta = {"w": SIDE, "h": SIDE, "fl_x": FOCAL, "fl_y": FOCAL, "ply_file_path": "points.ply", "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(meta))
+    return tmp_path
+
+
+def test_the_object_is_what_stands_on_the_table():
+    cloud, is_ball = _cloud()
+    found = object_points(cloud, POSES)
+    assert (found & ~is_ball).sum() <= 2
+    above = cloud.xyz[:, 2] > 0.08  # where the ball touches the table, it is the table's
+    assert found[is_ball & above].all()
+
+
+def test_too_little_to_go_by_is_told():
+    cloud, _ = _cloud()
+    with pytest.raises(InputError, match="too few points to find an object by"):
+        object_points(None, POSES)
+    flat = PointCloud(cloud.xyz[400:], cloud.rgb[400:])
+    with pytest.raises(InputError, match="nothing stands out from the plane"):
+        object_points(flat, POSES)
+    far = PointCloud(cloud.xyz[1000:], cloud.rgb[1000:])
+    with pytest.raises(InputError, match="the cameras look at no place in common"):
+        object_points(far, POSES)
+
+
+def test_masks_of_a_capture(capture, capsys):
+    """Written where readers look for them, and right: the overlap is 0.85 of the union at least."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    assert main(["masks", str(capture), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_masks"] == 6
+    placed = survey(list_capture(capture)).placed
+    for entry, pose in zip(placed, POSES, strict=True):
+        mask, truth = np.asarray(Image.open(entry.frame.mask_path)) > 127, _outline(pose)
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+    assert main(["masks", str(capture)]) == 2
+    assert "holds masks already; replace them with --overwrite" in capsys.readouterr().err
+
+
+def test_a_segmenter_of_ones_own(capture, monkeypatch, capsys):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    (capture / "mine.py").write_text(
+        "def red(picture, seeds):\n    assert len(seeds.object_px)\n    return picture[..., 0] > picture[..., 2]\n"
+        "def wrong(picture, seeds):\n    return picture[:5, :5, 0] > 0\n"
+    )
+    monkeypatch.syspath_prepend(str(capture))
+    folder = capture / "cut"
+    assert main(["masks", str(capture), "--segment", "mine:red", "--output", str(folder)]) == 0
+    photo = np.asarray(Image.open(capture / "images/3.png"))
+    expected = photo[..., 0] > photo[..., 2]
+    assert np.array_equal(np.asarray(Image.open(folder / "3.png.png")) > 127, expected)
+    for name, message in (
+        ("mine:wrong", "its mask is (5, 5), expected"),
+        ("mine:no", "no attribute"),
+        ("x", "expected"),
+    ):
+        assert main(["masks", str(capture), "--segment", name, "--overwrite"]) == 2
+        assert message in capsys.readouterr().err
+    sys.modules.pop("mine", None)
+    assert callable(load_segmenter("math:sqrt"))
+
+
+def test_without_points_on_it_a_photo_shows_no_object():
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    picture = np.full((40, 50, 3), 90, dtype=np.uint8)
+    assert not grab_cut(picture, Seeds(np.zeros((0, 2)), np.ones((9, 2)))).any()
+
+
+def test_without_opencv_the_remedy_is_named(capture, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["masks", str(capture)]) == 2
+    assert 'pip install "neural3d[masks]"' in capsys.readouterr().err
