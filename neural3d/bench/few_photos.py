@@ -23,7 +23,7 @@ _POINT, _LENGTH = struct.Struct("<Q3d3Bd"), struct.Struct("<Q")
 def measure_few_photos(
     capture: Path, points: Path, *, count: int, steps: int, downscale: float, first: int = 0
 ) -> dict[str, Any]:
-    """Train on `count` photos spread over a capture, from the `first` that is not held out, with and without the preset.
+    """Train on `count` photos spread over a capture, beginning with the `first`, with and without the preset.
 
     `points` is a points3D.bin whose tracks say which photos saw a point: those that two of the chosen ones saw are all
     that training is given, as if there were no other photos.
