@@ -35,8 +35,7 @@ def thinned(gaussians: Gaussians, dropped: Bool[Tensor, "N"], share: float) -> t
     logits = torch.where(dropped, TRANSPARENT_LOGIT, torch.logit(capped, eps=1e-6))
     # d logit(c s(l)) / d l = (1 - s) / (1 - c s); what is capped follows the model's own.
     factors = torch.where(raised < OPAQUE, (1 - opacities) / (1 - capped), 1.0)
-    kept = gaussians.map(lambda tensor: tensor)
-    return _with_logits(kept, logits), torch.where(dropped, 0.0, factors)
+    return _with_logits(gaussians, logits), torch.where(dropped, 0.0, factors)
 
 
 def _with_logits(gaussians: Gaussians, logits: Float[Tensor, "N"]) -> Gaussians:
