@@ -21,6 +21,7 @@ from neural3d.cli.inspecting import say_findings
 from neural3d.cli.interrupts import Interrupts, wait_for_signal
 from neural3d.cli.options import Demo, Make, Train, Training
 from neural3d.cli.progress import ProgressLine, say
+from neural3d.cli.refined_cameras import camera_facts
 from neural3d.cli.results import judge
 from neural3d.cli.runs import (
     Settings,
@@ -39,7 +40,6 @@ from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
-from neural3d.train.camera_refinement import camera_motion
 from neural3d.train.config import FEW_PHOTOS, SplatConfig
 from neural3d.train.fields import (
     FieldConfig,
@@ -414,25 +414,7 @@ def _facts(run: Run, work: Work, result: Result) -> dict[str, Any]:
         "step": result.step,
         **model_size(result.model),
         "train_seconds": result.train_seconds,
-        **_camera_facts(work.scene, result.cameras),
-    }
-
-
-def _camera_facts(scene: Scene, refined: Cameras | None) -> dict[str, Any]:
-    """How far the training photos' cameras were moved; nothing where they were left alone."""
-    if refined is None:
-        return {}
-    moved = camera_motion(scene.cameras[scene.train_indices], refined)
-    say(
-        f"cameras were refined: turned by {moved.angles_deg.median():.2f} degrees (at most "
-        f"{moved.angles_deg.max():.2f}), moved by {100 * moved.shifts.median() / scene.extent:.2f} % of the extent "
-        f"(at most {100 * moved.shifts.max() / scene.extent:.2f}), focal lengths times "
-        f"{moved.focal_factors.min():.4f} to {moved.focal_factors.max():.4f}"
-    )
-    return {
-        "refined_angle_deg": [float(moved.angles_deg.median()), float(moved.angles_deg.max())],
-        "refined_shift_extents": [float(s) / scene.extent for s in (moved.shifts.median(), moved.shifts.max())],
-        "refined_focal_factors": [float(moved.focal_factors.min()), float(moved.focal_factors.max())],
+        **camera_facts(work.scene, result.cameras),
     }
 
 
