@@ -91,6 +91,16 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def(
       "interlevel_vjp(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float "
       "far, Tensor grad) -> Tensor");
+  m.def(
+      "nearest_points(Tensor queries, Tensor points, Tensor cells, Tensor names, Tensor first, float radius, float "
+      "cells_per_unit, int k) -> Tensor");
+  m.def(
+      "blend_points(Tensor positions, Tensor points, Tensor embeddings, Tensor confidences, Tensor mix, Tensor "
+      "neighbors, float radius) -> (Tensor features, Tensor confidence, Tensor shares)");
+  m.def(
+      "blend_points_vjp(Tensor positions, Tensor points, Tensor embeddings, Tensor confidences, Tensor mix, Tensor "
+      "neighbors, float radius, Tensor shares, Tensor grad_features, Tensor grad_confidence) -> (Tensor, Tensor, "
+      "Tensor)");
   m.def("fma_peak_gflops(int rounds) -> float");
   m.def("keep_memory() -> ()");
   m.def("simd() -> str");

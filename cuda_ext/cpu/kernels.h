@@ -220,6 +220,22 @@ struct RadianceArgs {
   S *d_features, *d_ray_features;  // like features, ray_features
 };
 
+constexpr int kMaxPointNeighbors = 16;
+
+// Features of near points blended at places, and the gradients.
+template <class S>
+struct PointBlendArgs {
+  const S *positions, *points, *embeddings, *confidences, *mix;  // [S,3] [P,3] [P,width] [P] [3,width]
+  const int32_t* neighbors;                                      // [S,k], -1 for none
+  int64_t places, count;
+  int k, width;  // 16, 32 or 64 numbers of a point
+  S radius;
+  S *features, *confidence, *shares;    // [S,width] [S] [S,k]; backward: shares are read
+  const S *d_features, *d_confidence;   // like features, confidence
+  const int32_t *first_pairs, *pairs;   // [P + 1]: each point's pairs (place k + neighbour), ascending
+  S *d_embeddings, *d_confidences;      // like embeddings, confidences
+};
+
 template <class S>
 struct Kernels {
   void (*project)(const ProjectArgs<S>&, int64_t begin, int64_t end);
@@ -248,6 +264,9 @@ struct Kernels {
   // Rays [begin, end), or samples where there are no rays; what these pull on the weights goes to d_rows.
   void (*radiance)(const RadianceArgs<S>&, int64_t begin, int64_t end, S* space);
   void (*radiance_vjp)(const RadianceArgs<S>&, int64_t begin, int64_t end, S* d_rows, S* space);
+  void (*blend_points)(const PointBlendArgs<S>&, int64_t begin, int64_t end);
+  // Points [begin, end); what these pull on the mix goes to d_mix.
+  void (*pull_points)(const PointBlendArgs<S>&, int64_t begin, int64_t end, S* d_mix);
 };
 
 // The table of the instruction set in force (NEURAL3D_SIMD or the best that this processor has).
@@ -281,6 +300,8 @@ namespace N3D_ISA {
   void hash_positions_vjp(const HashArgs<S>&, int64_t, int64_t);         \
   void radiance(const RadianceArgs<S>&, int64_t, int64_t, S*);           \
   void radiance_vjp(const RadianceArgs<S>&, int64_t, int64_t, S*, S*);   \
+  void blend_points(const PointBlendArgs<S>&, int64_t, int64_t);         \
+  void pull_points(const PointBlendArgs<S>&, int64_t, int64_t, S*);      \
   int64_t adam(const AdamArgs<S>&, int64_t, int64_t);
 int64_t list_pairs(const PairArgs&, int64_t, int64_t);
 void penalties(const PenaltyArgs&, int64_t, int64_t);

@@ -14,7 +14,7 @@ from neural3d.bench.machine import provenance
 from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.evaluation import evaluate, evaluation_background
-from neural3d.fields.hashgrid import HashGridField
+from neural3d.fields.field import RadianceField
 from neural3d.ops.records import RaySamples
 from neural3d.render.fields import field_render_function
 from neural3d.scene import Scene
@@ -41,7 +41,7 @@ class Moment:
     seconds: float
     processor_seconds: float
     step: int
-    field: HashGridField
+    field: RadianceField
 
 
 class Moments:
@@ -50,7 +50,7 @@ class Moments:
     def __init__(self, due: Sequence[float]) -> None:
         self.due, self.kept, self.start = list(due), list[Moment](), time.process_time()
 
-    def on_progress(self, progress: Progress, snapshot: Callable[[], HashGridField]) -> None:
+    def on_progress(self, progress: Progress, snapshot: Callable[[], RadianceField]) -> None:
         """Keep the first field after each."""
         if self.due and progress.train_seconds >= self.due[0]:
             spent = time.process_time() - self.start
@@ -122,12 +122,12 @@ def _trained(scene: Scene, config: HashGridConfig) -> dict[str, Any]:
     result = train_field(scene, config, observers=[moments])
     spent = time.process_time() - moments.start
     last = Moment(result.train_seconds, spent, result.step, result.field)
-    curve = [_judged(moment, scene) for moment in (*moments.kept, last)]
+    curve = [judged(moment, scene) for moment in (*moments.kept, last)]
     sizes = asdict(config.shape.levels) | {"features": config.shape.features, "width": config.width}
     return {**sizes, "num_parameters": result.field.num_parameters, **curve[-1], "curve": curve}
 
 
-def _judged(moment: Moment, scene: Scene) -> dict[str, Any]:
+def judged(moment: Moment, scene: Scene) -> dict[str, Any]:
     background = evaluation_background(scene.has_alpha)
     chosen = scene.test_indices[:: max(1, len(scene.test_indices) // JUDGED_VIEWS)][:JUDGED_VIEWS]
     spent = time.process_time()

@@ -26,7 +26,7 @@ class HashGridTwin:
         features = hash_encode(samples.positions, self.table, self.shape.levels)
         ray_features = sh_basis(batch.rays.directions, SH_DEGREE)
         densities, colors = radiance_mlp(features, self.layers, ray_features, samples.ray_offsets, self.shape.layers)
-        seen, alphas = _composited(densities, colors, samples)
+        seen, alphas = composited(densities, colors, samples)
         shown = seen + (1 - alphas)[:, None] * batch.backgrounds
         loss = (shown - batch.colors).square().mean()
         self.optimizer.zero_grad()
@@ -35,7 +35,7 @@ class HashGridTwin:
         return float(loss.detach())
 
 
-def _composited(
+def composited(
     densities: Float[Tensor, "S"], colors: Float[Tensor, "S 3"], samples: RaySamples
 ) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "R"]]:
     """Equation 3 of Mildenhall et al. 2020 over packed samples, by running sums."""

@@ -20,6 +20,7 @@ def text_of(report: Report) -> str:
         "fields": _fields_rows,
         "hashgrid": _hashgrid_rows,
         "hashgrid_step": _hashgrid_rows,
+        "points": _points_rows,
         "poses": _poses_rows,
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
@@ -86,6 +87,21 @@ def _side_by_side_rows(report: Report) -> list[Row]:
         )
         spent = f"{found['steps']:,} steps in {found['processor_seconds']:.0f} s of processor time"
         rows.append((name, f"{quality}; {spent}; a frame {found['seconds_a_frame']:.2f} s"))
+    return rows
+
+
+def _points_rows(report: Report) -> list[Row]:
+    step = f"{report['step_ms']:.0f} ms, {report['step_processor_ms']:.0f} ms of processor time"
+    rows = [
+        (f"a step on {report['step_rays']:,} rays", f"{step}; {report['step_points']:,} points"),
+        *((f"  {name}", f"{ms:.1f} ms") for name, ms in sorted(report["operators_ms"].items(), key=lambda e: -e[1])),
+        ("plain torch", f"{report['step_ms_torch']:,.0f} ms, {report['torch_ratio']:.1f} times as long"),
+    ]
+    for label, name in (("--field points", "ours"), ("plain torch", "twin")):
+        for point in report[name]["curve"]:
+            spent = f"{point['seconds']:.0f} s ({point['processor_seconds']:.0f} s of processor time)"
+            rows.append((label, f"{point['psnr']:.2f} dB after {spent}, {point['steps']:,} steps"))
+        rows.append(("  a frame", f"{report[name]['seconds_a_frame']:.2f} s; {report[name]['points']:,} points"))
     return rows
 
 

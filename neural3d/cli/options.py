@@ -64,15 +64,19 @@ class Training:
     backend: Literal["native", "gsplat"] = "native"
     """Whose engine renders while training; gsplat: the rasterizer of that library, on a GPU, for comparison."""
     field: Annotated[
-        Literal["hashgrid", "mlp"] | None,
-        arg(metavar="{hashgrid,mlp}", help_behavior_hint="(default: hashgrid, or mlp with --tiny or --ndc)"),
+        Literal["hashgrid", "mlp", "points"] | None,
+        arg(metavar="{hashgrid,mlp,points}", help_behavior_hint="(default: hashgrid, or mlp with --tiny or --ndc)"),
     ] = None
-    """Which radiance field; hashgrid: features in a hash grid, fast; mlp: the networks of the first paper."""
+    """Which radiance field; hashgrid: features in a hash grid, fast; mlp: the networks of the first paper; points:
+    features on points of surfaces, the capture's or those of a short fit of splats (Point-NeRF)."""
     preset: Annotated[
         Literal["fast", "default", "best"] | None,
         arg(metavar="{fast,default,best}", help_behavior_hint="(default: default)"),
     ] = None
     """How large a hash grid is, and how long it is trained unless --steps or --max-seconds says so; hashgrid only."""
+    points_from: Literal["auto", "capture", "splats"] = "auto"
+    """Where neural points begin; splats: on surfaces that a short fit of splats shows, whose time counts; auto: on the
+    capture's points where these are dense, else splats; points only."""
     tiny: Flag = False
     """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
     ndc: Flag = MlpConfig.ndc

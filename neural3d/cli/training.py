@@ -53,16 +53,17 @@ from neural3d.train.gsplat_gradients import gsplat_photo_gradient
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
 from neural3d.train.initial import require_start
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
+from neural3d.train.points_config import PointsConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
-_FOR_MLP, _FOR_HASHGRID = ("tiny", "ndc"), ("preset",)
+_FOR_MLP, _FOR_HASHGRID, _FOR_POINTS = ("tiny", "ndc"), ("preset",), ("points_from",)
 _FOR_SPLATS_AND_HASHGRID = ("exposure",)
 _BUDGET = ("steps", "max_seconds")
 FEW = 12
 """Photos up to which the preset for few is recommended."""
-_FOR_FIELDS = ("field", *_FOR_MLP, *_FOR_HASHGRID)
+_FOR_FIELDS = ("field", *_FOR_MLP, *_FOR_HASHGRID, *_FOR_POINTS)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def _preset(options: Train | Make) -> Config:
     chosen = options.field or ("mlp" if options.tiny or options.ndc else "hashgrid")
     if chosen == "hashgrid":
         return HASHGRID_PRESETS[options.preset or "default"]
+    if chosen == "points":
+        return PointsConfig()
     return TINY_MLP if options.tiny else MlpConfig()
 
 
@@ -186,10 +189,12 @@ def _foreign(config: Config) -> list[tuple[Sequence[str], str, str]]:
     splats = [field.name for field in fields(Training) if field.name not in _FOR_BOTH + _FOR_FIELDS]
     if isinstance(config, HashGridConfig):
         splats = [name for name in splats if name not in _FOR_SPLATS_AND_HASHGRID]
-        other = (_FOR_MLP, "the field mlp", "--field mlp")
-    else:
-        other = (_FOR_HASHGRID, "the field hashgrid", "--field hashgrid")
-    return [(splats, "splats", "neural3d train splat"), other]
+    mlp = (_FOR_MLP, "the field mlp", "--field mlp")
+    hashgrid = (_FOR_HASHGRID, "the field hashgrid", "--field hashgrid")
+    points = (_FOR_POINTS, "the field points", "--field points")
+    kinds = ((MlpConfig, mlp), (HashGridConfig, hashgrid), (PointsConfig, points))
+    others = [option for kind, option in kinds if not isinstance(config, kind)]
+    return [(splats, "splats", "neural3d train splat"), *others]
 
 
 def _configured(base: Config, values: dict[str, Any]) -> Config:
@@ -330,7 +335,7 @@ def _named(config: FieldConfig) -> dict[str, Any]:
     if isinstance(config, HashGridConfig):
         sizes = {name: (preset.shape, preset.samples) for name, preset in HASHGRID_PRESETS.items()}
         return {"preset": next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")}
-    return {"tiny": config.shape == TINY_MLP.shape}
+    return {"tiny": config.shape == TINY_MLP.shape} if isinstance(config, MlpConfig) else {}
 
 
 def _require_possible(options: Train | Make) -> None:
@@ -376,6 +381,9 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
     try:
         with interrupts.graceful():
             result = _trained(run, work, watchers)
+    except InputError:
+        interrupts.raise_if_requested()  # a signal may have come before there was anything to keep
+        raise
     finally:
         line.close()
     if viewer is not None:

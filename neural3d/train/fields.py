@@ -1,5 +1,6 @@
 """Training radiance fields: every kind of field through the same loop as splats."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,21 @@ from neural3d.train.loop import Budget, Learner, TrainingLoop
 from neural3d.train.mlp import MlpLearner, mlp_model
 from neural3d.train.mlp_config import MlpConfig
 from neural3d.train.observer import TrainingObserver
+from neural3d.train.points import PointsLearner, points_model, points_place
+from neural3d.train.points_config import PointsConfig
 
-FieldName = Literal["mlp", "hashgrid"]
-FieldConfig = MlpConfig | HashGridConfig
+FieldName = Literal["mlp", "hashgrid", "points"]
+FieldConfig = MlpConfig | HashGridConfig | PointsConfig
 
 
 class FieldLearner(Learner, Protocol):
     """A learner that can be begun and gone on with."""
 
-    def begin(self) -> None:
-        """Make the first field; raises InputError where the capture does not suit it."""
+    def begin(self, observers: Sequence[TrainingObserver] = ()) -> None:
+        """Make the first field; raises InputError where the capture does not suit it.
+
+        Where that takes long, it ends early if an observer wants to stop.
+        """
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; raises InputError where it was left by another kind of training."""
@@ -50,6 +56,7 @@ class FieldMethod:
 METHODS: dict[FieldName, FieldMethod] = {
     "mlp": FieldMethod(MlpConfig, lambda scene, config: field_space(scene, ndc=config.ndc), MlpLearner, mlp_model),
     "hashgrid": FieldMethod(HashGridConfig, lambda scene, _: hashgrid_place(scene), HashGridLearner, hashgrid_model),
+    "points": FieldMethod(PointsConfig, points_place, PointsLearner, points_model),
 }
 """By the names that --field knows."""
 
@@ -86,12 +93,15 @@ def train_field(
     learner = METHODS[field_name(config)].learner(scene, config)
     checkpoint = run.latest_checkpoint() if run is not None else None
     if checkpoint is None:
-        learner.begin()
+        started = time.perf_counter()
+        learner.begin(observers)
+        # What the first field takes is training time: it may be a training of its own.
+        step, earlier = 0, {"train_seconds": time.perf_counter() - started, "poisoned_steps": 0}
     else:
         require_resumable_field(checkpoint, config, run.path)
         learner.load(checkpoint)
+        step, earlier = checkpoint.step, checkpoint.meta
     budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
-    step, earlier = (0, None) if checkpoint is None else (checkpoint.step, checkpoint.meta)
     ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
     return FieldResult(learner.snapshot(), **vars(ending))
 

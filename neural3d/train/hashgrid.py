@@ -1,7 +1,7 @@
 """Learning a field in a hash grid: random rays, samples where something is, squared errors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from neural3d.train.exposure import AffineExposure
 from neural3d.train.field_space import field_space, seen_distances
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.loop import StepOutcome, frame_meta
+from neural3d.train.observer import TrainingObserver
 from neural3d.train.occupancy_search import OccupancySearch
 from neural3d.train.photos import background_kind
 from neural3d.train.proposal_search import PROPOSAL_LEVELS, ProposalSearch
@@ -93,7 +94,7 @@ class HashGridLearner:
         distortion = 0.0 if scene.has_alpha else DISTORTION
         self.distortion = distortion if config.distortion is None else config.distortion
 
-    def begin(self) -> None:
+    def begin(self, _observers: Sequence[TrainingObserver] = ()) -> None:
         """Draw the first field.
 
         Raises: InputError where the capture does not say where anything is.

@@ -24,6 +24,7 @@ from neural3d.scene import Scene
 from neural3d.train.field_space import field_space
 from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.mlp_config import MlpConfig
+from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import background_kind
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
@@ -72,7 +73,7 @@ class MlpLearner:
         self.pixels = PhotoPixels(scene)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
 
-    def begin(self) -> None:
+    def begin(self, _observers: Sequence[TrainingObserver] = ()) -> None:
         """Draw the first weights.
 
         Raises: InputError where the capture does not suit the field's coordinates.

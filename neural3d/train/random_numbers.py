@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     WEIGHTS = 11
     OCCUPANCY = 12
     DROP = 13
+    POINTS = 14
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

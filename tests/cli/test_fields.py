@@ -20,6 +20,7 @@ from .test_commands import contents, refused
 
 TINY = ["--tiny", "--steps", "4", "--device", "cpu"]
 HASHGRID = ["--field", "hashgrid", "--preset", "fast", "--steps", "4"]
+POINTS = ["--field", "points", "--steps", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,13 @@ def field_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hashgrid_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "hash grid"
     assert main(["train", "nerf", "--capture", str(capture), "--output", str(path), *HASHGRID]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def points_run(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "points"
+    assert main(["train", "nerf", "--capture", str(capture), "--output", str(path), *POINTS]) == 0
     return path
 
 
@@ -65,7 +73,7 @@ def test_a_hash_grid_learns_exposures_unless_told_otherwise(capture: Path, tmp_p
         assert ("exposure.matrices" in kept) == (name == "a")
 
 
-@pytest.mark.parametrize("kind", ["field_run", "hashgrid_run"])
+@pytest.mark.parametrize("kind", ["field_run", "hashgrid_run", "points_run"])
 def test_eval_and_render(kind, request, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy"))
     capsys.readouterr()
@@ -80,12 +88,14 @@ def test_eval_and_render(kind, request, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(list((tmp_path / "orbit").iterdir())) == 2
 
 
-@pytest.mark.parametrize("kind, options", [("field_run", TINY), ("hashgrid_run", HASHGRID)])
+@pytest.mark.parametrize("kind, options", [("field_run", TINY), ("hashgrid_run", HASHGRID), ("points_run", POINTS)])
 def test_a_resumed_run_is_the_run_in_one_go(kind, options, request, capture: Path, tmp_path: Path, monkeypatch):
     """Stopped after one step, then gone on with."""
     whole: Path = request.getfixturevalue(kind)
     with monkeypatch.context() as patched:
-        patched.setattr("neural3d.train.loop.TrainingLoop._requested", lambda loop: "stop" if loop.step else "run")
+        # Only the loop that keeps checkpoints: a fit of splats that comes before it goes on.
+        asked = "neural3d.train.loop.TrainingLoop._requested"
+        patched.setattr(asked, lambda loop: "stop" if loop.run and loop.step else "run")
         assert main(["train", "nerf", "--capture", str(capture), "--output", str(tmp_path / "run"), *options]) == 0
     run = Run.open(tmp_path / "run")
     assert run.status["state"] == "stopped" and run.latest_checkpoint().step == 1
@@ -106,6 +116,11 @@ def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, caps
     [
         (["splat", "--tiny"], "--tiny: this is for a radiance field; leave it out, or use neural3d train nerf"),
         (["splat", "--field", "mlp"], "--field: this is for a radiance field"),
+        (["nerf", "--field", "points", "--tiny"], "--tiny: this is for the field mlp"),
+        (["nerf", "--points-from", "splats"], "--points-from: this is for the field points"),
+        (["nerf", "--field", "points", "--points-from", "capture"], "points_from: the capture has 0 points"),
+        (["nerf", "--field", "points", "--preset", "fast"], "--preset: this is for the field hashgrid"),
+        (["nerf", "--field", "points", "--device", "cuda"], "--device cuda: radiance fields are computed on the CPU"),
         (["nerf", "--densify", "adc"], "--densify: this is for splats; leave it out, or use neural3d train splat"),
         (["nerf", "--sh-degree", "1"], "--sh-degree: this is for splats"),
         (["nerf", "--tiny", "--exposure", "none"], "--exposure: this is for splats"),
@@ -122,7 +137,7 @@ def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, caps
         ),
         (["splat", "--preset", "best"], "--preset: this is for a radiance field"),
         (["nerf", "--preset", "huge"], "invalid choice 'huge' for argument '--preset'"),
-        (["nerf", "--field", "points"], "invalid choice 'points' for argument '--field'"),
+        (["nerf", "--field", "voxels"], "invalid choice 'voxels' for argument '--field'"),
         (["nerf", "--device", "cuda"], "--device cuda: radiance fields are computed on the CPU; leave it out"),
     ],
 )

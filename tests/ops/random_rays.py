@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from neural3d.ops.nearest_points import nearest_points
+from neural3d.ops.point_index import index_points
 from neural3d.ops.records import HashLevels, MarchRange, RadianceLayers, RaySamples, RayScale
 
 LEVELS = HashLevels(count=6, coarsest=2, finest=40, log2_rows=9)
@@ -90,3 +92,23 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
         grid = (torch.rand(8, 8, 8, generator=generator), torch.zeros(8, 8, 8, dtype=torch.bool))
         found["update_occupancy"] = (*grid, cells, torch.rand(100, generator=generator), 0.9, 0.4)
     return found
+
+
+def point_arguments(dtype: torch.dtype) -> dict[str, tuple]:
+    """For each raw operator of neural points, what a step of training would pass."""
+    generator = torch.Generator().manual_seed(6)
+
+    def random(*size: int) -> Tensor:
+        return torch.rand(*size, generator=generator, dtype=torch.float64).to(dtype)
+
+    index, places = index_points(random(60, 3), 0.3), random(40, 3)
+    looks = (index.sorted_points, index.cells, index.rows, index.first, index.radius, index.cells_per_unit, 4)
+    neighbors = nearest_points(places, index, 4)
+    learnt = (random(60, 16) - 0.5, random(60), random(3, 16) - 0.5)
+    blended = (places, index.points, *learnt, neighbors, index.radius)
+    shares = torch.ops.neural3d.blend_points(*blended)[2]
+    return {
+        "nearest_points": (places, *looks),
+        "blend_points": blended,
+        "blend_points_vjp": (*blended, shares, random(40, 16), random(40)),
+    }

@@ -29,7 +29,9 @@ static constexpr Kernels<S> table = {project,
                                      hash_table_vjp,
                                      hash_positions_vjp,
                                      radiance,
-                                     radiance_vjp};
+                                     radiance_vjp,
+                                     blend_points,
+                                     pull_points};
 
 const Kernels<float>* float_table() { return &table<float>; }
 const Kernels<double>* double_table() { return &table<double>; }

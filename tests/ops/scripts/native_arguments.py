@@ -6,11 +6,13 @@ from torch import Tensor
 import neural3d.ops.adam
 import neural3d.ops.bilateral_slice
 import neural3d.ops.bin
+import neural3d.ops.blend_points
 import neural3d.ops.color_affine
 import neural3d.ops.composite
 import neural3d.ops.explore
 import neural3d.ops.hash_encode
 import neural3d.ops.march
+import neural3d.ops.nearest_points
 import neural3d.ops.neighbors
 import neural3d.ops.occupancy
 import neural3d.ops.photometric

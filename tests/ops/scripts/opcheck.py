@@ -9,7 +9,7 @@ from native_arguments import COUNT, HEIGHT, OPS, WIDTH, camera, scene
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from ops.random_rays import field_arguments
+from ops.random_rays import field_arguments, point_arguments
 
 EVERYTHING = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -57,12 +57,13 @@ def arguments() -> dict[str, tuple]:
 
 
 LEARNT = {"hash_encode": (0, 1), "march": (0, 1), "composite": (0, 1), "radiance_mlp": (0, 1, 2), "interlevel": (0,)}
+LEARNT["blend_points"] = (2, 3, 4)
 """Which arguments of a field's operators get gradients."""
 
 
 def of_fields() -> dict[str, tuple]:
     """For the operators of fields."""
-    found = field_arguments(torch.float32)
+    found = field_arguments(torch.float32) | point_arguments(torch.float32)
     for name, places in LEARNT.items():
         for place in places:
             found[name][place].requires_grad_()

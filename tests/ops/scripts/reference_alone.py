@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 SPLATS = ("project", "sh", "bin", "rasterize", "photometric", "adam", "color_affine", "bilateral_slice")
-FIELDS = ("hash_encode", "march", "composite", "radiance_mlp", "occupancy")
+FIELDS = ("hash_encode", "march", "composite", "radiance_mlp", "occupancy", "nearest_points", "blend_points")
 for name in SPLATS + FIELDS:
     import_module(f"neural3d.reference.{name}")
 assert not torch.ops.loaded_libraries, torch.ops.loaded_libraries

@@ -11,14 +11,17 @@ from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
 from neural3d.ops.adam import adam_step
 from neural3d.ops.bilateral_slice import bilateral_slice
 from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.blend_points import blend_points
 from neural3d.ops.color_affine import color_affine
 from neural3d.ops.composite import composite
 from neural3d.ops.explore import add_penalties, shake
 from neural3d.ops.hash_encode import hash_encode
 from neural3d.ops.march import march
+from neural3d.ops.nearest_points import nearest_points
 from neural3d.ops.neighbors import neighbor_distances
 from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.photometric import photometric_loss
+from neural3d.ops.point_index import index_points
 from neural3d.ops.project import project
 from neural3d.ops.proposal import interlevel, proposal_edges
 from neural3d.ops.radiance_mlp import density_mlp, radiance_mlp
@@ -75,7 +78,17 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
     looks = {"cells": torch.tensor([1, 2], dtype=torch.int32), "found": torch.rand(2), "decay": 0.9, "threshold": 0.1}
     features, edges, densities, fine = (part.float() for part in make_guess(5))
     guess = {"features": features, "edges": edges, "scale": SCALE}
+    points = torch.rand(9, 3)
+    blended = {"positions": torch.rand(5, 3), "points": points, "embeddings": torch.rand(9, 16), "radius": 0.5}
+    blended |= {
+        "confidences": torch.rand(9),
+        "mix": torch.rand(3, 16),
+        "neighbors": torch.ones(5, 2, dtype=torch.int32),
+    }
     return {
+        index_points: {"points": points, "radius": 0.5},
+        nearest_points: {"queries": torch.rand(5, 3), "index": index_points(points, 0.5), "k": 4},
+        blend_points: blended,
         proposal_edges: guess | {"offsets": torch.zeros(5), "count": 4, "uniform": 0.1},
         interlevel: guess | {"densities": densities, "fine_edges": fine},
         hash_encode: {"positions": samples.positions, "table": torch.rand(LEVELS.rows, 4), "levels": LEVELS},
@@ -88,6 +101,24 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
 
 
 WRONG = [
+    (index_points, "points", torch.full((9, 3), torch.nan)),
+    (index_points, "points", torch.full((9, 3), 1e30)),
+    (index_points, "radius", 0.0),
+    (index_points, "radius", float("nan")),
+    (nearest_points, "queries", torch.rand(5, 2)),
+    (nearest_points, "queries", torch.rand(5, 3, dtype=torch.float16)),
+    (nearest_points, "index", index_points(torch.rand(9, 3, dtype=torch.float64), 0.5)),
+    (nearest_points, "k", 0),
+    (nearest_points, "k", 17),
+    (blend_points, "positions", torch.rand(5, 3, requires_grad=True)),
+    (blend_points, "points", torch.rand(8, 3)),
+    (blend_points, "embeddings", torch.rand(9, 17)),
+    (blend_points, "confidences", torch.rand(9, 1)),
+    (blend_points, "mix", torch.rand(16, 3)),
+    (blend_points, "neighbors", torch.full((5, 2), 9, dtype=torch.int32)),
+    (blend_points, "neighbors", torch.zeros(5, 17, dtype=torch.int32)),
+    (blend_points, "neighbors", torch.zeros(5, 2, dtype=torch.int64)),
+    (blend_points, "radius", 0.0),
     (proposal_edges, "features", torch.rand(5, 13)),
     (proposal_edges, "features", torch.rand(5, 0, 2)),
     (proposal_edges, "edges", torch.rand(5, 13)),
@@ -202,12 +233,13 @@ def twisted(value: object) -> list:
     return [value.to("meta"), value.to(other), torch.stack([value, value], dim=-1)[..., 0]]
 
 
+OF_POINTS = (index_points, nearest_points, blend_points)
 OF_FIELDS = (composite, hash_encode, march, update_occupancy, density_mlp, radiance_mlp)
 failures = []
 right = right_arguments() | right_arguments_of_fields()
 for function, values in right.items():
     function(**values)
-    if function in OF_FIELDS:
+    if function in OF_FIELDS + OF_POINTS:
         continue  # theirs are listed one by one
     mistakes = [(function, name, wrong) for name, value in values.items() for wrong in twisted(value)]
     # Its only tensor may lie anywhere.

@@ -1,0 +1,88 @@
+"""The table of neural points: a training step against plain torch, and PSNR over training time of both."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from neural3d.bench.clock import interleaved_ms, operators_ms
+from neural3d.bench.hashgrid import Moment, Moments, judged
+from neural3d.bench.machine import provenance
+from neural3d.bench.points_twin import PointsTwin
+from neural3d.bench.quality import chosen_captures
+from neural3d.capture import load_capture
+from neural3d.checkpoints import Checkpoint
+from neural3d.scene import Scene
+from neural3d.train.loop import Budget, TrainingLoop
+from neural3d.train.points import PointsLearner
+from neural3d.train.points_config import PointsConfig
+
+MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Of the time: when the curves' points are taken, the end aside."""
+WARM_STEPS = 100
+"""Before a step is measured."""
+REPEATS, TWIN_REPEATS = 12, 2
+
+
+def measure_points(
+    capture: str | None = None, *, seconds: float = 1800.0, downscale: float | None = None
+) -> dict[str, Any]:
+    """A step in turns with its twin, then `seconds` of training of each, judged on some held-out views.
+
+    Raises:
+        InputError: There is no such capture.
+    """
+    spec = chosen_captures(None if capture is None else [capture])[0]
+    scene = load_capture(spec.path, downscale=spec.downscale if downscale is None else downscale)
+    config = PointsConfig(steps=10**6, max_seconds=seconds)
+    return {
+        "table": "points",
+        "capture": spec.name,
+        "downscale": scene.downscale,
+        "size_px": list(scene.photos[0].pixels.shape[1::-1]),
+        "ours": _trained(PointsLearner(scene, config), config, scene),
+        "twin": _trained(PointsTwin(scene, config), config, scene),
+        **_steps(scene, replace(config, max_seconds=min(seconds, 60.0))),
+        **provenance(),
+    }
+
+
+def _steps(scene: Scene, config: PointsConfig) -> dict[str, Any]:
+    """The same step of both, from the same state."""
+    learner = PointsLearner(scene, config)
+    learner.begin()
+    for step in range(1, WARM_STEPS):
+        learner.take_step(step, 0.0)
+    twin = PointsTwin(scene, config)
+    copies = {name: tensor.clone() for name, tensor in learner.tensors().items()}
+    twin.load(Checkpoint(WARM_STEPS, copies, learner.meta()))
+    steps = {"ours": lambda: learner.take_step(WARM_STEPS, 0.5), "torch": lambda: twin.take_step(WARM_STEPS, 0.5)}
+    operators = operators_ms(steps["ours"], REPEATS)
+    spent = time.process_time()
+    for _ in range(REPEATS):
+        steps["ours"]()
+    spent = 1e3 * (time.process_time() - spent) / REPEATS
+    times = interleaved_ms(steps, TWIN_REPEATS)
+    return {
+        "step_ms": times["ours"],
+        "step_processor_ms": spent,
+        "step_ms_torch": times["torch"],
+        "torch_ratio": times["torch"] / times["ours"],
+        "operators_ms": operators,
+        "step_rays": learner.rays,
+        "step_points": len(learner.index),
+    }
+
+
+def _trained(learner: PointsLearner, config: PointsConfig, scene: Scene) -> dict[str, Any]:
+    """The curve of a training, what its first points take included."""
+    seconds = config.max_seconds or 0.0
+    moments, started = Moments([part * seconds for part in MOMENTS]), time.perf_counter()
+    learner.begin()
+    earlier = {"train_seconds": time.perf_counter() - started, "poisoned_steps": 0}
+    budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
+    ending = TrainingLoop(learner, budget, observers=[moments], earlier=earlier).go()
+    field, spent = learner.snapshot(), time.process_time() - moments.start
+    last = Moment(ending.train_seconds, spent, ending.step, field)
+    curve = [judged(moment, scene) for moment in (*moments.kept, last)]
+    sizes = {"points": len(field.index), "num_parameters": field.num_parameters}
+    return {**sizes, "begin_seconds": earlier["train_seconds"], **curve[-1], "curve": curve}
