@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all that one needs: each installs what it uses into .venv, from python3, g++ and make.
 #
 #   make demo [VIEWER=0] [TORCH=…]  train, judge and show the bundled capture; VIEWER=0 ends by itself
-#   make test                       the test suite             make test-long   the tests that train for minutes
+#   make test [JOBS=2]              the test suite             make test-long   the tests that train for minutes
 #   make check                      formatting and lint        make format      what of it can be mended by itself
 #   make wheel                      one wheel in dist/         make sanitize    the operators' tests under ASan and UBSan
 #   make gpu-check                  on a machine with a GPU: build, test and measure it beside gsplat (benchmarks/README.md)
@@ -16,6 +16,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 VIEWER ?= 1
+# Files of tests that run at a time.
+JOBS ?= 2
 TORCH ?=
 
 BIN := $(VENV)/bin
@@ -56,7 +58,7 @@ demo: install
 install: $(VENV)/stamp-package
 
 test: $(VENV)/stamp-tests
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not long"
 
 test-long: $(VENV)/stamp-tests
 	$(BIN)/pytest -m long

@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -90,16 +92,26 @@ def _object(source: Path, flags: list[str], context: str) -> Path:
 
 def _made(target: Path, command: list[str]) -> Path:
     """Run the command with a temporary output that gets its name when it is complete."""
-    if target.exists():
-        return target
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+    with _alone(target), tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        if target.exists():
+            return target
         output = Path(folder) / target.name
         result = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{result.stderr[:20000]}")
         os.replace(output, target)
     return target
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """While another process makes the target, wait: tests run side by side, and each may be the first to need it."""
+    import fcntl
+
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _includes() -> list[str]:
