@@ -21,6 +21,9 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "colors, "
       "Tensor grad_colors) -> (Tensor, Tensor)");
   m.def(
+      "sh_pulls(Tensor means_world, Tensor sh, Tensor center_world, int degree, Tensor? extents_px, Tensor colors, "
+      "Tensor grad_colors) -> (Tensor grad_means_world, Tensor pulls)");
+  m.def(
       "bin_gaussians(Tensor means_px, Tensor conics, Tensor depths, Tensor extents_px, int width, int height) "
       "-> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor "
       "slot_offsets)");
@@ -41,6 +44,10 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
   m.def(
       "adam(Tensor(a!) param, Tensor grad, Tensor(b!) first_moment, Tensor(c!) second_moment, Tensor learning_rates, "
       "Tensor? visible, int step, float beta1, float beta2, float eps) -> Tensor");
+  m.def(
+      "adam_sh(Tensor(a!) sh, Tensor pulls, Tensor means_world, Tensor center_world, int degree, Tensor(b!) "
+      "first_moment, Tensor(c!) second_moment, Tensor learning_rates, Tensor? visible, int step, float beta1, float "
+      "beta2, float eps) -> Tensor");
   m.def("color_affine(Tensor image, Tensor matrix) -> Tensor");
   m.def("color_affine_vjp(Tensor image, Tensor matrix, Tensor grad) -> (Tensor, Tensor)");
   m.def("bilateral_slice(Tensor image, Tensor grid) -> Tensor");

@@ -36,7 +36,8 @@ struct ShArgs {
   int degree;                              // as used
   S* colors;                               // [N,3]
   const S* d_colors;                       // [N,3]
-  S *d_means, *d_sh;                       // [N,3] [N,K,3]
+  S *d_means, *d_sh;                       // [N,3] [N,K,3]; d_sh is null where only the pulls are asked for
+  S* pulls;                                // [N,3]: what of d_colors passes the clamp
 };
 
 // Where lists of tiles go. `grow` makes room for at least so many and returns the place, with what was there before.
@@ -47,7 +48,7 @@ struct TileSink {
   int32_t* (*grow)(void* owner, int64_t room);
   int32_t* spans;  // [tiles_y,2,16] to work with
 };
-constexpr int kListStep = 16;      // tiles written at a time: a list's room goes so far beyond its end
+constexpr int kListStep = 16;     // tiles written at a time: a list's room goes so far beyond its end
 constexpr int kTileBlock = 1024;  // Gaussians whose tiles are listed together
 
 // The tiles that Gaussians meet, row by row of tiles, the Gaussians in their own order.
@@ -242,8 +243,9 @@ struct Kernels {
   void (*project_vjp)(const ProjectArgs<S>&, int64_t begin, int64_t end);
   void (*sh)(const ShArgs<S>&, int64_t begin, int64_t end);
   void (*sh_vjp)(const ShArgs<S>&, int64_t begin, int64_t end);
+  void (*sh_products)(const ShArgs<S>&, int64_t begin, int64_t end);                 // d_sh from the pulls
   int64_t (*list_tiles)(const TileArgs<S>&, int64_t begin, int64_t end, TileSink&);  // returns how many
-  int64_t (*list_pairs)(const PairArgs&, int64_t begin, int64_t end);  // returns how many
+  int64_t (*list_pairs)(const PairArgs&, int64_t begin, int64_t end);                // returns how many
   void (*pack_records)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*reduce_slots)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*blend)(const BlendArgs<S>&, int tile);
@@ -283,6 +285,7 @@ namespace N3D_ISA {
   void project_vjp(const ProjectArgs<S>&, int64_t, int64_t);             \
   void sh(const ShArgs<S>&, int64_t, int64_t);                           \
   void sh_vjp(const ShArgs<S>&, int64_t, int64_t);                       \
+  void sh_products(const ShArgs<S>&, int64_t, int64_t);                  \
   int64_t list_tiles(const TileArgs<S>&, int64_t, int64_t, TileSink&);   \
   void pack_records(const RecordArgs<S>&, int64_t, int64_t);             \
   void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);             \

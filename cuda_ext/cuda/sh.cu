@@ -1,5 +1,6 @@
 // View-dependent colours of N Gaussians seen from one point, a thread for each.
 #include "../math/harmonics.h"
+#include "direction.h"
 #include "launch.h"
 #include "rows.h"
 
@@ -15,24 +16,6 @@ struct Harmonics {
   int coefficients;  // K as stored
   bool aligned;      // each row of sh begins at 16 bytes
 };
-
-template <class S>
-struct Direction {
-  S d[3];        // unit
-  S inv_length;  // 0 where the Gaussian sits in the camera centre: it has no direction, and gets no gradient
-};
-
-template <class S>
-__device__ __forceinline__ Direction<S> direction_of(const Harmonics<S>& a, int64_t i) {
-  Direction<S> r;
-#pragma unroll
-  for (int k = 0; k < 3; ++k) r.d[k] = a.means[3 * i + k] - __ldg(a.center + k);
-  const S n2 = r.d[0] * r.d[0] + r.d[1] * r.d[1] + r.d[2] * r.d[2];
-  r.inv_length = n2 > S(1e-30) ? S(1) / scalar::sqrt(n2) : S(0);
-#pragma unroll
-  for (int k = 0; k < 3; ++k) r.d[k] = r.d[k] * r.inv_length;
-  return r;
-}
 
 template <class S>
 __device__ __forceinline__ bool is_visible(const Harmonics<S>& a, int64_t i) {
@@ -58,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) sh_kernel(Harmonics<S> a, S* colors)
   if (is_visible(a, i)) {
     S row[kRowSpace<degree>], basis[16];
     load_coefficients<S, degree>(a, i, row);
-    const Direction<S> dir = direction_of(a, i);
+    const Direction<S> dir = direction_of(a.means + 3 * i, a.center);
     scalar::harmonics(degree, dir.d[0], dir.d[1], dir.d[2], basis);
     S sum[3] = {S(0.5), S(0.5), S(0.5)};
 #pragma unroll
@@ -80,16 +63,26 @@ template <class S, int degree>
 struct OuterProducts {
   S basis[(degree + 1) * (degree + 1)][kThreads + 1];
   S pull[3][kThreads + 1];
+  __device__ __forceinline__ void keep_basis(int k, S value) { basis[k][threadIdx.x] = value; }
+  __device__ __forceinline__ void keep_pull(int c, S value) { pull[c][threadIdx.x] = value; }
 };
 
-// The gradient by the mean, by way of the direction; fills one column of the products.
-template <class S, int degree>
+// Where only the pulls are asked for.
+template <class S>
+struct Pulls {
+  S* pulls;  // of this Gaussian
+  __device__ __forceinline__ void keep_basis(int, S) {}
+  __device__ __forceinline__ void keep_pull(int c, S value) { pulls[c] = value; }
+};
+
+// The gradient by the mean, by way of the direction; what the other gradient is made of goes to `products`.
+template <int degree, class S, class Products>
 __device__ __forceinline__ void pull_direction(const Harmonics<S>& a, const S* colors, const S* d_colors, int64_t i,
-                                               OuterProducts<S, degree>& products, S* d_mean) {
+                                               Products& products, S* d_mean) {
   constexpr int bases = (degree + 1) * (degree + 1);
   S row[kRowSpace<degree>], basis[16], along[16] = {}, g[3], d_dir[3], brightness = S(0);
   load_coefficients<S, degree>(a, i, row);
-  const Direction<S> dir = direction_of(a, i);
+  const Direction<S> dir = direction_of(a.means + 3 * i, a.center);
   scalar::harmonics(degree, dir.d[0], dir.d[1], dir.d[2], basis);
   // The colour is clamped at 0 from below, so the forward value decides where the gradient passes.
 #pragma unroll
@@ -97,11 +90,11 @@ __device__ __forceinline__ void pull_direction(const Harmonics<S>& a, const S* c
     const S color = colors[3 * i + c];
     g[c] = color > S(0) ? d_colors[3 * i + c] : S(0);
     brightness += color;
-    products.pull[c][threadIdx.x] = g[c];
+    products.keep_pull(c, g[c]);
   }
 #pragma unroll
   for (int k = 0; k < bases; ++k) {
-    products.basis[k][threadIdx.x] = basis[k];
+    products.keep_basis(k, basis[k]);
 #pragma unroll
     for (int c = 0; c < 3; ++c) along[k] = scalar::fma(g[c], row[3 * k + c], along[k]);
   }
@@ -145,12 +138,12 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t first = int64_t(blockIdx.x) * kThreads, i = first + threadIdx.x;
   S d_mean[3] = {S(0), S(0), S(0)};
   if (is_visible(a, i)) {
-    pull_direction<S, degree>(a, colors, d_colors, i, products, d_mean);
+    pull_direction<degree>(a, colors, d_colors, i, products, d_mean);
   } else {
 #pragma unroll
-    for (int k = 0; k < (degree + 1) * (degree + 1); ++k) products.basis[k][threadIdx.x] = S(0);
+    for (int k = 0; k < (degree + 1) * (degree + 1); ++k) products.keep_basis(k, S(0));
 #pragma unroll
-    for (int c = 0; c < 3; ++c) products.pull[c][threadIdx.x] = S(0);
+    for (int c = 0; c < 3; ++c) products.keep_pull(c, S(0));
   }
   if (i < a.count) {
 #pragma unroll
@@ -160,6 +153,23 @@ __global__ void __launch_bounds__(kThreads)
   const int columns = 3 * a.coefficients;
   const int rows = int(a.count - first < kThreads ? a.count - first : kThreads);
   write_products(products, rows, columns, columns % Chunk<S>::size == 0, d_sh + first * columns);
+}
+
+template <class S, int degree>
+__global__ void __launch_bounds__(kThreads)
+    sh_pulls_kernel(Harmonics<S> a, const S* colors, const S* d_colors, S* d_means, S* pulls) {
+  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= a.count) return;
+  S d_mean[3] = {S(0), S(0), S(0)};
+  Pulls<S> own{pulls + 3 * i};
+  if (is_visible(a, i)) {
+    pull_direction<degree>(a, colors, d_colors, i, own, d_mean);
+  } else {
+#pragma unroll
+    for (int c = 0; c < 3; ++c) own.keep_pull(c, S(0));
+  }
+#pragma unroll
+  for (int k = 0; k < 3; ++k) d_means[3 * i + k] = d_mean[k];
 }
 
 template <class S>
@@ -213,9 +223,25 @@ static std::tuple<Tensor, Tensor> sh_colors_vjp(Tensor means, Tensor sh, Tensor 
   });
 }
 
+static std::tuple<Tensor, Tensor> sh_pulls(Tensor means, Tensor sh, Tensor center, int64_t degree,
+                                           std::optional<Tensor> extents, Tensor colors, Tensor d_colors) {
+  return N3D_FOR_SCALAR(means, S, [&] {
+    const OnDevice on(means);
+    const int64_t n = means.size(0);
+    Tensor d_means = on.fresh({n, 3}, scalar_type<S>()), pulls = on.fresh({n, 3}, scalar_type<S>());
+    const Harmonics<S> a = harmonics_of<S>(on, means, sh, center, degree, extents);
+    with_degree(degree, [&](auto constant) {
+      N3D_LAUNCH((sh_pulls_kernel<S, decltype(constant)::value>), blocks_for(n, kThreads), kThreads, 0, on.stream(), a,
+                 on.pointer<S>(colors), on.pointer<S>(d_colors), on.pointer<S>(d_means), on.pointer<S>(pulls));
+    });
+    return std::make_tuple(d_means, pulls);
+  });
+}
+
 }  // namespace n3d
 
 STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) {
   m.impl("sh_colors", TORCH_BOX(&n3d::sh_colors));
   m.impl("sh_colors_vjp", TORCH_BOX(&n3d::sh_colors_vjp));
+  m.impl("sh_pulls", TORCH_BOX(&n3d::sh_pulls));
 }

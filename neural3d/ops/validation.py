@@ -75,6 +75,16 @@ def check_positive(**values: int) -> None:
             raise ValueError(f"{name}: expected 1 to {1 << 20} pixels, got {value}")
 
 
+def check_degree(degree: int, coefficients: int) -> None:
+    """A degree of spherical harmonics.
+
+    Raises:
+        ValueError: There is none of that number, or it needs more coefficients than there are.
+    """
+    if not 0 <= degree <= 3 or (degree + 1) ** 2 > coefficients:
+        raise ValueError(f"degree: expected 0 to 3 and at most what {coefficients} coefficients hold, got {degree}")
+
+
 def check_no_gradient(**tensors: Tensor) -> None:
     """Constants of an operator, whose gradient would be missing without a word.
 

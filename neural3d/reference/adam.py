@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from neural3d.reference.sh import sh_basis
+
 
 @torch.no_grad()
 def adam_step(
@@ -37,3 +39,32 @@ def adam_step(
     for kept, new in ((param, param - change), (first_moment, first), (second_moment, second)):
         kept.copy_(torch.where(chosen, new, kept))
     return (visible & ~finite).sum()
+
+
+def adam_step_sh(
+    sh: Float[Tensor, "N K 3"],
+    pulls: Float[Tensor, "N 3"],
+    means_world: Float[Tensor, "N 3"],
+    camera_center_world: Float[Tensor, "3"],
+    degree: int,
+    first_moment: Float[Tensor, "N K 3"],
+    second_moment: Float[Tensor, "N K 3"],
+    learning_rates: Float[Tensor, "C"],
+    *,
+    step: int,
+    visible: Bool[Tensor, "N"] | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-15,
+) -> Int64[Tensor, ""]:
+    """`adam_step` with the gradient Y_k(d) * pulls[c], where d is the direction from the camera to the Gaussian."""
+    offsets = means_world - camera_center_world
+    distances = offsets.norm(dim=-1, keepdim=True)
+    directions = torch.where(distances > 1e-15, offsets / distances.clamp(min=1e-15), 0)
+    grad = torch.zeros_like(sh)
+    products = sh_basis(directions, degree)[:, :, None] * pulls[:, None]
+    grad[:, : (degree + 1) ** 2] = torch.where(pulls[:, None] == 0, 0, products)
+    size = (len(sh), 3 * sh.shape[1])
+    rows = [tensor.view(size) for tensor in (sh, grad, first_moment, second_moment)]
+    options = {"beta1": beta1, "beta2": beta2, "eps": eps}
+    return adam_step(*rows, learning_rates, step=step, visible=visible, **options)

@@ -34,6 +34,26 @@ def sh_colors(
     return sh.new_zeros(len(sh), 3).index_put((visible,), evaluate(visible).relu())
 
 
+def sh_pulls(
+    means_world: Float[Tensor, "N 3"],
+    sh: Float[Tensor, "N K 3"],
+    camera_center_world: Float[Tensor, "3"],
+    degree: int,
+    extents_px: Float[Tensor, "N 2"] | None,
+    colors: Float[Tensor, "N 3"],
+    grad_colors: Float[Tensor, "N 3"],
+) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
+    """The gradient of `sh_colors` by the means, and what of `grad_colors` passes the clamp.
+
+    `colors` are those of `sh_colors`: where they are 0 nothing passes. The gradient by sh[k] is Y_k(d) times the pulls.
+    """
+    pulls = torch.where(colors > 0, grad_colors, 0)
+    with torch.enable_grad():
+        means = means_world.detach().requires_grad_()
+        seen = sh_colors(means, sh.detach(), camera_center_world, degree, extents_px)
+    return torch.autograd.grad(seen, means, grad_colors, materialize_grads=True)[0], pulls
+
+
 def sh_basis(directions: Float[Tensor, "N 3"], degree: int) -> Float[Tensor, "N K"]:
     """Y_k of unit vectors, orthonormal over the sphere, k = l^2 + l + m; degree 0 to 3."""
     x, y, z = directions.unbind(-1)

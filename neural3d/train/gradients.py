@@ -4,7 +4,7 @@ The operators and their vector-Jacobian products are the ones that `torch.autogr
 holds the two to the same bytes. Another loss can be written with `render_splats` and `loss.backward()`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -24,16 +24,53 @@ NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
 
 
 @dataclass(frozen=True)
+class HarmonicsGradient:
+    """The gradient by harmonics as the outer product that it is: Y_k of the direction, times a pull for each colour.
+
+    A sixteenth of the memory to be written and read again; Adam makes the product on the way.
+    """
+
+    pulls: Float[Tensor, "N 3"]
+    means_world: Float[Tensor, "N 3"]
+    """The model's own, as they were when the photo was rendered: they must not have moved yet."""
+    camera_center_world: Float[Tensor, "3"]
+    degree: int
+    num_coefficients: int
+
+    def dense(self) -> Float[Tensor, "N K 3"]:
+        """All of its numbers, for whom wants to look at them."""
+        like = self.pulls.new_zeros(len(self.pulls), self.num_coefficients, 3)
+        bright = torch.ones_like(self.pulls)
+        looks = (self.means_world, like, self.camera_center_world, self.degree, None)
+        return native().sh_colors_vjp(*looks, bright, self.pulls)[1]
+
+
+@dataclass(frozen=True)
+class GaussiansGradient:
+    """Gradients, named like the parameters they belong to."""
+
+    means_world: Float[Tensor, "N 3"]
+    log_scales: Float[Tensor, "N 3"]
+    quats_wxyz: Float[Tensor, "N 4"]
+    logit_opacities: Float[Tensor, "N"]
+    sh: HarmonicsGradient | Float[Tensor, "N K 3"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, in the order of `Gaussians.tensors()`, with all numbers of the harmonics."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return found | ({"sh": self.sh.dense()} if isinstance(self.sh, HarmonicsGradient) else {})
+
+
+@dataclass(frozen=True)
 class PhotoGradient:
-    """The loss of one photo and what it pulls on; densifiers may change the gradients in place."""
+    """The loss of one photo and what it pulls on; densifiers may change the tensors of the gradient in place."""
 
     view: View
     """The photo's camera, at the resolution of this step."""
     loss: Float[Tensor, ""]
     squared_error: Float[Tensor, ""]
     """Mean over the valid pixels, the render (with the photo's exposure) clamped to [0, 1]."""
-    gaussians: Gaussians
-    """Gradients, named like the parameters they belong to."""
+    gaussians: GaussiansGradient
     means_px: Float[Tensor, "N 2"]
     """Gradients of the projected means, what adaptive density control looks at."""
     exposure: Float[Tensor, "..."] | None
@@ -100,19 +137,13 @@ def photo_gradient(
     )
     if bend_weight > 0:
         d_colors, d_depths = d_colors[:, :3].contiguous(), d_colors[:, 3].contiguous()
-    d_means_by_color, d_sh = engine.sh_colors_vjp(
+    d_means_by_color, color_pulls = engine.sh_pulls(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
     )
+    looks = (gaussians.means_world, view.center_world, sh_degree, gaussians.sh.shape[1])
     pulls = (projected.extents_px, d_means_px, d_conics, d_opacities, d_depths, d_means_by_color)
     d_means, d_quats, d_scales, d_logits = engine.project_vjp(*_project_arguments(gaussians, view), *pulls)
-    gradient = replace(
-        gaussians,
-        means_world=d_means,
-        log_scales=d_scales,
-        quats_wxyz=d_quats,
-        logit_opacities=d_logits,
-        sh=d_sh,
-    )
+    gradient = GaussiansGradient(d_means, d_scales, d_quats, d_logits, HarmonicsGradient(color_pulls, *looks))
     return PhotoGradient(
         view,
         loss,

@@ -1,7 +1,5 @@
 """One photo's gradient with gsplat's rasterizer in the place of ours; loss and exposure are the engine's own."""
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +8,7 @@ from neural3d.ops.library import native
 from neural3d.render.gsplat_view import gsplat_view
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.exposure import ColorMap
-from neural3d.train.gradients import PhotoGradient
+from neural3d.train.gradients import GaussiansGradient, PhotoGradient
 from neural3d.train.photos import TrainingPhoto
 
 
@@ -36,7 +34,7 @@ def gsplat_photo_gradient(
         d_image, d_exposure = exposure.vjp(image, d_image)
     parameters = leaves.tensors()
     *grads, d_means_px = torch.autograd.grad(seen.image, [*parameters.values(), seen.means_px], d_image)
-    gradient = replace(gaussians, **dict(zip(parameters, map(_contiguous, grads), strict=True)))
+    gradient = GaussiansGradient(**dict(zip(parameters, map(_contiguous, grads), strict=True)))
     return PhotoGradient(photo.view, loss, squared_error, gradient, d_means_px[0], d_exposure, seen.visible)
 
 

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from neural3d.ops.adam import adam_step
+from neural3d.ops.adam import adam_step, adam_step_sh
 from neural3d.splats.gaussians import Gaussians, cat_gaussians
+from neural3d.train.gradients import GaussiansGradient, HarmonicsGradient
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def fresh_state(gaussians: Gaussians) -> SplatState:
 
 def adam_update(
     state: SplatState,
-    gradient: Gaussians,
+    gradient: GaussiansGradient,
     rates: Mapping[str, Float[Tensor, "C"]],
     *,
     step: int,
@@ -69,13 +71,27 @@ def adam_update(
 
     Returns the largest number of rows that a parameter left alone for a non-finite gradient.
     """
-    first, second, grads = state.first_moments.tensors(), state.second_moments.tensors(), gradient.tensors()
-    poisoned = []
+    first, second = state.first_moments.tensors(), state.second_moments.tensors()
+    options = {"step": step, "visible": visible}
+    poisoned = [_update_sh(state, gradient.sh, rates["sh"], options)]  # before the means move: it looks at them
     for name, parameter in state.gaussians.tensors().items():
+        if name == "sh":
+            continue
         size = (len(parameter), math.prod(parameter.shape[1:]))
-        rows = [tensor.view(size) for tensor in (parameter, grads[name], first[name], second[name])]
-        poisoned.append(adam_step(*rows, rates[name], step=step, visible=visible))
+        rows = [tensor.view(size) for tensor in (parameter, getattr(gradient, name), first[name], second[name])]
+        poisoned.append(adam_step(*rows, rates[name], **options))
     return torch.stack(poisoned).amax()
+
+
+def _update_sh(
+    state: SplatState, gradient: HarmonicsGradient | Tensor, rates: Float[Tensor, "C"], options: Mapping[str, Any]
+) -> Int64[Tensor, ""]:
+    sh, first, second = state.gaussians.sh, state.first_moments.sh, state.second_moments.sh
+    if isinstance(gradient, HarmonicsGradient):
+        looks = (gradient.pulls, gradient.means_world, gradient.camera_center_world, gradient.degree)
+        return adam_step_sh(sh, *looks, first, second, rates, **options)
+    size = (len(sh), 3 * sh.shape[1])
+    return adam_step(*(tensor.view(size) for tensor in (sh, gradient, first, second)), rates, **options)
 
 
 def state_tensors(state: SplatState) -> dict[str, Tensor]:

@@ -34,14 +34,19 @@ def arguments(dtype: torch.dtype) -> dict[str, tuple]:
     photo, alpha = (torch.randint(0, 256, size, dtype=torch.uint8) for size in ((*image, 3), image))
     grid, matrix = torch.randn(12, 4, 3, 5, dtype=dtype), torch.randn(3, 4, dtype=dtype)
     moments = tuple(torch.rand(COUNT, 45, dtype=dtype) for _ in range(4))
+    some = torch.rand(COUNT) < 0.6
+    directed = (torch.rand(COUNT, 16, 3, dtype=dtype), torch.randn_like(colors), parameters[0], looks[2], 3)
+    coefficients = tuple(torch.rand(COUNT, 16, 3, dtype=dtype) for _ in range(2))
     found = {
         "project": (*parameters, *camera(dtype)),
         "project_vjp": (*parameters, *camera(dtype), extents, *pulls),
         "visible_rows": (extents,),
         "sh_colors": looks,
         "sh_colors_vjp": (*looks, colors, torch.randn_like(colors)),
+        "sh_pulls": (*looks, colors, torch.randn_like(colors)),
         "photometric": (shown, photo, alpha, valid, torch.rand(3, dtype=dtype), 0.2),
-        "adam": (*moments, torch.rand(45, dtype=dtype), torch.rand(COUNT) < 0.5, 3, 0.9, 0.999, 1e-15),
+        "adam": (*moments, torch.rand(45, dtype=dtype), some, 3, 0.9, 0.999, 1e-15),
+        "adam_sh": (*directed, *coefficients, torch.rand(48, dtype=dtype), some, 3, 0.9, 0.999, 1e-15),
         "color_affine": (shown, matrix),
         "color_affine_vjp": (shown, matrix, torch.randn_like(shown)),
         "bilateral_slice": (shown, grid),
@@ -49,7 +54,7 @@ def arguments(dtype: torch.dtype) -> dict[str, tuple]:
     }
     found |= blending(dtype, seen, colors) | field_arguments(dtype)
     if dtype == torch.float32:
-        some, slopes = torch.rand(COUNT) < 0.7, (torch.rand(COUNT, 3), torch.rand(COUNT))
+        slopes = (torch.rand(COUNT, 3), torch.rand(COUNT))
         found["add_penalties"] = (*parameters[2:], some, 0.1, 0.2, *slopes)
         found["shake"] = (*parameters[:3], parameters[3] - 4, some, 2.0, 3, 4)
         found["neighbor_distances"] = (parameters[0], 3)

@@ -24,10 +24,12 @@ BACKENDS = ("reference", "native", *DRIVERS)
 FUNCTIONS = {
     "project": "project",
     "sh_colors": "sh",
+    "sh_pulls": "sh",
     "bin_gaussians": "bin",
     "rasterize": "rasterize",
     "photometric_loss": "photometric",
     "adam_step": "adam",
+    "adam_step_sh": "adam",
     "color_affine": "color_affine",
     "bilateral_slice": "bilateral_slice",
     "hash_encode": "hash_encode",
@@ -48,10 +50,12 @@ class Backend:
     name: str
     project: Callable[..., Projected]
     sh_colors: Callable[..., Tensor]
+    sh_pulls: Callable[..., tuple[Tensor, Tensor]]
     bin_gaussians: Callable[..., TileBins]
     rasterize: Callable[..., tuple[Tensor, Tensor]]
     photometric_loss: Callable[..., Tensor]
     adam_step: Callable[..., Tensor]
+    adam_step_sh: Callable[..., Tensor]
     color_affine: Callable[..., Tensor]
     bilateral_slice: Callable[..., Tensor]
     hash_encode: Callable[..., Tensor]

@@ -79,3 +79,52 @@ def test_twins_agree(precision, reference, count):
         step(reference, exact, grad, **options)
     for name in NAMES:
         assert_close(state[name], exact[name], precision.values)
+
+
+CENTER = torch.tensor([0.3, -0.2, 4.0])
+
+
+def harmonics(count: int, coefficients: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Coefficients and moments as in the middle of training."""
+    sh, first, second = (torch.randn(count, coefficients, 3, dtype=torch.float64) for _ in range(3))
+    return tuple(tensor.to(dtype) for tensor in (sh, first, second.square()))
+
+
+@pytest.mark.parametrize("count", [0, 1, 203])
+@pytest.mark.parametrize("degree, coefficients", [(0, 1), (1, 4), (1, 16), (3, 16)])
+def test_harmonics_move_by_the_product_of_pulls_and_basis(precision, reference, count, degree, coefficients):
+    exact, means = harmonics(count, coefficients, torch.float64), torch.randn(count, 3)
+    pulls, visible = torch.randn(count, 3) * (torch.rand(count, 3) < 0.8), torch.rand(count) < 0.7
+    rates = 1e-3 * torch.rand(3 * coefficients)
+    rates[3 * (degree + 1) ** 2 :] = 0
+    ours = [tensor.to(precision.dtype, copy=True) for tensor in exact]
+    before = [tensor.clone() for tensor in ours]
+    for backend, (sh, first, second), dtype in (
+        (precision.native, ours, precision.dtype),
+        (reference, exact, torch.float64),
+    ):
+        looks = [tensor.to(dtype) for tensor in (pulls, means, CENTER)]
+        moments = (first, second, rates.to(dtype))
+        assert backend.adam_step_sh(sh, *looks, degree, *moments, step=7, visible=visible, beta1=0.8, eps=1e-8) == 0
+    for actual, expected, old in zip(ours, exact, before, strict=True):
+        assert_close(actual, expected, precision.values)
+        assert torch.equal(actual[~visible], old[~visible])
+        assert torch.equal(actual[:, (degree + 1) ** 2 :], old[:, (degree + 1) ** 2 :])
+        assert count < 2 or not torch.equal(actual, old)
+
+
+def test_harmonics_with_a_broken_pull_are_left_and_counted(backend):
+    state, means, pulls = harmonics(60, 16, torch.float32), torch.randn(60, 3), torch.randn(60, 3)
+    pulls[3, 0], pulls[59, 2], pulls[20, 1] = torch.nan, -torch.inf, torch.nan
+    means[5] = torch.nan  # culled, as `project` and `sh_pulls` have it
+    pulls[5] = 0
+    visible = torch.ones(60, dtype=torch.bool)
+    visible[20] = False
+    before = [tensor.clone() for tensor in state]
+    sh, first, second = state
+    rates = torch.full((48,), 1e-3)
+    assert backend.adam_step_sh(sh, pulls, means, CENTER, 3, first, second, rates, step=3, visible=visible) == 2
+    for tensor, old in zip(state, before, strict=True):
+        assert tensor.isfinite().all()
+        assert torch.equal(tensor[[3, 59, 20]], old[[3, 59, 20]])
+        assert not torch.equal(tensor[4], old[4])

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural3d.reference.sh import sh_basis
+
 from .backends import Backend, gradients
 from .random_scenes import as_dtype, make_gaussians
 from .tolerances import GRADCHECK, assert_close
@@ -118,3 +120,32 @@ def test_twins_agree(precision, reference, degree):
     )
     for name in inputs:
         assert_close(actual[name], expected[name], precision.grads)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_pulls_and_basis_are_the_gradient(precision, degree):
+    """The outer product that the optimiser makes is what autograd finds, and so is the gradient by the means."""
+    gaussians = as_dtype(make_gaussians(53, degree=3), precision.dtype)
+    gaussians["sh"][7, 0] = -9.0  # dark
+    extents_px = torch.rand(53, 2, dtype=precision.dtype).round()
+    leaves = [gaussians[name].requires_grad_() for name in ("means_world", "sh")]
+    center = CENTER.to(precision.dtype)
+    colors = precision.native.sh_colors(*leaves, center, degree, extents_px)
+    pull = torch.randn_like(colors)
+    d_means, d_sh = torch.autograd.grad(colors, leaves, pull)
+    inputs = [tensor.detach() for tensor in leaves]
+    found, pulls = precision.native.sh_pulls(*inputs, center, degree, extents_px, colors.detach(), pull)
+    assert torch.equal(found, d_means)
+    directions = torch.nn.functional.normalize(inputs[0] - center, dim=1)
+    products = sh_basis(directions, degree)[:, :, None] * pulls[:, None]
+    assert_close(products, d_sh[:, : (degree + 1) ** 2].double(), precision.grads)
+    assert (pulls[7] == 0).all() and (pulls[extents_px[:, 0] == 0] == 0).all() and (pulls != 0).any()
+
+
+def test_pulls_of_both_twins_agree(precision, reference):
+    gaussians = make_gaussians(203, degree=3)
+    colors, pull = reference.sh_colors(gaussians["means_world"], gaussians["sh"], CENTER, 3), torch.randn(203, 3)
+    exact = (gaussians["means_world"], gaussians["sh"], CENTER, 3, None, colors, pull.double())
+    rounded = (value.to(precision.dtype) if isinstance(value, Tensor) else value for value in exact)
+    for actual, expected in zip(precision.native.sh_pulls(*rounded), reference.sh_pulls(*exact), strict=True):
+        assert_close(actual, expected, precision.grads)

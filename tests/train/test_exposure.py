@@ -49,7 +49,7 @@ def test_the_grid_is_part_of_the_chain():
     loss = photometric_loss(shown, photo.pixels, background=background, ssim_weight=0.2)
     d_grid, d_means, d_sh = torch.autograd.grad(loss, [leaf, leaves.means_world, leaves.sh])
     assert torch.equal(ours.loss, loss) and torch.equal(ours.exposure, d_grid)
-    assert torch.equal(ours.gaussians.means_world, d_means) and torch.equal(ours.gaussians.sh, d_sh)
+    assert torch.equal(ours.gaussians.means_world, d_means) and torch.equal(ours.gaussians.tensors()["sh"], d_sh)
 
 
 def test_total_variation_is_the_mean_square_along_each_axis():

@@ -56,7 +56,7 @@ def test_exposure_is_part_of_the_chain():
     d_matrix, d_means, d_sh = torch.autograd.grad(loss, [matrix, leaves.means_world, leaves.sh])
     assert torch.equal(ours.loss, loss)
     assert torch.equal(ours.exposure, d_matrix)
-    assert torch.equal(ours.gaussians.means_world, d_means) and torch.equal(ours.gaussians.sh, d_sh)
+    assert torch.equal(ours.gaussians.means_world, d_means) and torch.equal(ours.gaussians.tensors()["sh"], d_sh)
 
 
 def test_the_squared_error_is_the_photos():

@@ -98,7 +98,8 @@ static void sh_rows_vjp(const ShArgs<typename V::scalar>& a, int64_t begin, int6
           sh[3 * k + c] = zero_unless(visible, g[c] * basis[k]);  // from here on its gradient
         }
       }
-      store_columns(sh, a.d_sh + i * stride, stride, 3 * used, n);
+      if (a.d_sh) store_columns(sh, a.d_sh + i * stride, stride, 3 * used, n);
+      for (int c = 0; a.pulls && c < 3; ++c) store_rows(g[c], a.pulls + 3 * i + c, 3, n);
       harmonics_vjp(a.degree, dir.d[0], dir.d[1], dir.d[2], along, d_dir);
       const V brightness = load_rows<V>(a.colors + 3 * i, 3, n) + load_rows<V>(a.colors + 3 * i + 1, 3, n) +
                            load_rows<V>(a.colors + 3 * i + 2, 3, n);
@@ -106,9 +107,29 @@ static void sh_rows_vjp(const ShArgs<typename V::scalar>& a, int64_t begin, int6
       const V radial = dir.d[0] * d_dir[0] + dir.d[1] * d_dir[1] + dir.d[2] * d_dir[2];
       for (int k = 0; k < 3; ++k) d_mean[k] = zero_unless(lit, (d_dir[k] - dir.d[k] * radial) * dir.inv_length);
     } else {
-      memset(a.d_sh + i * stride, 0, sizeof(S) * size_t(stride) * size_t(n));
+      if (a.d_sh) memset(a.d_sh + i * stride, 0, sizeof(S) * size_t(stride) * size_t(n));
+      if (a.pulls) memset(a.pulls + 3 * i, 0, sizeof(S) * 3 * size_t(n));
     }
     for (int k = 0; k < 3; ++k) store_rows(d_mean[k], a.d_means + 3 * i + k, 3, n);
+  }
+}
+
+template <class V>
+static void sh_rows_products(const ShArgs<typename V::scalar>& a, int64_t begin, int64_t end) {
+  const V zero(typename V::scalar(0));
+  const int used = (a.degree + 1) * (a.degree + 1);
+  const int64_t stride = 3 * a.coefficients;
+  for (int64_t i = begin; i < end; i += V::lanes) {
+    const int n = end - i < V::lanes ? int(end - i) : V::lanes;
+    const Direction<V> dir = direction_of<V>(a, i, n);
+    V basis[16], products[kMaxColumns];
+    harmonics(a.degree, dir.d[0], dir.d[1], dir.d[2], basis);
+    for (int c = 0; c < 3; ++c) {
+      const V pull = load_rows<V>(a.pulls + 3 * i + c, 3, n);
+      const typename V::mask none = (pull <= zero) & (zero <= pull);  // nor is there a direction, maybe
+      for (int k = 0; k < used; ++k) products[3 * k + c] = select(none, zero, pull * basis[k]);
+    }
+    store_columns(products, a.d_sh + i * stride, stride, 3 * used, n);
   }
 }
 
@@ -116,6 +137,8 @@ void sh(const ShArgs<float>& a, int64_t begin, int64_t end) { sh_rows<VectorF>(a
 void sh(const ShArgs<double>& a, int64_t begin, int64_t end) { sh_rows<VectorD>(a, begin, end); }
 void sh_vjp(const ShArgs<float>& a, int64_t begin, int64_t end) { sh_rows_vjp<VectorF>(a, begin, end); }
 void sh_vjp(const ShArgs<double>& a, int64_t begin, int64_t end) { sh_rows_vjp<VectorD>(a, begin, end); }
+void sh_products(const ShArgs<float>& a, int64_t begin, int64_t end) { sh_rows_products<VectorF>(a, begin, end); }
+void sh_products(const ShArgs<double>& a, int64_t begin, int64_t end) { sh_rows_products<VectorD>(a, begin, end); }
 
 }  // namespace N3D_ISA
 }  // namespace n3d

@@ -68,11 +68,12 @@ def our_stages(work: Workload) -> dict[str, Callable[[], object]]:
     pulled = (*blended, *cutoffs, image, alphas, state, d_image, None)
     d_means_px, d_conics, d_opacities, d_colors = engine.rasterize_vjp(*pulled)
     colored = (*looks, colors, d_colors)
-    d_means, d_sh = engine.sh_colors_vjp(*colored)
+    d_means, color_pulls = engine.sh_pulls(*colored)
     pulls = (extents, d_means_px, d_conics, d_opacities, None, d_means)
-    rows = [tensor.reshape(len(gaussians), -1) for tensor in (gaussians.sh.clone(), d_sh, 0 * d_sh, 0 * d_sh)]
-    rates = torch.full((rows[0].shape[1],), 1e-3, device=gaussians.device)
-    adam = (*rows, rates, engine.visible_rows(extents), 1, 0.9, 0.999, 1e-15)
+    sh = gaussians.sh.clone()
+    rates = torch.full((sh[0].numel(),), 1e-3, device=gaussians.device)
+    directed = (sh, color_pulls, gaussians.means_world, view.center_world, 3)
+    adam = (*directed, 0 * sh, 0 * sh, rates, engine.visible_rows(extents), 1, 0.9, 0.999, 1e-15)
     return {
         "project": partial(engine.project, *geometry),
         "sh": partial(engine.sh_colors, *looks),
@@ -80,9 +81,9 @@ def our_stages(work: Workload) -> dict[str, Callable[[], object]]:
         "rasterize": partial(engine.rasterize, *blended, *cutoffs, True),
         "photometric": partial(engine.photometric, *compared),
         "rasterize_vjp": partial(engine.rasterize_vjp, *pulled),
-        "sh_vjp": partial(engine.sh_colors_vjp, *colored),
+        "sh_vjp": partial(engine.sh_pulls, *colored),
         "project_vjp": partial(engine.project_vjp, *geometry, *pulls),
-        "adam": partial(engine.adam, *adam),
+        "adam": partial(engine.adam_sh, *adam),
     }
 
 

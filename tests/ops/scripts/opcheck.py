@@ -31,6 +31,8 @@ def arguments() -> dict[str, tuple]:
     target = torch.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=torch.uint8)
     mask = torch.rand(HEIGHT, WIDTH) < 0.5
     state = tuple(torch.rand(COUNT, 5) for _ in range(4))
+    last = (torch.rand(COUNT) < 0.5, 3, 0.9, 0.999, 1e-15)
+    sh, *moments = (torch.rand(COUNT, 16, 3) for _ in range(3))
     matrix, grid = torch.rand(3, 4), torch.rand(12, 4, 3, 5)
     geometry = detached(*parameters)
     gradients = (torch.zeros(COUNT, 3), torch.zeros(COUNT))
@@ -41,11 +43,13 @@ def arguments() -> dict[str, tuple]:
         "visible_rows": (extents_px,),
         "sh_colors": sh_inputs,
         "sh_colors_vjp": detached(*sh_inputs, colors, colors),
+        "sh_pulls": detached(*sh_inputs, colors, colors),
         "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
         "rasterize": (*raster, True),
         "rasterize_vjp": detached(*raster, image, alphas, kept, image, alphas),
         "photometric": (image.clone().requires_grad_(), target, target[..., 0].contiguous(), mask, torch.ones(3), 0.2),
-        "adam": (*state, torch.rand(5), torch.rand(COUNT) < 0.5, 3, 0.9, 0.999, 1e-15),
+        "adam": (*state, torch.rand(5), *last),
+        "adam_sh": detached(sh, colors, leaves["means_world"], torch.zeros(3), 2, *moments, torch.rand(48), *last),
         "add_penalties": (*geometry[2:], torch.rand(COUNT) < 0.5, 0.1, 0.2, *gradients),
         "shake": (*geometry, torch.rand(COUNT) < 0.5, 1.0, 3, 4),
         "neighbor_distances": (torch.rand(COUNT, 3), 3),
