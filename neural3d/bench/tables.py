@@ -25,6 +25,7 @@ def text_of(report: Report) -> str:
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
         "few_photos": _few_photos_rows,
+        "textures": _textures_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -257,6 +258,14 @@ def _denoisers_rows(report: Report) -> list[Row]:
             for name, cost in report["spaces"].items()
         ),
     ]
+
+
+def _textures_rows(report: Report) -> list[Row]:
+    columns = ("c2st", "swd", "sharpness", "seam", "layout", "psnr", "seconds")
+    rows = [("method", *columns)]
+    for name, found in report["methods"].items():
+        rows.append((name, *(f"{found[column]['mean']:.2f}" for column in columns)))
+    return rows
 
 
 def _poses_rows(report: Report) -> list[Row]:

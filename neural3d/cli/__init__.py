@@ -69,6 +69,10 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             from neural3d.cli.priors import run_prior
 
             return run_prior(command, interrupts)
+        case options.Texture():
+            from neural3d.cli.texturing import run_texture
+
+            return run_texture(command, interrupts)
         case options.Inspect():
             from neural3d.cli.inspecting import run_inspect
 

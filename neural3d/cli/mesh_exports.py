@@ -1,6 +1,5 @@
 """export --format mesh: the surface of a run's model."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,26 +7,31 @@ import torch
 
 from neural3d.cli.camera_exports import FOR_CAMERAS, refuse, up_of
 from neural3d.cli.options import Export
-from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_trained
 from neural3d.cli.shots import default_up, world_frame
+from neural3d.cli.surfaces import require_texture_size, seen_of, tell_views
 from neural3d.errors import InputError
-from neural3d.export.mesh_files import require_mesh_suffix, require_texture_suffix, write_mesh, write_textured
+from neural3d.export.mesh_files import (
+    require_mesh_suffix,
+    require_texture_suffix,
+    unseen_path,
+    write_mesh,
+    write_textured,
+    write_unseen,
+)
 from neural3d.export.scene_export import usd_axis
 from neural3d.export.selection import Selection, select
 from neural3d.render.model import Model
 from neural3d.run import check_parents
 from neural3d.splats.gaussians import Gaussians
-from neural3d.surface.bake import Texture, bake
+from neural3d.surface.bake import bake
 from neural3d.surface.cleaning import decimated, without_scraps
-from neural3d.surface.depth_views import DepthView, seen_by
 from neural3d.surface.fusion import Fusion, fuse
 from neural3d.surface.mesh import Mesh
-from neural3d.surface.unwrap import Unwrapped, unwrap
+from neural3d.surface.unwrap import unwrap
 
-FOR_MESHES = ("triangles", "voxel", "texture")
+FOR_MESHES = ("triangles", "voxel", "texture", "texture_from")
 MAX_TRIANGLES, MAX_TRIANGLES_DEFAULT, MAX_TRIANGLES_TEXTURED = 20_000_000, 200_000, 50_000
-MIN_TEXTURE_PX, MAX_TEXTURE_PX = 64, 8192
 
 
 def export_mesh(options: Export) -> dict[str, Any]:
@@ -44,8 +48,9 @@ def export_mesh(options: Export) -> dict[str, Any]:
         raise InputError(f"--voxel {options.voxel:g}: expected more than 0")
     if options.texture is not None:
         require_texture_suffix(options.output)
-        if not MIN_TEXTURE_PX <= options.texture <= MAX_TEXTURE_PX:
-            raise InputError(f"--texture {options.texture}: expected {MIN_TEXTURE_PX} to {MAX_TEXTURE_PX} pixels")
+        require_texture_size(options.texture)
+    elif options.texture_from is not None:
+        raise InputError(f"--texture-from {options.texture_from}: there is no texture without --texture")
     if options.source.is_file():
         raise InputError(f"{options.source}: a mesh is made from a run's cameras; give the run's folder")
     trained = load_trained(options.source)
@@ -57,9 +62,13 @@ def export_mesh(options: Export) -> dict[str, Any]:
     if options.texture is None:
         write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_of(trained)))
     else:
-        flat, texture = _with_texture(options.texture, mesh, model, trained)
+        seen = seen_of(trained, model, options.texture_from)
+        flat = unwrap(mesh, options.texture)
+        texture = bake(flat, seen.views(), options.texture)
         write_textured(options.output, replace(flat, mesh=flat.mesh.moved(way)), texture)
-        found["texture_seen"] = round(float(texture.seen.sum() / texture.covered.sum().clamp(min=1)), 4)
+        write_unseen(options.output, texture)
+        share = round(float(texture.seen.sum() / texture.covered.sum().clamp(min=1)), 4)
+        found |= {"texture_from": seen.source, "texture_seen": share, "unseen": str(unseen_path(options.output))}
     return {**found, "num_vertices": len(mesh.vertices), "num_triangles": len(mesh)}
 
 
@@ -72,7 +81,7 @@ def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
     """In the scene's frame; the crop is in the capture's."""
     way = trained.views.capture_from_scene
     fusion = Fusion(voxel=None if options.voxel is None else options.voxel / way.scale)
-    mesh = fuse(model, trained.cameras, fusion, progress=_tell("fused"))
+    mesh = fuse(model, trained.cameras, fusion, progress=tell_views("fused"))
     if options.crop is not None:
         corners = torch.tensor(options.crop).reshape(2, 3)
         mesh = mesh.of_triangles(mesh.moved(way).inside(corners.amin(0), corners.amax(0)))
@@ -80,17 +89,6 @@ def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
             raise InputError("--crop: no surface lies in the box")
     most = options.triangles or (MAX_TRIANGLES_DEFAULT if options.texture is None else MAX_TRIANGLES_TEXTURED)
     return decimated(without_scraps(mesh), most)
-
-
-def _with_texture(side_px: int, mesh: Mesh, model: Model, trained: Trained) -> tuple[Unwrapped, Texture]:
-    flat, cameras, tell = unwrap(mesh, side_px), trained.cameras, _tell("in the texture")
-
-    def views() -> Iterator[DepthView]:
-        for index in range(len(cameras)):
-            yield seen_by(model, cameras[index])
-            tell(index + 1, len(cameras))
-
-    return flat, bake(flat, views(), side_px)
 
 
 def _chosen(options: Export, trained: Trained) -> Model:
@@ -101,11 +99,3 @@ def _chosen(options: Export, trained: Trained) -> Model:
     selection = Selection(None, options.min_opacity, options.max_splats)
     way = trained.views.capture_from_scene
     return trained.model[select(trained.model, selection, cameras=trained.cameras, capture_from_scene=way)]
-
-
-def _tell(what: str) -> Callable[[int, int], None]:
-    def tell(done: int, views: int) -> None:
-        if done == views or done % 20 == 0:
-            say(f"neural3d: {done} of {views} views {what}")
-
-    return tell

@@ -10,15 +10,25 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import (
     Positional,
-    UseAppendAction,
     arg,
     subcommand,
 )
 
 from neural3d.capture.ingest.settings import Settings
-from neural3d.cli.option_kinds import Flag, Number, OptionalNumber, OptionalWhole, Whole
-from neural3d.cli.option_kinds import unless_given as _unless_given
+from neural3d.cli.option_types import (
+    AllowedHosts,
+    CaptureFolder,
+    Device,
+    Flag,
+    Number,
+    OptionalNumber,
+    OptionalWhole,
+    RunFolder,
+    Whole,
+    unless_given,
+)
 from neural3d.cli.prior_options import Prior
+from neural3d.cli.texture_options import Texture
 from neural3d.errors import InputError
 from neural3d.train.config import SplatConfig
 from neural3d.train.mlp_config import MlpConfig
@@ -29,14 +39,6 @@ DESCRIPTION = (
 )
 
 
-Device = Annotated[
-    Literal["cpu", "cuda"] | None, arg(metavar="{cpu,cuda}", help_behavior_hint="(default: cuda where it works)")
-]
-CaptureFolder = Annotated[Path, arg(metavar="CAPTURE")]
-RunFolder = Annotated[Path, arg(metavar="RUN")]
-AllowedHosts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")]
-
-
 @dataclass(frozen=True)
 class Training:
     """What `train` and `make` have in common; what is left out is chosen from the capture."""
@@ -44,14 +46,14 @@ class Training:
     output: RunFolder
     """Folder of the run, created where it is missing."""
     steps: Annotated[
-        OptionalWhole, _unless_given(f"{SplatConfig.steps:,} for splats, {MlpConfig.steps:,} for fields")
+        OptionalWhole, unless_given(f"{SplatConfig.steps:,} for splats, {MlpConfig.steps:,} for fields")
     ] = None
     """How many steps to train in all; growth and step sizes are spread over them."""
     max_seconds: Annotated[
-        OptionalNumber, _unless_given(f"{SplatConfig.max_seconds:.0f}, no limit where --steps is given")
+        OptionalNumber, unless_given(f"{SplatConfig.max_seconds:.0f}, no limit where --steps is given")
     ] = None
     """How long to train in all; whichever of --steps and this comes first ends it."""
-    downscale: Annotated[OptionalNumber, _unless_given("chosen from size and memory, and printed")] = None
+    downscale: Annotated[OptionalNumber, unless_given("chosen from size and memory, and printed")] = None
     """Use photos at 1/X of their size."""
     seed: Whole = SplatConfig.seed
     """Where randomness begins: with --steps, the same seed gives the same result to the byte."""
@@ -81,7 +83,7 @@ class Training:
     """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
     ndc: Flag = MlpConfig.ndc
     """Let infinity be a plane, for captures whose cameras all face one way; mlp only."""
-    max_gaussians: Annotated[OptionalWhole, _unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
+    max_gaussians: Annotated[OptionalWhole, unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
     """The most Gaussians that the model may have."""
     densify: Literal["mcmc", "adc"] = SplatConfig.densify
     """How Gaussians come and go; mcmc: moved and grown at random, adc: copied and split by thresholds."""
@@ -156,7 +158,7 @@ class Ingest:
     """Folder of photos (JPEG, PNG, TIFF, WebP, HEIC, RAW), or a video; only read."""
     output: Annotated[Path, arg(metavar="CAPTURE")]
     """Folder of the capture, created where it is missing; another folder of photos can be added to it later."""
-    focal: Annotated[OptionalNumber, _unless_given("from EXIF, else estimated")] = None
+    focal: Annotated[OptionalNumber, unless_given("from EXIF, else estimated")] = None
     """Focal length in pixels of the upright photos, where it is known; held fixed."""
     camera: Annotated[str, arg(metavar="MODEL[:P,P,…]")] = Settings.camera
     """COLMAP camera model; with its parameters, as PINHOLE:800,800,320,240, they are held fixed."""
@@ -245,7 +247,7 @@ class Render:
         tuple[int, int] | None, arg(metavar="W H", help_behavior_hint="(default: the file's, else the first photo's)")
     ] = None
     """Of the pictures, in pixels; the angle of view across stays."""
-    fps: Annotated[OptionalNumber, _unless_given("the camera file's, else 30")] = None
+    fps: Annotated[OptionalNumber, unless_given("the camera file's, else 30")] = None
     """Frames a second."""
     bits: Literal[8, 16] = 8
     """Of each colour channel of a PNG."""
@@ -329,7 +331,7 @@ class Export:
     """A box: only Gaussians with their centres between the first point and the second, in the capture's frame."""
     min_opacity: Number = 0.0
     """Leave out what is more transparent than this, 0 to 1."""
-    max_splats: Annotated[OptionalWhole, _unless_given("all")] = None
+    max_splats: Annotated[OptionalWhole, unless_given("all")] = None
     """The most Gaussians to write: those that the run's cameras see most of; of a file, seen from all sides."""
     up: Annotated[
         Literal["keep", "y", "z", "y-down"] | None,
@@ -340,13 +342,19 @@ class Export:
     """With --format cameras: the run's photos, those held out, once around the scene, or a file, to convert it."""
     frames: Annotated[str | None, arg(metavar="N|A-B[xS]", help_behavior_hint="(default: all, 120 of an orbit)")] = None
     """With --format cameras: how many views an orbit has; or frames by number, as 1001-1100x2."""
-    fps: Annotated[OptionalNumber, _unless_given("the file's, else 30")] = None
+    fps: Annotated[OptionalNumber, unless_given("the file's, else 30")] = None
     """With --format cameras: frames a second."""
-    triangles: Annotated[OptionalWhole, _unless_given("200,000, with a texture 50,000")] = None
+    triangles: Annotated[OptionalWhole, unless_given("200,000, with a texture 50,000")] = None
     """With --format mesh: how many triangles it may have."""
-    texture: Annotated[OptionalWhole, _unless_given("colours at the vertices")] = None
-    """With --format mesh, .obj or .glb: a texture of so many pixels a side, from what the run's cameras see."""
-    voxel: Annotated[OptionalNumber, _unless_given("two pixels wide")] = None
+    texture: Annotated[OptionalWhole, unless_given("colours at the vertices")] = None
+    """With --format mesh, .obj or .glb: a texture of so many pixels a side; what no photo saw is white in a mask that
+    lies beside the mesh, FILE.unseen.png."""
+    texture_from: Annotated[
+        Literal["photos", "renders"] | None,
+        arg(metavar="{photos,renders}", help_behavior_hint="(default: photos where they are still there)"),
+    ] = None
+    """What the texture is made from: the photos that the run was trained on, or its own renders."""
+    voxel: Annotated[OptionalNumber, unless_given("two pixels wide")] = None
     """With --format mesh: how fine the surface is found, in units of the capture."""
     spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None
     """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
@@ -374,6 +382,7 @@ Command = (
     | Annotated[View, subcommand("view")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Prior, subcommand("prior")]
+    | Annotated[Texture, subcommand("texture")]
     | Annotated[Bench, subcommand("bench")]
 )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from neural3d.cli.option_kinds import Flag, OptionalNumber, OptionalWhole, Whole, unless_given
+from neural3d.cli.option_types import Flag, OptionalNumber, OptionalWhole, Whole, unless_given
 
 
 @dataclass(frozen=True)

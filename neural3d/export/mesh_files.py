@@ -77,6 +77,20 @@ def write_textured(path: str | Path, surface: Unwrapped, texture: Texture) -> No
     atomic_write(path, lambda temporary: _write_obj(temporary, surface, path.stem))
 
 
+def unseen_path(path: Path) -> Path:
+    """Where the mask of a textured mesh lies: `cup.unseen.png` beside `cup.glb`."""
+    return path.with_suffix(".unseen.png")
+
+
+def write_unseen(path: str | Path, texture: Texture) -> None:
+    """Write, beside a mesh of that name, which texels no photo saw: white; black elsewhere.
+
+    Raises: StorageError.
+    """
+    picture = Image.fromarray((255 * texture.unseen.byte()).numpy())
+    atomic_write(unseen_path(Path(path)), lambda temporary: picture.save(temporary, format="PNG"))
+
+
 def require_texture_suffix(path: Path) -> None:
     """Raises: InputError where a file's format has no place for a texture."""
     if path.suffix.lower() not in (".obj", ".glb"):

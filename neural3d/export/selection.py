@@ -9,12 +9,10 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
-from neural3d.ops.bin import bin_gaussians
-from neural3d.ops.rasterize import rasterize
+from neural3d.render.contributions import blend_weights
 from neural3d.render.paths import look_at
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
-from neural3d.splats.view import projected_in, view_of
 
 _NUM_AROUND = 20
 _SIDE_PX = 256
@@ -66,17 +64,6 @@ def select(
     return rows[weights[rows].topk(selection.max_splats).indices.sort().values]
 
 
-def blend_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N"]:
-    """How much of the cameras' pictures each Gaussian is: its blending weights summed over all pixels.
-
-    A picture is linear in the Gaussians' colours, so its gradient with respect to these is just that sum.
-    """
-    total = torch.zeros(len(gaussians), dtype=torch.float64)
-    for index in range(len(cameras)):
-        total += _weights_in_view(gaussians, cameras, index).double()
-    return total.float()
-
-
 def cameras_around(gaussians: Gaussians) -> Cameras:
     """Views of a model of which no cameras are known: inwards from a sphere around it, and outwards from its middle."""
     means = gaussians.means_world.double()
@@ -101,18 +88,6 @@ def _directions(count: int) -> Float[Tensor, "V 3"]:
     number = torch.arange(count, dtype=torch.float64) + 0.5
     z, turn = 1 - 2 * number / count, number * (math.pi * (3 - math.sqrt(5)))
     return torch.stack([(1 - z * z).sqrt() * turn.cos(), (1 - z * z).sqrt() * turn.sin(), z], dim=1)
-
-
-def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:
-    view = view_of(cameras, index)
-    with torch.no_grad():
-        projected = projected_in(gaussians, view)
-        bins = bin_gaussians(projected, width=view.width, height=view.height)
-    colors = torch.zeros(len(gaussians), 1, requires_grad=True)
-    with torch.enable_grad():
-        image, _ = rasterize(projected.means_px, projected.conics, projected.opacities, colors, bins, torch.zeros(1))
-        (weights,) = torch.autograd.grad(image.sum(), colors)
-    return weights[:, 0]
 
 
 def _require_sensible(selection: Selection) -> None:

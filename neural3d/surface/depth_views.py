@@ -11,6 +11,7 @@ from neural3d.render.layers import layer_tiles
 from neural3d.render.model import Model
 
 _LEAST_ALPHA = 0.5
+_EMPTY_ALPHA = 0.05
 _EDGE = 0.04
 """A neighbour that is farther or nearer by this share of the depth: blended from two surfaces, the pixel is of none."""
 
@@ -24,6 +25,10 @@ class DepthView:
     """Display sRGB, not premultiplied."""
     depths: Float[Tensor, "H W 1"]
     """Along the camera's axis; 0 where no surface is sure."""
+    empty: Bool[Tensor, "H W 1"] | None = None
+    """Where there is nothing at all along the ray, as far as that is known."""
+    trust: Float[Tensor, "H W 1"] | None = None
+    """How much the colours count against those of other views, at least 0; all the same if None."""
 
 
 def at_most(cameras: Cameras, longest_px: int) -> Cameras:
@@ -42,7 +47,8 @@ def seen_by(model: Model, camera: Cameras) -> DepthView:
         window = slice(tile.top, tile.top + rows), slice(tile.left, tile.left + columns)
         colors[window], alphas[window], depths[window] = tile.colors, tile.alphas, tile.depths
     sure = (alphas >= _LEAST_ALPHA) & ~_beside_edges(depths)
-    return DepthView(camera, (colors / alphas.clamp(min=_LEAST_ALPHA)).clamp(0, 1), torch.where(sure, depths, 0))
+    straight = (colors / alphas.clamp(min=_LEAST_ALPHA)).clamp(0, 1)
+    return DepthView(camera, straight, torch.where(sure, depths, 0), alphas < _EMPTY_ALPHA)
 
 
 def _beside_edges(depths: Float[Tensor, "H W 1"]) -> Bool[Tensor, "H W 1"]:

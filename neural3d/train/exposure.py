@@ -226,3 +226,17 @@ def _adam_for_photo(
     mine = [tensor.view(1, -1) for tensor in (parameters[row], gradient, first[row], second[row])]
     rates = torch.full((mine[0].shape[1],), rate, device=parameters.device)
     adam_step(*mine, rates, step=1 + (step - 1) // len(parameters))
+
+
+def without_exposure(
+    color_map: ColorMap, photo: Float[Tensor, "3 H W"], render: Float[Tensor, "3 H W"]
+) -> Float[Tensor, "3 H W"]:
+    """A photo in the scene's own colours.
+
+    An affine map is inverted. A bilateral one depends on the scene's colours, so that what the photo differs from the
+    mapped render is added to the render itself.
+    """
+    if isinstance(color_map, AffineMap):
+        matrix = color_map.matrix
+        return torch.linalg.solve(matrix[:, :3], (photo - matrix[:, 3, None, None]).flatten(1)).view_as(photo)
+    return render + photo - color_map.apply(render.contiguous())

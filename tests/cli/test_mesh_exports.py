@@ -7,6 +7,7 @@ import pytest
 import torch
 from surface_ball import ball, cameras_around, color_of
 
+from neural3d.checkpoints import Checkpoint
 from neural3d.cli import main
 from neural3d.cli.runs import Trained, Views
 from neural3d.scene import Similarity
@@ -25,6 +26,7 @@ def ball_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     views = Views(cameras, names, torch.tensor([0]), torch.tensor([0.0, 0, 1]), frame, True)
     object.__setattr__(trained, "model", ball(1500))
     object.__setattr__(trained, "views", views)
+    object.__setattr__(trained, "checkpoint", Checkpoint(1, {}, {}))
     monkeypatch.setattr("neural3d.cli.mesh_exports.load_trained", lambda path: trained)
     folder = tmp_path / "run"
     folder.mkdir()
@@ -58,13 +60,15 @@ def test_a_part_of_the_surface_with_few_triangles(ball_run: Path):
 @pytest.mark.parametrize("name", ["a.obj", "a.glb"])
 def test_a_texture_shows_what_the_cameras_see(ball_run: Path, name: str):
     pytest.importorskip("xatlas")
-    mesh = exported(ball_run, name, "--format", "mesh", *"--texture 128 --up keep --triangles 800".split())
+    mesh = exported(
+        ball_run, name, "--format", "mesh", *"--texture 128 --texture-from renders --up keep --triangles 800".split()
+    )
     assert len(mesh.visual.uv) == len(mesh.vertices) and len(mesh.faces) <= 800
     found = mesh.visual.to_color().vertex_colors[:, :3] / 255.0
     outward = torch.from_numpy(np.asarray(mesh.vertices) - AT.numpy()).float()
     error = np.abs(found - color_of(torch.nn.functional.normalize(outward, dim=1)).numpy())
     assert error.mean() < 0.04 and np.quantile(error, 0.95) < 0.15
-    names = {path.name for path in ball_run.parent.iterdir()}
+    names = {path.name for path in ball_run.parent.iterdir()} - {"a.unseen.png"}
     assert names == {"run", name} | ({"a.mtl", "a.png"} if name == "a.obj" else set())
 
 

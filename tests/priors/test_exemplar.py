@@ -132,3 +132,16 @@ def test_texels_without_a_patch(fill):
     nothing = Texels((image,), (torch.zeros_like(unknown),))
     with pytest.raises(ValueError, match="nowhere are . x . known; give larger images"):
         fill(image, unknown, nothing, seeded(0))
+
+
+def test_an_anchor_keeps_colours_in_the_middle_of_a_wide_hole_and_blends_its_border():
+    """Differences that ask for nothing, a border of 0, copied colours of 1: e to the minus distance times its root."""
+    start = torch.zeros(1, 81, 81)
+    start[:, 20:61, 20:61] = 1
+    unknown = start[0] > 0
+    flat = torch.zeros(1, 81, 80), torch.zeros(1, 80, 81)
+    blended = solve_poisson(start, unknown, *flat, anchor=0.04)
+    assert solve_poisson(start, unknown, *flat)[0, 40, 40].abs() < 1e-3
+    assert blended[0, 40, 40] > 0.93 and torch.equal(blended[:, ~unknown], start[:, ~unknown])
+    falls = (1 - blended[0, 40, 21:27]) / (1 - blended[0, 40, 20:26])
+    assert (falls - math.exp(-0.2)).abs().max() < 0.02

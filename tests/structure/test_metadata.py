@@ -13,7 +13,9 @@ from packaging.utils import canonicalize_name
 import neural3d
 
 ON_REQUEST = {
+    "cv2",
     "diffusers",
+    "skimage",
     "gsplat",
     "nerfacc",
     "open3d",

@@ -6,8 +6,14 @@ import pytest
 import torch
 from surface_ball import cameras_around, color_of, directions, exact_view
 
+from neural3d.errors import InputError
+from neural3d.scene import Photo
 from neural3d.surface.bake import Texture, bake
+from neural3d.surface.closing import border_of_unseen, closed, looked_at
+from neural3d.surface.fusion import fuse_depths
 from neural3d.surface.mesh import Mesh
+from neural3d.surface.photo_views import photo_view
+from neural3d.surface.texels import texels_of
 from neural3d.surface.unwrap import Unwrapped, unwrap
 
 pytest.importorskip("xatlas")
@@ -121,13 +127,94 @@ def test_what_stands_before_a_surface_hides_it(flat: Unwrapped):
     assert seen[inside].max() == 0
 
 
-def test_one_closer_camera_decides(flat: Unwrapped):
-    """Two cameras that disagree: the texel says what the nearer one saw."""
+def test_one_closer_camera_decides_what_varies_fast(flat: Unwrapped):
+    """Two cameras that disagree: the details are the nearer one's, the shade is between both."""
     far, near = cameras_around(24, 96)[0], cameras_around(24, 192)[0]
-    red, blue = exact_view(far), exact_view(near)
-    red = replace(red, colors=torch.tensor([1.0, 0, 0]).expand_as(red.colors))
-    blue = replace(blue, colors=torch.tensor([0.0, 0, 1]).expand_as(blue.colors))
-    texture = bake(flat, [red, blue], SIDE)
-    facing = torch.argmax(directions(24)[0] @ middles(flat.mesh.vertices, flat.mesh.triangles).T)
-    found = looked_up(texture, middles(flat.uvs, flat.mesh.triangles)[facing : facing + 1])[0]
-    assert found[2] > 0.9 and found[0] < 0.1
+    stripes = [0.5 + 0.4 * (torch.arange(view.size_px[0, 0]) // 3 % 2 * 2 - 1)[:, None, None] for view in (far, near)]
+    grey, striped = (exact_view(camera) for camera in (far, near))
+    grey = replace(grey, colors=torch.full_like(grey.colors, 0.5))
+    striped = replace(striped, colors=stripes[1].expand_as(striped.colors))
+    facing = middles(flat.mesh.vertices, flat.mesh.triangles) @ directions(24)[0] > 0.8
+    uvs = middles(flat.uvs, flat.mesh.triangles)[facing]
+    spread = [looked_up(bake(flat, views, SIDE), uvs).std() for views in ([striped], [grey, striped], [grey])]
+    assert spread[1] > 0.85 * spread[0] > 0.2 and spread[2] < 0.01
+
+
+def test_where_one_camera_takes_over_from_another_there_is_no_step(flat: Unwrapped):
+    """Exposures that differ by 0.2: neighbours on the surface differ by far less."""
+    cameras = cameras_around(12, 64)
+    generator = torch.Generator().manual_seed(2)
+    views = [exact_view(cameras[i]) for i in range(12)]
+    offsets = 0.2 * (torch.rand(12, generator=generator) - 0.5)
+    views = [replace(v, colors=(0.5 + o).expand_as(v.colors)) for v, o in zip(views, offsets, strict=True)]
+    texture = bake(flat, views, SIDE)
+    points, normals = texels_of(flat, SIDE).points, texture.colors[texture.covered][:, 0]
+    near = torch.cdist(points[::37], points[::41]) < 0.03
+    steps = (normals[::37][:, None] - normals[::41][None])[near].abs()
+    assert near.sum() > 200 and steps.mean() < 0.01 and steps.max() < 0.05
+
+
+def test_a_photo_stands_in_for_the_render(flat: Unwrapped):
+    """Its own exposure taken out, its mask kept, and what it alone shows left out."""
+    camera = cameras_around(24, 96)[0]
+    view = exact_view(camera)
+    pixels = (view.colors * 255 * 0.8).round().byte()
+    pixels[:20, 40:60] = 255
+    photo = Photo("a.png", pixels, alpha=torch.full((96, 96), 255, dtype=torch.uint8), valid=torch.ones(96, 96) > 0)
+    photo.valid[:, :30] = False
+    found = photo_view(view, photo, lambda image, render: image / 0.8)
+    assert (found.colors - view.colors)[40:, 40:].abs().max() < 0.01
+    assert found.depths[:, :30].max() == 0 and torch.equal(found.depths[:, 30:], view.depths[:, 30:])
+    assert found.trust[5:15, 45:55].max() < 0.5 * found.trust[50:60, 45:55].min()
+    with pytest.raises(ValueError, match="same size"):
+        photo_view(exact_view(cameras_around(24, 48)[0]), photo)
+
+
+def test_a_blurred_photo_counts_less():
+    view = exact_view(cameras_around(24, 96)[0])
+    noise = torch.rand(96, 96, 3, generator=torch.Generator().manual_seed(1)) * 0.2
+    view = replace(view, colors=(view.colors * 0.8 + noise).clamp(0, 1))
+    sharp = Photo("a.png", (view.colors * 255).round().byte())
+    blurred = torch.nn.functional.avg_pool2d(view.colors.permute(2, 0, 1)[None], 5, 1, 2)[0].permute(1, 2, 0)
+    trusts = [photo_view(view, p).trust.mean() for p in (sharp, Photo("b.png", (blurred * 255).round().byte()))]
+    assert trusts[0] > 0.9 and trusts[1] < 0.5 * trusts[0]
+
+
+def test_a_ball_seen_from_above_is_closed_below_by_what_nobody_saw_to_be_empty():
+    cameras = cameras_around(24, 64)
+    above = [exact_view(cameras[i]) for i in (cameras.centers_world[:, 2] > 0.5).nonzero()[:, 0].tolist()]
+    above = [replace(view, empty=view.depths == 0) for view in above]
+    mesh = fuse_depths(above, voxel=0.08, truncation=4.0, farthest=9.0)
+    whole = closed(mesh, above, reach=0.4)
+    lowest = [float(m.vertices[:, 2].min()) for m in (mesh, whole)]
+    assert -2.5 < lowest[1] < lowest[0] - 0.1
+    assert (whole.vertices.norm(dim=1)[whole.vertices[:, 2] > 0.2] - 1).abs().max() < 0.1
+    edges = whole.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).sort(dim=1).values
+    assert (edges.unique(dim=0, return_counts=True)[1] == 2).float().mean() > 0.97
+    with pytest.raises(InputError, match="too few"):
+        closed(Mesh(torch.rand(9, 3), torch.zeros(0, 3, dtype=torch.long), torch.rand(9, 3)), above)
+
+
+def test_a_view_sees_through_what_lies_before_its_depth_or_where_nothing_is_and_hides_what_lies_behind():
+    camera = cameras_around(24, 96)[0]
+    view, center = exact_view(camera), camera.centers_world[0]
+    aside = torch.linalg.cross(center, torch.tensor([0.3, 0.5, 0.8]))
+    points = torch.stack([0.6 * center, 0.1 * center, -2 * center, 1.4 * aside / aside.norm(), 9 * aside, 2 * center])
+    nowhere = 2 * [False]
+    through, hidden = looked_at(points, view)
+    assert through.tolist() == [True, False, False, False, *nowhere]
+    assert hidden.tolist() == [False, True, True, False, *nowhere]
+    through, hidden = looked_at(points, replace(view, empty=view.depths == 0))
+    assert through.tolist() == [True, False, False, True, *nowhere]
+
+
+def test_what_no_frame_shows_is_not_solid():
+    """Narrow frames from above: their borders, beyond which nobody looked, are no surface over the ball."""
+    cameras = cameras_around(24, 64)
+    narrow = replace(cameras, focal_px=1.3 * cameras.focal_px)
+    views = [exact_view(narrow[i]) for i in (cameras.centers_world[:, 2] > 0.5).nonzero()[:, 0].tolist()]
+    views = [replace(view, empty=view.depths == 0) for view in views]
+    points, normals = border_of_unseen(torch.full((3,), -1.6), torch.full((3,), 1.6), 0.1, views)
+    assert points[:, 2].max() < 1.15
+    top = points[:, 2] > 0.7
+    assert top.sum() > 100 and (points * normals)[top].sum(1).div(points[top].norm(dim=1)).median() > 0.9

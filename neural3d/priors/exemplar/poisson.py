@@ -14,17 +14,22 @@ def solve_poisson(
     across: Float[Tensor, "C H W-1"],
     down: Float[Tensor, "C H-1 W"],
     *,
+    anchor: float = 0.0,
     most_steps: int = 2000,
 ) -> Float[Tensor, "C H W"]:
     """The image that keeps `start` where it is known, with differences between neighbours nearest to those asked for.
 
+    With an `anchor`, unknown pixels are drawn to `start`, too: squared errors there count so much against those of
+    differences. What is blended then reaches 1 / sqrt(anchor) pixels far, and colours do not drift in wide holes.
+
     `across` is right minus left, `down` lower minus upper; only those that touch an unknown pixel count. Where nothing
     is known, the mean of `start` is kept. By conjugate gradients, which begin at `start`.
 
-    Source: Perez et al., Poisson Image Editing, 2003, equation 7.
+    Source: Perez et al., Poisson Image Editing, 2003, equation 7; the anchor: Bhat et al., GradientShop, 2010, eq. 3.
     """
     is_open = unknown.to(start.dtype)
     right, below = _touches(is_open)
+    # The anchor asks for `start` itself, so it has no part in the first residual.
     residual = (_divergence(right * across, below * down) - _laplacian(start, right, below)) * is_open
     solution, direction = start.clone(), residual.clone()
     square = _dot(residual, residual)
@@ -32,7 +37,7 @@ def solve_poisson(
     for _ in range(most_steps):
         if bool((square <= enough).all()):
             break
-        applied = _laplacian(direction * is_open, right, below) * is_open
+        applied = (_laplacian(direction * is_open, right, below) + anchor * direction) * is_open
         step = square / _dot(direction, applied).clamp_min(1e-20)
         solution, residual = solution + step * direction, residual - step * applied
         last, square = square, _dot(residual, residual)

@@ -1,9 +1,10 @@
-"""Kinds of values that can be typed, each with one plain line for what is none."""
+"""The kinds of what can be typed, with a plain line for what is none of them."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 
@@ -34,3 +35,9 @@ _WHOLE, _NUMBER = _spec(int, "N", "a whole number"), _spec(float, "X", "a number
 Whole, Number = Annotated[int, _WHOLE], Annotated[float, _NUMBER]
 OptionalWhole, OptionalNumber = Annotated[int | None, _WHOLE], Annotated[float | None, _NUMBER]
 Flag = FlagCreatePairsOff[bool]
+Device = Annotated[
+    Literal["cpu", "cuda"] | None, arg(metavar="{cpu,cuda}", help_behavior_hint="(default: cuda where it works)")
+]
+CaptureFolder = Annotated[Path, arg(metavar="CAPTURE")]
+RunFolder = Annotated[Path, arg(metavar="RUN")]
+AllowedHosts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")]

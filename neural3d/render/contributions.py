@@ -1,0 +1,34 @@
+"""How much of a set of pictures each Gaussian is."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.ops.bin import bin_gaussians
+from neural3d.ops.rasterize import rasterize
+from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.view import projected_in, view_of
+
+
+def blend_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N"]:
+    """Each Gaussian's blending weights summed over all pixels of the cameras.
+
+    A picture is linear in the Gaussians' colours, so its gradient with respect to these is just that sum.
+    """
+    total = torch.zeros(len(gaussians), dtype=torch.float64)
+    for index in range(len(cameras)):
+        total += _weights_in_view(gaussians, cameras, index).double()
+    return total.float()
+
+
+def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:
+    view = view_of(cameras, index)
+    with torch.no_grad():
+        projected = projected_in(gaussians, view)
+        bins = bin_gaussians(projected, width=view.width, height=view.height)
+    colors = torch.zeros(len(gaussians), 1, requires_grad=True)
+    with torch.enable_grad():
+        image, _ = rasterize(projected.means_px, projected.conics, projected.opacities, colors, bins, torch.zeros(1))
+        (weights,) = torch.autograd.grad(image.sum(), colors)
+    return weights[:, 0]

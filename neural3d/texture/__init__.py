@@ -1,0 +1,1 @@
+"""Textures completed, restyled and edited with priors of images."""

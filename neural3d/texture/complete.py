@@ -1,0 +1,204 @@
+"""A texture completed: window by window, from what is known around."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neural3d.errors import InputError
+from neural3d.priors.exemplar.quilting import Texels
+from neural3d.priors.fitting import seeded
+from neural3d.priors.records import Budget
+from neural3d.texture.atlas import Atlas
+from neural3d.texture.charts import Chart, Frame, chart_of, known_frames, nearest_known, next_frame, written_back
+from neural3d.texture.choice import Choice, choose
+from neural3d.texture.proposals import AUTO, AUTO_FAST, Propose, Trainer, filled, proposer
+
+_LIBRARY = 24
+_LEAST_KNOWN = 0.25
+"""Of a chart, to be copied from or learnt from."""
+_COPIED_CHARTS = 4
+_TRAINING_SHARE = 0.35
+_MOST_CHARTS = 400
+_LEAST_TEXELS = 4
+"""Known ones, to complete from."""
+_NEGLIGIBLE, _NEGLIGIBLE_IN_ALL = 8, 40
+"""Texels: where a window shows fewer about its middle, or at all, they take the colour of the nearest known one."""
+
+
+@dataclass(frozen=True)
+class CompleteConfig:
+    """How a texture is completed."""
+
+    method: str = "auto"
+    """`auto`, `smooth`, `quilt`, `patchnn`, a prior's name, or the file of a trained prior."""
+    seconds: float = 240.0
+    """About how long it may take; a prior is trained for a third of it."""
+    is_fast: bool = False
+    """Fewer patches are compared, and `auto` trains no prior."""
+    window_px: int = 160
+    """Side of the windows in which the surface is completed."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What came out."""
+
+    atlas: Atlas
+    """All its texels are known now."""
+    choice: Choice
+    num_charts: int
+    num_texels: int
+    """How many were completed."""
+    num_nearest: int
+    """Of these, how many no window showed, so that they have the colour of the nearest one."""
+
+
+@dataclass
+class Progress:
+    """Who is told how far it is, and asked whether to stop."""
+
+    tell: Callable[[str], None] = lambda line: None
+    preview: Callable[[Atlas], None] = lambda atlas: None
+    is_stopped: Callable[[], bool] = lambda: False
+    started: float = field(default_factory=time.monotonic)
+
+
+def complete(
+    atlas: Atlas,
+    up: Float[Tensor, "3"],
+    config: CompleteConfig = CompleteConfig(),
+    progress: Progress | None = None,
+    source: Texels | None = None,
+) -> Completed:
+    """Fill in all texels that are unknown; those that are known keep their bits.
+
+    With a `source`, texels are copied from there and not from the surface.
+
+    A seed gives the same bytes at the same number of threads, as long as no prior is trained by the clock.
+
+    Raises: InputError where nothing is known, or where a method cannot be had.
+    """
+    progress = progress or Progress()
+    unknown = int((~atlas.known).sum())
+    if int(atlas.known.sum()) < _LEAST_TEXELS:
+        raise InputError("no photo saw anything of the surface, so there is nothing to complete it from")
+    if unknown == 0:
+        return Completed(atlas, Choice(config.method, {}), 0, 0, 0)
+    generator = seeded(config.seed)
+    library = library_of(atlas, up, config.window_px, generator)
+    choice, propose = _method(atlas, up, library, config, progress, keeps_colors=source is not None)
+    progress.tell(choice.reason)
+    copying = seeded(config.seed + 1)
+
+    def fill(chart: Chart) -> Tensor:
+        return filled(chart, propose, _nearest_charts(chart, library), copying, source)
+
+    done, charts = in_windows(atlas, up, fill, config, progress)
+    left = int((~done.known).sum())
+    return Completed(nearest_known(done) if left else done, choice, charts, unknown, left)
+
+
+def library_of(atlas: Atlas, up: Float[Tensor, "3"], window_px: int, generator: torch.Generator) -> tuple[Chart, ...]:
+    """Windows all over the surface that show enough of what is known."""
+    charts = [chart_of(atlas, frame) for frame in known_frames(atlas, window_px, up, _LIBRARY, generator)]
+    good = [chart for chart in charts if float(chart.known.float().mean()) >= _LEAST_KNOWN]
+    return tuple(good or sorted(charts, key=lambda chart: -int(chart.known.sum()))[:2])
+
+
+def _method(
+    atlas: Atlas,
+    up: Tensor,
+    library: Sequence[Chart],
+    config: CompleteConfig,
+    progress: Progress,
+    *,
+    keeps_colors: bool,
+) -> tuple[Choice, Propose]:
+    how = {"is_fast": config.is_fast, "keeps_colors": keeps_colors}
+    trainer = Trainer(library, Budget(max(1.0, _TRAINING_SHARE * config.seconds)), config.seed)
+    if config.method != "auto":
+        progress.tell(f"method {config.method}")
+        return Choice(config.method, {}), proposer(config.method, trainer, **how)
+    methods: dict[str, Propose] = {}
+    for name in AUTO_FAST if config.is_fast else AUTO:
+        try:
+            methods[name] = proposer(name, trainer, **how)
+        except InputError as error:
+            progress.tell(f"{name} is left out: {error}")
+    choice = choose(
+        methods, library, _shapes(atlas, up, config), seed=config.seed,
+        most_charts=2 if config.is_fast else 3, tell=progress.tell,
+    )  # fmt: skip
+    return choice, methods[choice.method]
+
+
+def _shapes(atlas: Atlas, up: Tensor, config: CompleteConfig) -> list[Bool[Tensor, "H W"]]:
+    """What is unknown in the first windows that there would be."""
+    generator, shapes = seeded(config.seed), []
+    tried = torch.zeros_like(atlas.known)
+    for _ in range(3):
+        found = next_frame(atlas, config.window_px, up, generator, tried)
+        if found is None:
+            break
+        shapes.append(chart_of(atlas, found[0]).unknown)
+        tried[found[1]] = True
+    return shapes
+
+
+def in_windows(
+    atlas: Atlas,
+    up: Float[Tensor, "3"],
+    fill: Callable[[Chart], Float[Tensor, "3 H W"]],
+    config: CompleteConfig,
+    progress: Progress,
+) -> tuple[Atlas, int]:
+    """Fill window after window, until no texel is left that a window shows; how many there were."""
+    generator, charts, whole = seeded(config.seed), 0, int((~atlas.known).sum())
+    tried = torch.zeros_like(atlas.known)
+    while charts < _MOST_CHARTS and not progress.is_stopped():
+        found = next_frame(atlas, config.window_px, up, generator, tried)
+        if found is None:
+            break
+        frame, texel = found
+        tried[texel] = True
+        chart = _showing(atlas, frame)
+        if chart is None:
+            _give_up_around(atlas, texel, tried)
+            continue
+        atlas, charts = written_back(atlas, chart, fill(chart)), charts + 1
+        left = int((~atlas.known).sum())
+        progress.tell(f"window {charts}: {100 * (1 - left / whole):.0f} % done")
+        progress.preview(atlas)
+    return atlas, charts
+
+
+def _showing(atlas: Atlas, frame: Frame) -> Chart | None:
+    """A window that shows the unknown about its middle, from afar or from just above; None where neither does."""
+    middle = slice(frame.side_px // 2 - 4, frame.side_px // 2 + 4)
+    for candidate in (frame, frame.shallow):
+        chart = chart_of(atlas, candidate)
+        counts = int(chart.unknown[middle, middle].sum()), int(chart.unknown.sum())
+        if counts[0] >= _NEGLIGIBLE and counts[1] >= _NEGLIGIBLE_IN_ALL:
+            return chart
+    return None
+
+
+def _give_up_around(atlas: Atlas, texel: int, tried: Bool[Tensor, "N"]) -> None:
+    """What lies beside a place that its own window does not show is shown by none; in place."""
+    tried |= (atlas.texels.points - atlas.texels.points[texel]).norm(dim=1) < 4 * atlas.spacing
+
+
+def _nearest_charts(chart: Chart, library: Sequence[Chart]) -> list[Chart]:
+    """Places nearby are of the same material more often than others are."""
+
+    def apart(other: Chart) -> float:
+        turned = 1 - float(other.frame.axes[2] @ chart.frame.axes[2])
+        away = float((other.frame.center - chart.frame.center).norm()) / (chart.frame.side_px * chart.frame.spacing)
+        return away + turned
+
+    return sorted(library, key=apart)[:_COPIED_CHARTS]

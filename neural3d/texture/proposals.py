@@ -1,0 +1,146 @@
+"""Ways to fill the unknown of a chart, by name: exemplar methods, and any prior that was trained on the scene."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neural3d.errors import InputError
+from neural3d.priors.exemplar.nearest import NearestConfig, nearest_fill
+from neural3d.priors.exemplar.poisson import harmonic_fill
+from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt
+from neural3d.priors.files import load_prior
+from neural3d.priors.patches import PatchSource, Picture, to_bytes
+from neural3d.priors.prior import Prior, PriorConfig
+from neural3d.priors.records import Budget
+from neural3d.priors.registry import ROWS, make_prior
+from neural3d.texture.charts import Chart
+
+AUTO, AUTO_FAST = ("smooth", "quilt", "patchnn", "x0"), ("smooth", "quilt", "patchnn")
+_EXEMPLAR = ("smooth", "quilt", "patchnn")
+_MARGIN_PX = 24
+_GRID_PX = 4
+"""A crop's sides are multiples of this."""
+_FAST_NEAREST = NearestConfig(rounds=2, num_patches=2000)
+_FAST_QUILT, _QUILT = QuiltConfig(num_blocks=3000), QuiltConfig()
+
+Propose = Callable[[Float[Tensor, "3 H W"], Bool[Tensor, "H W"], Texels, torch.Generator], Float[Tensor, "3 H W"]]
+"""Fill what is unknown in an image in [-1, 1], with texels to copy from; what is known stays."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What a prior of images is trained with, where a method needs one."""
+
+    charts: Sequence[Chart] = ()
+    budget: Budget = Budget()
+    seed: int = 0
+
+
+def proposer(name: str, trainer: Trainer = Trainer(), *, is_fast: bool = False, keeps_colors: bool = False) -> Propose:
+    """The method of a name: `smooth`, `quilt`, `patchnn`, a prior of the registry, or the file of a prior.
+
+    With `keeps_colors` what is copied is not tinted by what is around it.
+
+    Raises: InputError where there is none of that name, the file is no prior, or the scene shows too little to train.
+    """
+    nearest = _FAST_NEAREST if is_fast else NearestConfig()
+    blocks = replace(_FAST_QUILT if is_fast else _QUILT, keeps_colors=keeps_colors)
+
+    def smooth(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
+        return harmonic_fill(image, unknown)
+
+    def copied(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
+        return quilt(image, unknown, texels, generator, config=blocks)
+
+    def resembling(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
+        guide = nearest_fill(image, unknown, texels, generator, nearest)
+        return quilt(image, unknown, texels, generator, guide, blocks)
+
+    exemplar: dict[str, Propose] = {"smooth": smooth, "quilt": copied, "patchnn": resembling}
+    return exemplar[name] if name in exemplar else _guided_by(_prior(name, trainer), blocks)
+
+
+def require_method(name: str) -> None:
+    """Raises: InputError where there is no method of that name."""
+    if name != "auto" and name not in (*_EXEMPLAR, *ROWS) and not Path(name).is_file():
+        known = ", ".join(["auto", *_EXEMPLAR, *(row for row in ROWS if row not in _EXEMPLAR)])
+        raise InputError(f"--method {name}: there is no such method; choose {known}, or the file of a trained prior")
+
+
+def filled(
+    chart: Chart,
+    propose: Propose,
+    library: Sequence[Chart],
+    generator: torch.Generator,
+    source: Texels | None = None,
+) -> Float[Tensor, "3 H W"]:
+    """The chart's image with its unknown texels filled; texels come from the chart itself and from the library.
+
+    A `source` takes the place of both. What lies beside the surface is filled along, and means nothing.
+
+    Raises: InputError where nothing large enough is known to copy from.
+    """
+    box = box_of(chart.unknown)
+    known = chart.known[box]
+    mean = _mean_color([chart, *library])
+    image = torch.where(known, chart.image[(slice(None), *box)], mean)
+    texels = texels_of([chart, *library]) if source is None else source
+    result = chart.image.clone()
+    try:
+        proposed = propose(image, ~known, texels, generator)
+    except ValueError as error:
+        raise InputError(
+            f"the surface shows too little that could be copied ({error}); take a larger --texture"
+        ) from error
+    result[(slice(None), *box)] = torch.where(known, image, proposed.clamp(-1, 1))
+    return result
+
+
+def texels_of(charts: Sequence[Chart]) -> Texels:
+    """What is known of several charts, to copy from; what is not known is their mean colour."""
+    mean = _mean_color(charts)
+    images = tuple(torch.where(chart.known, chart.image, mean) for chart in charts)
+    return Texels(images, tuple(chart.known for chart in charts))
+
+
+def _prior(name: str, trainer: Trainer) -> Prior:
+    if Path(name).is_file():
+        return load_prior(Path(name))
+    pictures = [Picture(to_bytes(chart.image[None])[0].numpy(), chart.known.numpy()) for chart in trainer.charts]
+    if not pictures:
+        raise InputError("no place of the surface is known well enough to train a prior on; try --method quilt")
+    prior = make_prior(PriorConfig(name, ROWS[name].size), trainer.seed)
+    prior.fit(PatchSource(pictures, prior.config.size), trainer.budget, trainer.seed)
+    return prior
+
+
+def _guided_by(prior: Prior, blocks: QuiltConfig) -> Propose:
+    """Texels copied along what a prior proposes: it gives the structure, they give the detail."""
+
+    def propose(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        guide = prior.inpaint(image[None], unknown[None, None], seed=seed)[0]
+        return quilt(image, unknown, texels, generator, guide, blocks)
+
+    return propose
+
+
+def box_of(unknown: Bool[Tensor, "H W"]) -> tuple[slice, slice]:
+    """What surrounds the unknown, with a margin."""
+    sides = []
+    for axis, length in ((1, unknown.shape[0]), (0, unknown.shape[1])):
+        at = unknown.any(axis).nonzero()[:, 0]
+        first, last = max(0, int(at[0]) - _MARGIN_PX), min(length, int(at[-1]) + 1 + _MARGIN_PX)
+        first -= first % _GRID_PX
+        sides.append(slice(first, min(length, last + (first - last) % _GRID_PX)))
+    return sides[0], sides[1]
+
+
+def _mean_color(charts: Sequence[Chart]) -> Float[Tensor, "3 1 1"]:
+    total = sum((chart.image * chart.known).sum((1, 2)) for chart in charts)
+    count = sum(int(chart.known.sum()) for chart in charts)
+    return (total / max(count, 1))[:, None, None]

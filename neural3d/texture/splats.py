@@ -1,0 +1,97 @@
+"""What was completed on a surface, back in the splats: new ones where no photo saw any."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neural3d.cameras import Cameras
+from neural3d.render.contributions import blend_weights
+from neural3d.splats.gaussians import Gaussians, cat_gaussians
+from neural3d.texture.atlas import Atlas
+
+SH_CONSTANT = 0.28209479177387814
+_OPACITY = 0.97
+_WIDTH, _THICKNESS = 0.6, 0.08
+"""Standard deviations along the surface and across it, in distances between neighbours."""
+_UNSEEN_PX = 0.5
+"""A Gaussian of which all cameras together show less, in pixels, was never learnt from a photo."""
+_BESIDE = 6.0
+"""Texels: how near to the completed surface such Gaussians are removed."""
+
+
+def with_completed(
+    gaussians: Gaussians, atlas: Atlas, was_known: Bool[Tensor, "N"], cameras: Cameras, *, most: int = 100_000
+) -> Gaussians:
+    """The model with Gaussians on the surface that was completed, in place of those beside it that no camera saw.
+
+    All other Gaussians keep their bits.
+    """
+    if bool(was_known.all()):
+        return gaussians
+    new = surface_gaussians(atlas, ~was_known, gaussians, most)
+    kept = gaussians[(~unlearnt(gaussians, atlas, ~was_known, cameras)).nonzero()[:, 0]]
+    return cat_gaussians([kept, new])
+
+
+def surface_gaussians(atlas: Atlas, where: Bool[Tensor, "N"], like: Gaussians, most: int) -> Gaussians:
+    """Flat opaque Gaussians side by side on texels of a surface, at most so many, one colour from all sides."""
+    points, normals, colors = (t[where] for t in (atlas.texels.points, atlas.texels.normals, atlas.colors))
+    cell = 1.5 * atlas.spacing
+    while True:
+        _, number = (points / cell).floor().long().unique(dim=0, return_inverse=True)
+        count = int(number.max()) + 1
+        if count <= most:
+            break
+        cell *= max(1.05, (count / most) ** 0.5)
+    points, normals, colors = (_means(values, number, count) for values in (points, normals, colors))
+    normals = torch.nn.functional.normalize(normals, dim=1)
+    sh = torch.zeros(count, like.sh.shape[1], 3)
+    sh[:, 0] = (colors - 0.5) / SH_CONSTANT
+    scales = torch.tensor([_WIDTH * cell, _WIDTH * cell, _THICKNESS * cell]).log().repeat(count, 1)
+    opacities = torch.full((count,), _OPACITY).logit()
+    return Gaussians(points, scales, _turns_to(normals), opacities, sh, antialiased=like.antialiased)
+
+
+def unlearnt(gaussians: Gaussians, atlas: Atlas, completed: Bool[Tensor, "N"], cameras: Cameras) -> Bool[Tensor, "M"]:
+    """Gaussians beside the completed surface that no camera sees: chance left them there."""
+    beside = torch.zeros(len(gaussians), dtype=torch.bool)
+    rows = (blend_weights(gaussians, cameras) < _UNSEEN_PX).nonzero()[:, 0]
+    points = atlas.texels.points[completed]
+    points = points[:: max(1, len(points) // 20_000)]
+    reach = _BESIDE * atlas.spacing
+    for part in rows.split(4096):
+        beside[part] = torch.cdist(gaussians.means_world[part], points).amin(1) < reach
+    return beside
+
+
+def recolored(gaussians: Gaussians, atlas: Atlas, where: Bool[Tensor, "N"] | None = None) -> Gaussians:
+    """Gaussians by the surface take its colours, the same from all sides; those further away stay as they are.
+
+    With `where`, only those whose nearest texel is one of these.
+    """
+    stride = max(1, len(atlas.known) // 60_000)
+    points, colors = atlas.texels.points[::stride], atlas.colors[::stride]
+    reach = _BESIDE * atlas.spacing * max(1.0, stride**0.5)
+    sh = gaussians.sh.clone()
+    for rows in torch.arange(len(gaussians)).split(2048):
+        apart, nearest = torch.cdist(gaussians.means_world[rows], points).min(1)
+        near = apart < reach + gaussians.log_scales[rows].exp().amax(1)
+        if where is not None:
+            near &= where[::stride][nearest]
+        sh[rows[near]] = 0
+        sh[rows[near], 0] = (colors[nearest[near]] - 0.5) / SH_CONSTANT
+    return Gaussians(**{**gaussians.tensors(), "sh": sh}, antialiased=gaussians.antialiased)
+
+
+def _means(values: Float[Tensor, "K C"], number: Tensor, count: int) -> Float[Tensor, "M C"]:
+    sums = torch.zeros(count, values.shape[1]).index_add_(0, number, values)
+    return sums / torch.bincount(number, minlength=count)[:, None]
+
+
+def _turns_to(normals: Float[Tensor, "M 3"]) -> Float[Tensor, "M 4"]:
+    """Quaternions that turn +z to the normals, wxyz: the half angle's, not yet of unit length."""
+    x, y, z = normals.unbind(1)
+    quats = torch.stack([1 + z, -y, x, torch.zeros_like(x)], dim=1)
+    opposite = z < -1 + 1e-6
+    quats[opposite] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    return torch.nn.functional.normalize(quats, dim=1)

@@ -1,0 +1,140 @@
+"""texture: a run becomes another run; what was seen stays, what was not is there now; what cannot be is one line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ball_capture import write_ball_capture, write_ball_run
+from PIL import Image
+from surface_ball import color_of, directions
+
+from neural3d.cli import main
+from neural3d.cli.runs import load_trained
+from neural3d.render.paths import look_at
+from neural3d.render.splats import render_splats
+
+from .captures import refused
+
+pytest.importorskip("open3d", exc_type=ImportError)
+pytest.importorskip("xatlas")
+pytest.importorskip("trimesh")
+SMALL = "--texture 128 --triangles 800 --method quilt --fast".split()
+WHOLE, OPEN = ["--reach", "0.4"], ["--reach", "0"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ball")
+    return write_ball_run(write_ball_capture(folder / "capture"), folder / "run")
+
+
+@pytest.fixture(scope="module")
+def completed(run: Path) -> Path:
+    output = run.parent / "completed"
+    assert main(["texture", "complete", str(run), "--output", str(output), *SMALL, *WHOLE]) == 0
+    return output
+
+
+def test_the_result_is_a_run_that_renders_what_no_photo_saw(run: Path, completed: Path):
+    before, after = load_trained(run), load_trained(completed)
+    assert after.run.status["state"] == "completed" and len(after.gaussians) > len(before.gaussians)
+    facts = json.loads((completed / "exports" / "texture.json").read_text())
+    assert facts["method"] == "quilt" and facts["completed_texels"] > 500 and 0.1 < facts["unseen"] < 0.8
+    assert main(["render", str(completed), "--output", str(completed / "turn"), "--frames", "2"]) == 0
+
+
+def test_the_views_of_the_photos_hardly_change(run: Path, completed: Path):
+    before, after = load_trained(run), load_trained(completed)
+    with torch.no_grad():
+        pictures = [render_splats(t.gaussians, before.views.cameras[:6]).colors for t in (before, after)]
+    assert (pictures[0] - pictures[1]).square().mean() < 1e-3
+
+
+def test_new_splats_close_the_side_that_nobody_saw(run: Path, completed: Path):
+    before, after = load_trained(run), load_trained(completed)
+    new = ~torch.isin(after.gaussians.means_world[:, 0], before.gaussians.means_world[:, 0])
+    camera = before.views.cameras[0]
+    way = before.views.capture_from_scene.inverse()
+    eye, middle = (way.apply(torch.tensor([place])) for place in ([0.3, 0.2, -3.5], [0.0, 0.0, 0.0]))
+    below = replace(camera, camera_from_world=look_at(eye, middle, torch.tensor([0.0, 0, 1])).float())
+    with torch.no_grad():
+        alphas = render_splats(after.gaussians[new], below).alphas[0, ..., 0]
+    assert new.sum() > 50 and alphas[24:40, 24:40].min() > 0.8
+
+
+def test_texture_and_mask_lie_beside_the_mesh(completed: Path):
+    exports = completed / "exports"
+    assert {"surface.glb", "surface.obj", "surface.png", "surface.mtl", "surface.unseen.png"} <= {
+        path.name for path in exports.iterdir()
+    }
+    mask, picture = (np.array(Image.open(exports / f"surface{name}.png")) for name in (".unseen", ""))
+    assert mask.shape == (128, 128) and set(np.unique(mask)) == {0, 255}
+    assert picture[mask == 255].std() > 1
+    with Image.open(completed / "renders" / "texture.png") as sheet:
+        assert sheet.size == (3 * 512, 512)
+
+
+def test_a_texture_is_made_of_the_photos(run: Path, tmp_path: Path):
+    import trimesh
+
+    path = tmp_path / "ball.obj"
+    words = ["export", str(run), "--output", str(path), *"--texture 128 --triangles 800 --texture-from photos".split()]
+    assert main(words) == 0
+    mesh = trimesh.load(path, force="mesh", process=False)
+    vertices = torch.from_numpy(np.asarray(mesh.vertices)).float()
+    seen = vertices[:, 2] > 0.3
+    colors = torch.from_numpy(mesh.visual.to_color().vertex_colors[:, :3] / 255.0).float()
+    error = (colors - color_of(torch.nn.functional.normalize(vertices, dim=1)))[seen].abs()
+    assert error.mean() < 0.05 and (tmp_path / "ball.unseen.png").exists()
+
+
+def test_an_edit_changes_the_box_alone(run: Path, tmp_path: Path):
+    Image.fromarray(np.full((40, 40, 3), (0, 255, 0), dtype=np.uint8)).save(tmp_path / "green.png")
+    box = "-0.5 -0.5 0.5 0.5 0.5 2".split()
+    words = ["texture", "edit", str(run), "--output", str(tmp_path / "edited"), "--box", *box, *SMALL, *OPEN]
+    assert main([*words, "--source", str(tmp_path / "green.png")]) == 0
+    before, after = load_trained(run), load_trained(tmp_path / "edited")
+    way = before.views.capture_from_scene
+    means = way.apply(after.gaussians.means_world)
+    top = (means[:, :2].norm(dim=1) < 0.3) & (means[:, 2] > 0.8)
+    dc = after.gaussians.sh[top, 0] * 0.2820948 + 0.5
+    assert dc[:, 1].min() > 0.9 and dc[:, 0].max() < 0.1
+    side = (means[:, 2] > 0) & (means[:, 2] < 0.4)
+    outward = torch.nn.functional.normalize(means[side].float(), dim=1)
+    assert (after.gaussians.sh[side, 0] * 0.2820948 + 0.5 - color_of(outward)).abs().median() < 0.02
+
+
+def test_a_tile(tmp_path: Path):
+    colors = (color_of(directions(64 * 48)).reshape(48, 64, 3) * 255).byte().numpy()
+    Image.fromarray(colors).save(tmp_path / "patch.png")
+    assert main(["texture", "tile", str(tmp_path / "patch.png"), "--output", str(tmp_path / "tile.png")]) == 0
+    with Image.open(tmp_path / "tile.png") as made:
+        assert made.size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("complete {run} --output {tmp}/a --method brush", "--method brush: there is no such method; choose auto"),
+        ("complete {run} --output {tmp}/a --texture 8", "--texture 8: expected 64 to 8192"),
+        ("complete {run} --output {tmp}/a --seconds 0", "--seconds 0: expected 1 to"),
+        ("complete {run} --output {tmp}/a --reach nan", "--reach nan: expected 0 to 1"),
+        ("complete {run} --output {run}", "this is the run that is read"),
+        ("complete {run} --output {run}/..", "is not empty"),
+        ("complete {tmp} --output {tmp}/a", "there is no run in this folder"),
+        ("edit {run} --output {tmp}/a --box 8 8 8 9 9 9 --texture 64 --triangles 300 --reach 0", "--box: no part"),
+        ("edit {run} --output {tmp}/a --box 0 0 0 1 1 1 --source {tmp}/none.png", "none.png"),
+        ("restyle {run} --output {tmp}/a --style {tmp}/bad.png", "bad.png"),
+        ("tile {tmp}/bad.png --output {tmp}/tile.png", "bad.png"),
+        ("tile {tmp}/bad.png --output {tmp}/tile.jpg", "written as .png"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run: Path, tmp_path: Path, capsys, monkeypatch, words: str, message: str):
+    monkeypatch.setattr("neural3d.cli.texturing.say", lambda line: None)
+    monkeypatch.setattr("neural3d.cli.surfaces.say", lambda line: None)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    told = refused(capsys, "texture", *(word.format(run=run, tmp=tmp_path) for word in words.split()))
+    assert message in told

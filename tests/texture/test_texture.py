@@ -1,0 +1,263 @@
+"""A surface completed: charts, windows, methods, what goes back into the texture and into the splats."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from jaxtyping import Float
+from surface_ball import ball, cameras_around
+from torch import Tensor
+
+from neural3d.errors import InputError
+from neural3d.priors.exemplar.quilting import Texels as Source
+from neural3d.priors.fitting import seeded
+from neural3d.render.splats import render_splats
+from neural3d.surface.bake import Texture
+from neural3d.surface.mesh import Mesh
+from neural3d.surface.texels import texels_of
+from neural3d.surface.unwrap import unwrap
+from neural3d.texture.atlas import Atlas, atlas_of
+from neural3d.texture.charts import chart_of, frame_around, next_frame, written_back
+from neural3d.texture.choice import choose
+from neural3d.texture.complete import CompleteConfig, Progress, complete, library_of
+from neural3d.texture.pictures import camera_on, surface_picture
+from neural3d.texture.proposals import filled, proposer, require_method
+from neural3d.texture.splats import recolored, surface_gaussians, with_completed
+from neural3d.texture.styles import restyled
+from neural3d.texture.tiles import tile
+
+pytest.importorskip("xatlas")
+pytest.importorskip("open3d", exc_type=ImportError)
+SIDE, WINDOW = 160, 48
+UP = torch.tensor([0.0, 0.0, 1.0])
+FAST = CompleteConfig("quilt", is_fast=True, window_px=WINDOW)
+
+
+def sheet(cells: int = 12) -> Mesh:
+    """A gently bent square, 2 x 2, that faces up."""
+    steps = torch.linspace(-1, 1, cells + 1)
+    x, y = torch.meshgrid(steps, steps, indexing="ij")
+    vertices = torch.stack([x, y, 0.1 * x * x], dim=-1).reshape(-1, 3)
+    numbers = torch.arange((cells + 1) ** 2).view(cells + 1, cells + 1)
+    a, b, c, d = (part.reshape(-1) for part in (numbers[:-1, :-1], numbers[1:, :-1], numbers[1:, 1:], numbers[:-1, 1:]))
+    triangles = torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)])
+    return Mesh(vertices, triangles, torch.full_like(vertices, 0.5))
+
+
+def stripes(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """Of 0.2 a period along x, reddish and bluish."""
+    wave = 0.5 + 0.4 * torch.sin(2 * torch.pi * points[:, 0] / 0.2)
+    return torch.stack([wave, torch.full_like(wave, 0.5), 1 - wave], dim=1)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Atlas:
+    """All of it known."""
+    flat = unwrap(sheet(), SIDE)
+    atlas = atlas_of(flat, atlas_texture(flat))
+    return atlas.with_colors(stripes(atlas.texels.points), torch.ones_like(atlas.known))
+
+
+@pytest.fixture(scope="module")
+def holed(whole: Atlas) -> Atlas:
+    """A disc in its middle unknown, and garbage there."""
+    hole = whole.texels.points[:, :2].norm(dim=1) < 0.3
+    return whole.with_colors(torch.where(hole[:, None], torch.rand_like(whole.colors), whole.colors), ~hole)
+
+
+def test_a_chart_shows_the_surface_straight_and_upright(whole: Atlas):
+    frame = frame_around(whole, int(whole.texels.points.norm(dim=1).argmin()), WINDOW, torch.tensor([0.0, 1, 0]))
+    chart = chart_of(whole, frame)
+    assert chart.known.all() and not chart.unknown.any()
+    right, down, normal = frame.axes
+    assert torch.allclose(torch.linalg.cross(right, down), -normal, atol=1e-5)
+    assert normal[2] > 0.99 and down[1] < -0.99 and right[0].abs() > 0.99
+    rows, columns = torch.meshgrid(*2 * [torch.arange(WINDOW) + 0.5 - WINDOW / 2], indexing="ij")
+    points = frame.center + frame.spacing * (columns.reshape(-1, 1) * right + rows.reshape(-1, 1) * down)
+    error = (chart.image.flatten(1).T + 1) / 2 - stripes(points)
+    assert error.abs().mean() < 0.06
+
+
+def test_what_a_chart_shows_finds_back_and_known_texels_stay(holed: Atlas):
+    found = next_frame(holed, WINDOW, UP, seeded(0), torch.zeros_like(holed.known))
+    chart = chart_of(holed, found[0])
+    assert chart.unknown.sum() > 100 and not (chart.unknown & chart.known).any()
+    frame = chart.frame
+    rows, columns = torch.meshgrid(*2 * [torch.arange(WINDOW) + 0.5 - WINDOW / 2], indexing="ij")
+    right, down, _ = frame.axes
+    points = frame.center + frame.spacing * (columns.reshape(-1, 1) * right + rows.reshape(-1, 1) * down)
+    image = 2 * stripes(points).T.reshape(3, WINDOW, WINDOW) - 1
+    after = written_back(holed, chart, image)
+    assert torch.equal(after.colors[holed.known], holed.colors[holed.known])
+    new = after.known & ~holed.known
+    assert new.sum() > 0.9 * chart.unknown.sum()
+    assert (after.colors[new] - stripes(holed.texels.points[new])).abs().mean() < 0.05
+
+
+def test_what_lies_hidden_is_not_painted_from_afar(whole: Atlas):
+    """A second sheet a little below the first: no window from above shows it, one just above it does."""
+    first, below = sheet(), sheet()
+    lower = Mesh(below.vertices - torch.tensor([0.0, 0, 0.3]), below.triangles, below.colors)
+    both = Mesh(
+        torch.cat([first.vertices, lower.vertices]),
+        torch.cat([first.triangles, lower.triangles + len(first.vertices)]),
+        torch.cat([first.colors, lower.colors]),
+    )
+    flat = unwrap(both, SIDE)
+    covered = replace(atlas_texture(flat), seen=torch.zeros(SIDE, SIDE, dtype=torch.bool))
+    atlas = atlas_of(flat, covered)
+    is_low = atlas.texels.points[:, 2] < -0.15
+    atlas = atlas.with_colors(stripes(atlas.texels.points), ~is_low)
+    middle = (atlas.texels.points - torch.tensor([0.0, 0.0, -0.3])).norm(dim=1).argmin()
+    frame = frame_around(atlas, int(middle), WINDOW, UP)
+    assert not chart_of(atlas, frame).unknown[20:28, 20:28].any()
+    assert chart_of(atlas, frame.shallow).unknown[20:28, 20:28].all()
+
+
+def atlas_texture(flat) -> Texture:
+    covered = texels_of(flat, SIDE).covered
+    return Texture(torch.zeros(SIDE, SIDE, 3), covered, covered)
+
+
+def test_stripes_are_continued_and_nothing_known_changes(whole: Atlas, holed: Atlas):
+    told = []
+    done = complete(holed, UP, FAST, Progress(tell=told.append))
+    assert done.atlas.known.all() and done.num_texels == int((~holed.known).sum())
+    assert done.num_nearest < 0.1 * done.num_texels
+    assert torch.equal(done.atlas.colors[holed.known], holed.colors[holed.known])
+    hole = ~holed.known
+    error = (done.atlas.colors - whole.colors)[hole].square().mean()
+    flat = (whole.colors[hole] - whole.colors[hole].mean(0)).square().mean()
+    assert error < 0.35 * flat
+    assert "100 %" in told[-1]
+    again = complete(holed, UP, FAST)
+    assert torch.equal(again.atlas.colors, done.atlas.colors)
+
+
+def test_what_was_in_the_hole_is_never_read(holed: Atlas):
+    other = holed.with_colors(torch.where(holed.known[:, None], holed.colors, 0.123), holed.known)
+    assert torch.equal(complete(holed, UP, FAST).atlas.colors, complete(other, UP, FAST).atlas.colors)
+
+
+def test_auto_takes_what_copies_over_what_smears_and_says_why(holed: Atlas):
+    library = library_of(holed, UP, WINDOW, seeded(1))
+    methods = {name: proposer(name, is_fast=True) for name in ("smooth", "quilt")}
+    choice = choose(methods, library, [])
+    assert choice.method == "quilt" and set(choice.trials) == {"smooth", "quilt"}
+    assert choice.trials["smooth"].card.sharpness < 0.5 < choice.trials["quilt"].card.sharpness
+    assert choice.reason.startswith("quilt: least penalty") and "smooth" in choice.reason
+
+
+def test_a_smooth_surface_is_left_smooth(whole: Atlas):
+    """Auto is no friend of texture where there is none: a gradient is continued best by the smoothest fill."""
+    plain = whole.with_colors(0.5 + 0.3 * whole.texels.points[:, :1].expand(-1, 3), whole.known)
+    methods = {name: proposer(name, is_fast=True) for name in ("smooth", "quilt")}
+    card = choose(methods, library_of(plain, UP, WINDOW, seeded(1)), []).trials["smooth"].card
+    assert card.layout < 0.05 and card.sharpness > 0.4 and card.penalty < 1.5
+
+
+def test_nothing_to_complete_and_nothing_to_complete_from(whole: Atlas):
+    assert torch.equal(complete(whole, UP, FAST).atlas.colors, whole.colors)
+    with pytest.raises(InputError, match="nothing to complete it from"):
+        complete(whole.with_colors(whole.colors, torch.zeros_like(whole.known)), UP, FAST)
+    few = torch.zeros_like(whole.known)
+    few[:5] = True
+    done = complete(whole.with_colors(whole.colors, few), UP, replace(FAST, method="smooth"))
+    assert done.atlas.known.all() and done.atlas.colors.isfinite().all()
+    with pytest.raises(InputError, match="too little that could be copied"):
+        complete(whole.with_colors(whole.colors, few), UP, FAST)
+
+
+def test_stopped_halfway_every_texel_has_a_colour(holed: Atlas):
+    done = complete(holed, UP, FAST, Progress(is_stopped=lambda: True))
+    assert done.num_nearest == done.num_texels and done.atlas.known.all()
+    hole = ~holed.known
+    assert (done.atlas.colors[hole].amax(0) <= holed.colors[holed.known].amax(0)).all()
+
+
+def test_colours_that_are_not_finite_are_refused(whole: Atlas):
+    texture = atlas_texture(whole.surface)
+    texture.colors[texture.covered.nonzero()[7][0], texture.covered.nonzero()[7][1]] = torch.nan
+    with pytest.raises(InputError, match="not finite"):
+        atlas_of(whole.surface, texture)
+
+
+def test_methods_by_name():
+    require_method("auto")
+    require_method("flow-matching")
+    with pytest.raises(InputError, match="--method brush: there is no such method; choose auto, smooth, quilt"):
+        require_method("brush")
+
+
+def test_a_source_of_texels_takes_the_place_of_the_surface(holed: Atlas):
+    green = torch.zeros(3, 40, 40) - 1
+    green[1] = 1
+    source = Source((green,), (torch.ones(40, 40, dtype=torch.bool),))
+    found = next_frame(holed, WINDOW, UP, seeded(0), torch.zeros_like(holed.known))
+    chart = chart_of(holed, found[0])
+    image = filled(chart, proposer("quilt", is_fast=True, keeps_colors=True), (), seeded(0), source)
+    assert (image[:, chart.unknown] - green[:, :1, 0]).abs().max() < 1e-3
+
+
+def test_a_surface_in_another_style_is_made_of_its_texels():
+    flat = unwrap(sheet(), 64)
+    texels = texels_of(flat, 64)
+    texture = Texture(torch.zeros(64, 64, 3), texels.covered, texels.covered)
+    whole = atlas_of(flat, texture).with_colors(stripes(texels.points), torch.ones(len(texels.points)) > 0)
+    generator = torch.Generator().manual_seed(1)
+    checks = (torch.arange(96)[:, None] // 4 + torch.arange(96)[None] // 4) % 2 * 1.6 - 0.8
+    style = torch.stack([checks, -checks, torch.zeros_like(checks)]) + 0.05 * torch.randn(
+        3, 96, 96, generator=generator
+    )
+    source = Source((style,), (torch.ones(96, 96, dtype=torch.bool),))
+    done = restyled(whole, source, UP, replace(FAST, window_px=48), Progress())
+    assert done.known.all()
+    assert (done.colors.mean(0) - (style.mean((1, 2)) + 1) / 2).abs().max() < 0.1
+    assert torch.corrcoef(done.colors[:, :2].T)[0, 1] < -0.8  # red against green, as in the style
+
+
+def test_new_gaussians_cover_what_was_completed_and_the_others_stay(holed: Atlas):
+    model = replace(ball(200), sh=torch.zeros(200, 4, 3))
+    cameras = cameras_around(4, 32)
+    cameras = replace(cameras, principal_px=cameras.principal_px + 1000)  # they look past it
+    after = with_completed(model, holed, holed.known, cameras)
+    kept = torch.isin(after.means_world[:, 0], model.means_world[:, 0]).sum()
+    assert len(after) > 250 and kept >= 190 and after.sh.shape[1] == 4
+    new = surface_gaussians(holed, ~holed.known, model, 100_000)
+    assert len(surface_gaussians(holed, ~holed.known, model, 50)) <= 50
+    painted = replace(new, sh=torch.zeros_like(new.sh))
+    above = camera_on(holed, ~holed.known, torch.tensor([0.0, 1, 0]))
+    with torch.no_grad():
+        alpha = render_splats(painted, above).alphas[0, ..., 0]
+    marked = surface_picture(holed, above, ~holed.known)
+    inside = (marked - torch.tensor([0.9, 0.1, 0.5])).abs().amax(-1) < 1e-6
+    assert inside.sum() > 2000 and alpha[inside].median() > 0.95 and alpha[inside].quantile(0.05) > 0.6
+    assert with_completed(model, holed, torch.ones_like(holed.known), cameras) is model
+
+
+def test_gaussians_on_a_surface_take_its_colours(whole: Atlas):
+    model = surface_gaussians(whole, whole.known, replace(ball(9), sh=torch.ones(9, 4, 3)), 3000)
+    grey = replace(model, sh=torch.ones_like(model.sh))
+    after = recolored(grey, whole)
+    assert (after.sh[:, 0] * 0.2820948 + 0.5 - stripes(grey.means_world)).abs().mean() < 0.08
+    assert after.sh[:, 1:].abs().max() == 0
+    left = recolored(grey, whole, whole.texels.points[:, 0] < 0)
+    changed = (left.sh != grey.sh).any(2).any(1)
+    assert (grey.means_world[changed, 0] < 0.02).all() and 0.4 < changed.float().mean() < 0.6
+
+
+def test_a_tile_repeats_without_a_seam():
+    x, y = torch.meshgrid(torch.arange(100.0), torch.arange(88.0), indexing="xy")
+    noise = 0.1 * torch.randn(3, 88, 100, generator=torch.Generator().manual_seed(2))
+    patch = torch.stack([(x / 3.7).sin(), (y / 4.1).sin(), (x / 5 + y / 6).sin()]) * 0.5 + noise
+
+    def steps(image: Tensor) -> tuple[float, float]:
+        wrapped = [(image[:, :, 0] - image[:, :, -1]).abs().mean(), (image[:, 0] - image[:, -1]).abs().mean()]
+        return float(max(wrapped)), float(image.diff(dim=2).abs().mean())
+
+    made = tile(patch)
+    assert made.shape == patch.shape and made.isfinite().all()
+    assert steps(patch)[0] > 2.5 * steps(patch)[1]
+    assert steps(made)[0] < 1.5 * steps(made)[1]
+    with pytest.raises(InputError, match="at least 32 x 32"):
+        tile(patch[:, :20])
