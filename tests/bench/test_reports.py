@@ -42,6 +42,7 @@ def step_report() -> dict:
         return measure_step(specs=(TINY, large), twin=twin, repeats=3)
 
 
+@pytest.mark.long
 def test_the_denoisers_table():
     """Ours is not the smaller one, and a sample in latents takes fewer operations than one in pixels."""
     pytest.importorskip("diffusers")
