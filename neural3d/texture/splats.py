@@ -15,6 +15,8 @@ _WIDTH, _THICKNESS = 0.6, 0.08
 """Standard deviations along the surface and across it, in distances between neighbours."""
 _UNSEEN_PX = 0.5
 """A Gaussian of which all cameras together show less, in pixels, was never learnt from a photo."""
+_SHOWN_PX = 0.05
+"""A new Gaussian of which a camera shows more, on average, stands where photos show something else."""
 _BESIDE = 6.0
 """Texels: how near to the completed surface such Gaussians are removed."""
 
@@ -24,13 +26,16 @@ def with_completed(
 ) -> Gaussians:
     """The model with Gaussians on the surface that was completed, in place of those beside it that no camera saw.
 
-    All other Gaussians keep their bits.
+    All other Gaussians keep their bits. A closed side that juts out where cameras look past gets no Gaussians, so that
+    their pictures stay as they were learnt.
     """
     if bool(was_known.all()):
         return gaussians
     new = surface_gaussians(atlas, ~was_known, gaussians, most)
     kept = gaussians[(~unlearnt(gaussians, atlas, ~was_known, cameras)).nonzero()[:, 0]]
-    return cat_gaussians([kept, new])
+    whole = cat_gaussians([kept, new])
+    shown = blend_weights(whole, cameras)[len(kept) :]
+    return cat_gaussians([kept, new[(shown < _SHOWN_PX * len(cameras)).nonzero()[:, 0]]])
 
 
 def surface_gaussians(atlas: Atlas, where: Bool[Tensor, "N"], like: Gaussians, most: int) -> Gaussians:

@@ -50,7 +50,7 @@ def test_the_views_of_the_photos_hardly_change(run: Path, completed: Path):
     before, after = load_trained(run), load_trained(completed)
     with torch.no_grad():
         pictures = [render_splats(t.gaussians, before.views.cameras[:6]).colors for t in (before, after)]
-    assert (pictures[0] - pictures[1]).square().mean() < 1e-3
+    assert (pictures[0] - pictures[1]).square().mean() < 3e-4
 
 
 def test_new_splats_close_the_side_that_nobody_saw(run: Path, completed: Path):
