@@ -175,9 +175,8 @@ def test_a_gaussian_that_is_not_finite_moves_no_camera():
 
 def _rows(gradient, kept):
     names = ("means_px", "means_by_color", "means_seen_px", "visible")
-    return replace(
-        gradient, gaussians=gradient.gaussians[kept], **{name: getattr(gradient, name)[kept] for name in names}
-    )
+    rows = replace(gradient.gaussians, **{name: t[kept] for name, t in gradient.gaussians.tensors().items()})
+    return replace(gradient, gaussians=rows, **{name: getattr(gradient, name)[kept] for name in names})
 
 
 def test_a_renderer_that_cannot_is_named():

@@ -133,9 +133,11 @@ def _passed(stage: nn.ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
 class Perceptron(nn.Module):
     """A denoiser of vectors, which come as images of one pixel."""
 
-    def __init__(self, in_channels: int, out_channels: int, width: int, vector_size: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, num_labels: int = 0, vector_size: int = 0
+    ) -> None:
         super().__init__()
-        self.embedding = TimeEmbedding(width, 0, vector_size)
+        self.embedding = TimeEmbedding(width, num_labels, vector_size)
         self.entry = nn.Linear(in_channels, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(3)])
         self.exit = zeroed(nn.Linear(width, out_channels))
