@@ -172,7 +172,7 @@ class EditPanel:
         if crop is not None or self._document.models.crop is not None:
             self._document.change(lambda models: replace(models, crop=crop), undoable=False)
 
-    def _on_inside(self, event: viser.GuiEvent) -> None:
+    async def _on_inside(self, event: viser.GuiEvent) -> None:
         region = self._region.region
         if region is None:
             return
@@ -199,14 +199,15 @@ class EditPanel:
         view, radius = view_of_client(event.client.camera), number(self._radius.value, 1.0, 1000.0, 30.0)
         self._select(lambda points: in_disc(points, view, event.screen_pos, radius), event.client)
 
-    def _on_change(self, event: viser.GuiEvent) -> None:
+    # Buttons of one group share a value: a coroutine is awaited before the next message changes it.
+    async def _on_change(self, event: viser.GuiEvent) -> None:
         change = Models.invert_selection if self._change.value == "Invert" else Models.clear_selection
         self.apply(change, event.client)
 
     async def _on_delete(self, event: viser.GuiEvent) -> None:
         self.delete(event.client)
 
-    def _on_keep(self, event: viser.GuiEvent) -> None:
+    async def _on_keep(self, event: viser.GuiEvent) -> None:
         if self._document.models.num_selected:
             self.apply(lambda models: models.invert_selection().delete_selected(), event.client)
 

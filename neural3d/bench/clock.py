@@ -37,17 +37,20 @@ def interleaved_ms(calls: Mapping[str, Call], repeats: int, *, between: Call = n
     return {name: statistics.median(times[_WARM_UP:]) for name, times in taken.items()}
 
 
-def operators_ms(call: Call, repeats: int, *, between: Call = nothing) -> dict[str, float]:
-    """The median time a call spends in each native operator that it uses, by the operator's name."""
-    for _ in range(_WARM_UP):
-        between()
-        call()
+def split_ms(call: Call, repeats: int, *, between: Call = nothing) -> tuple[float, dict[str, float]]:
+    """The median time of a call, and what it spends in each native operator, by the operator's name.
+
+    Calls with the stopwatch, which itself takes time between the operators, and without it take turns.
+    """
     watch = _Stopwatch()
-    for _ in range(repeats):
-        between()
+
+    def watched() -> None:
         with watch:
             call()
-    return {name: _median_per_call(times, repeats) for name, times in watch.taken_ms.items()}
+
+    whole_ms = interleaved_ms({"plain": call, "watched": watched}, repeats, between=between)["plain"]
+    calls = repeats + _WARM_UP
+    return whole_ms, {name: _median_per_call(times, calls) for name, times in watch.taken_ms.items()}
 
 
 def fma_peak_gflops() -> float:
@@ -55,10 +58,10 @@ def fma_peak_gflops() -> float:
     return statistics.median(native().fma_peak_gflops(PEAK_ROUNDS) for _ in range(_PEAKS))
 
 
-def _median_per_call(times: list[float], repeats: int) -> float:
-    """An operator may run several times in a call."""
-    each = len(times) // repeats
-    return statistics.median(sum(times[i * each : (i + 1) * each]) for i in range(repeats))
+def _median_per_call(times: list[float], calls: int) -> float:
+    """An operator may run several times in a call; the first calls are not counted."""
+    each = len(times) // calls
+    return statistics.median(sum(times[i * each : (i + 1) * each]) for i in range(_WARM_UP, calls))
 
 
 class _Stopwatch(TorchDispatchMode):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neural3d.bench.clock import interleaved_ms, operators_ms
+from neural3d.bench.clock import interleaved_ms, split_ms
 from neural3d.bench.hashgrid_twin import HashGridTwin
 from neural3d.bench.machine import provenance
 from neural3d.bench.quality import chosen_captures
@@ -92,7 +92,7 @@ def _steps(scene: Scene) -> dict[str, Any]:
     twin = HashGridTwin(learner.shape, learner.weights, config.rate_start)
     batch, samples = _work(learner, step)
     ours, theirs = (lambda: learner.take_step(step, 0.5)), (lambda: twin.step(batch, samples))
-    operators = operators_ms(ours, REPEATS)
+    _, operators = split_ms(ours, REPEATS)
     spent = time.process_time()
     for _ in range(REPEATS):
         ours()

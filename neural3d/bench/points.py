@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from neural3d.bench.clock import interleaved_ms, operators_ms
+from neural3d.bench.clock import interleaved_ms, split_ms
 from neural3d.bench.hashgrid import Moment, Moments, judged
 from neural3d.bench.machine import provenance
 from neural3d.bench.points_twin import PointsTwin
@@ -56,7 +56,7 @@ def _steps(scene: Scene, config: PointsConfig) -> dict[str, Any]:
     copies = {name: tensor.clone() for name, tensor in learner.tensors().items()}
     twin.load(Checkpoint(WARM_STEPS, copies, learner.meta()))
     steps = {"ours": lambda: learner.take_step(WARM_STEPS, 0.5), "torch": lambda: twin.take_step(WARM_STEPS, 0.5)}
-    operators = operators_ms(steps["ours"], REPEATS)
+    _, operators = split_ms(steps["ours"], REPEATS)
     spent = time.process_time()
     for _ in range(REPEATS):
         steps["ours"]()

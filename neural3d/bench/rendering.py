@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from neural3d.bench.clock import fma_peak_gflops, median_ms, operators_ms
+from neural3d.bench.clock import fma_peak_gflops, split_ms
 from neural3d.bench.machine import provenance
 from neural3d.bench.scenes import RENDER_200K, SceneSpec, blended_share, count_pairs, generate
 from neural3d.ops.bin import bin_gaussians
@@ -23,8 +23,7 @@ def measure_render(*, spec: SceneSpec = RENDER_200K, repeats: int = 60) -> dict[
     pairs = count_pairs(seen, view.width, view.height)
     frame = partial(render_function(scene.gaussians), scene.cameras)
     before = fma_peak_gflops()
-    frame_ms = median_ms(frame, repeats)
-    native_ms = operators_ms(frame, repeats)
+    frame_ms, native_ms = split_ms(frame, repeats)
     after = fma_peak_gflops()
     operators = {line: native_ms[name] for line, name in OPERATORS.items()}
     operators["other"] = frame_ms - sum(operators.values())

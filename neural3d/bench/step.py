@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from neural3d.bench.clock import fma_peak_gflops, interleaved_ms, median_ms, operators_ms
+from neural3d.bench.clock import fma_peak_gflops, interleaved_ms, median_ms, split_ms
 from neural3d.bench.machine import provenance
 from neural3d.bench.scenes import (
     STEP_14K,
@@ -151,8 +151,7 @@ def expected_step_ms(width: int, height: int, *, repeats: int = 3) -> float:
 
 def _measured(spec: SceneSpec, repeats: int) -> dict[str, Any]:
     work = workload(spec)
-    step_ms = median_ms(partial(take_step, work), repeats, between=work.rewind)
-    native_ms = operators_ms(partial(take_step, work), repeats, between=work.rewind)
+    step_ms, native_ms = split_ms(partial(take_step, work), repeats, between=work.rewind)
     operators = {line: sum(native_ms[name] for name in names) for line, names in OPERATORS.items()}
     operators["other"] = step_ms - sum(operators.values())
     relocation_ms = _relocation_ms(work, max(3, repeats // 20))

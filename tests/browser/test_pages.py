@@ -41,6 +41,16 @@ def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> Non
         time.sleep(0.05)
 
 
+def drag_until(page, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """On the picture, again and again: a page that draws slowly can miss a quick drag altogether."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        page.drag((300, 500), (420, 500))
+        for _ in range(40):
+            time.sleep(0 if condition() else 0.05)
+
+
 def screen(page, shots: Path, name: str) -> np.ndarray:
     pixels = page.screenshot()
     Image.fromarray(pixels).save(shots / f"{name}.png")
@@ -114,8 +124,7 @@ def test_key_frames_make_a_path_that_is_previewed(viewer: Viewer, shared_page, s
     shared_page.click("Add key frame")
     wait(lambda: len(path.keys) == 1, "one key frame")
     before = client.camera.position.copy()
-    shared_page.drag((300, 500), (420, 500))
-    wait(lambda: not np.allclose(client.camera.position, before, atol=1e-3), "the camera has turned")
+    drag_until(shared_page, lambda: not np.allclose(client.camera.position, before, atol=1e-3), "the camera has turned")
     shared_page.click("Add key frame")
     wait(lambda: len(path.keys) == 2, "two key frames")
     path._seconds.value = 0.5

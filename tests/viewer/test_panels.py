@@ -132,6 +132,16 @@ def test_select_on_the_picture_delete_and_undo(guest: Guest, until: Callable, ga
     until(lambda: not guest.viewer.server.scene._scene_pointer_cb, "the mouse moves the camera again")
 
 
+def test_presses_of_one_group_are_taken_in_turn(guest: Guest, until: Callable) -> None:
+    edit = guest.viewer.controls._edit
+    for _ in range(20):
+        guest.set(edit._change, "Clear")
+        guest.set(edit._change, "Invert")
+    guest.set(edit._tool, BRUSH)
+    until(lambda: edit._tool.value == BRUSH, "all messages are in")
+    assert selected(guest) == 300
+
+
 def test_nothing_is_deleted_of_what_is_being_trained(guest: Guest, until: Callable) -> None:
     edit, document = guest.viewer.controls._edit, guest.viewer.document
     document.is_training = True
