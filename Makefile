@@ -59,7 +59,7 @@ install: $(VENV)/stamp-package
 
 # torch's threads sleep while they wait: the other file's tests want the processor.
 test: $(VENV)/stamp-tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not long"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: $(VENV)/stamp-tests
 	$(BIN)/pytest -m long

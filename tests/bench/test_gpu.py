@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from neural3d.bench.gpu.workloads import workload
 from neural3d.bench.quality import CaptureSpec
 from neural3d.bench.scenes import SceneSpec
 from neural3d.capture import load_capture
-from neural3d.scene import Points
+from neural3d.scene import Points, Scene
 from neural3d.train.config import SplatConfig
 from neural3d.train.gradients import photo_gradient
 from neural3d.train.initial import initial_gaussians
@@ -112,12 +113,17 @@ def test_gsplats_stages_are_called_as_gsplat_wants_them(gsplat, monkeypatch):
     assert all(called.count(name) >= 2 for name in set(called)) and len(set(called)) == 5
 
 
+def with_few_points(capture: Path, **options) -> Scene:
+    """Random ones: gsplat's reference takes a second a step for as many as training would begin with."""
+    scene = load_capture(capture, **options)
+    random = initial_gaussians(scene, max_gaussians=30, sh_degree=0, antialiased=False, seed=0)
+    return replace(scene, points=Points(random.means_world, torch.full((30, 3), 128, dtype=torch.uint8)))
+
+
 @needs_gsplat
 @pytest.mark.parametrize("preset", PRESETS)
 def test_gsplats_own_trainer_learns(gsplat, small_capture, preset):
-    scene = load_capture(small_capture)
-    random = initial_gaussians(scene, max_gaussians=30, sh_degree=0, antialiased=False, seed=0)
-    scene = replace(scene, points=Points(random.means_world, torch.full((30, 3), 128, dtype=torch.uint8)))
+    scene = with_few_points(small_capture)
     config = SplatConfig(steps=10, max_seconds=None, max_gaussians=40)
     told = []
     result = train_with_gsplat(
@@ -137,6 +143,7 @@ def test_gsplats_own_trainer_learns(gsplat, small_capture, preset):
 def test_every_trainer_is_measured(gsplat, small_capture, trainer, monkeypatch):
     spec = CaptureSpec("small", str(small_capture), 1.0, "auto", 1.0)
     monkeypatch.setattr("neural3d.bench.gpu.training.WARM_UP_STEPS", 1)
+    monkeypatch.setattr("neural3d.bench.gpu.training.load_capture", with_few_points)
     found = measure_training(trainer, spec, steps=6, device=CPU)
     assert found["trainer"] == trainer and found["steps"] == 6 and found["num_views"] == 2
     assert [point["step"] for point in found["curve"]][-1] == 6

@@ -12,7 +12,10 @@ from types import ModuleType
 import pytest
 import torch
 
-pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on the PATH")
+pytestmark = [
+    pytest.mark.early,
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on the PATH"),
+]
 ARCHITECTURES = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90"}
 MAX_REGISTERS, MAX_SHARED = 255, 48 << 10
 

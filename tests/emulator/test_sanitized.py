@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 from .build import build, operators_sources, sanitized_environment
 
 TESTS = ["tests/ops", *(f"tests/emulator/test_{name}.py" for name in ("operators", "modes", "bin", "rasterize"))]
 CHOICE = "emulator or (emulated and not determinism and not derivative)"
 
 
+@pytest.mark.early
 def test_the_drivers_under_the_sanitizers(repository):
     build("neural3d_emulated", operators_sources(), sanitized=True)  # here, where the compiler runs without them
     command = [sys.executable, "-m", "pytest", *TESTS, "-k", CHOICE, "-q", "-p", "no:cacheprovider"]
