@@ -34,6 +34,30 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class World:
+    """Where a capture stands in the world, in metres; kept beside the capture, whose files stay as they are."""
+
+    metres_from_capture: Similarity
+    """To metres with z up."""
+    axes: str
+    """For people: what x and y are."""
+    origin: tuple[float, float, float]
+    """What stands at zero: latitude and longitude in degrees with metres of altitude, or the coordinates in the file of
+    control points."""
+    source: str
+    """For people: what it was found from."""
+    median_m: float
+    """Half of the positions that it was found from are met more closely than this."""
+    scale_error: float
+    """Standard error of the scale, relative."""
+
+    @property
+    def up_capture(self) -> Float[Tensor, "3"]:
+        """The unit vector of the capture's frame that points up."""
+        return self.metres_from_capture.rotation[2].clone()
+
+
+@dataclass(frozen=True)
 class Photo:
     """One image, held once, in display sRGB; `pixels` are not premultiplied."""
 
@@ -77,3 +101,5 @@ class Scene:
     downscale: float
     warnings: tuple[str, ...] = ()
     """What was skipped or odd, one line each."""
+    world: World | None = None
+    """What leads from the capture's frame to metres, where that is known."""

@@ -312,4 +312,4 @@ def _place(scene: Scene | None, up_world: tuple[float, float, float], extent: fl
     if scene is None:
         return Place(Similarity.identity(), up_world, None, extent, save_folder)
     x, y, z = scene.up_world.tolist()
-    return Place(scene.capture_from_scene, (x, y, z), scene.cameras, scene.extent, save_folder)
+    return Place(scene.capture_from_scene, (x, y, z), scene.cameras, scene.extent, save_folder, scene.world)

@@ -52,7 +52,8 @@ class Controls:
         tabs = gui.add_tab_group()
         self.view_tab = tabs.add_tab("View")
         with self.view_tab:
-            self._place = PlacePanel(server, host.document, self._pointer, place.up_world, place.capture_from_scene)
+            frame = place.up_world, place.capture_from_scene, place.world
+            self._place = PlacePanel(server, host.document, self._pointer, *frame)
         if not is_field:
             with tabs.add_tab("Edit"):
                 self._edit = EditPanel(server, host.document, self._pointer)

@@ -13,7 +13,7 @@ from neural3d.errors import InputError, StorageError
 from neural3d.export.formats import FORMATS
 from neural3d.export.reading_apart import READABLE, read_content
 from neural3d.export.scene_export import export_scene
-from neural3d.scene import Similarity
+from neural3d.scene import Similarity, World
 from neural3d.storage import make_folder
 from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.document import Document
@@ -36,6 +36,8 @@ class Place:
     extent: float
     save_folder: Path | None
     """Where "Save" writes; None: there is no such button."""
+    world: World | None = None
+    """The way from the capture's frame to metres, where it is known."""
 
 
 class ModelsPanel:
@@ -233,8 +235,17 @@ class FilesPanel:
             raise InputError("nothing is visible, so there is nothing to write")
         chosen = FORMATS.get(self._format.value, FORMATS["ply"])
         path, way = folder / f"{stem}{chosen.suffixes[0]}", self._place.capture_from_scene
+        scale = 1.0 if self._place.world is None else self._place.world.metres_from_capture.scale
         up_world = (way.rotation @ torch.tensor(self._place.up_world, dtype=torch.float64)).float()
-        export_scene(path, shown, chosen, capture_from_scene=way, up_world=up_world, cameras=self._place.cameras)
+        export_scene(
+            path,
+            shown,
+            chosen,
+            capture_from_scene=way,
+            up_world=up_world,
+            cameras=self._place.cameras,
+            metres_per_unit=scale,
+        )
         return path
 
 

@@ -8,7 +8,7 @@ import viser
 from jaxtyping import Float
 from torch import Tensor
 
-from neural3d.scene import Similarity
+from neural3d.scene import Similarity, World
 from neural3d.viewer.document import Document
 from neural3d.viewer.pointer import Pointer, picked_point
 from neural3d.viewer.values import choice
@@ -24,10 +24,14 @@ MEASURE = "/measure"
 MEASURE_COLOR = (230, 60, 60)
 
 
-def distance_label(start: Float[Tensor, "3"], end: Float[Tensor, "3"], capture_from_scene: Similarity) -> str:
-    """The distance of two points of the scene, in the capture's own units."""
+def distance_label(
+    start: Float[Tensor, "3"], end: Float[Tensor, "3"], capture_from_scene: Similarity, world: World | None = None
+) -> str:
+    """The distance of two points of the scene, in metres where the world is known, else in the capture's own units."""
     length = float((end - start).norm()) * capture_from_scene.scale
-    return f"{length:.4g} units"
+    if world is None:
+        return f"{length:.4g} units of the capture"
+    return f"{length * world.metres_from_capture.scale:.4g} m"
 
 
 class PlacePanel:
@@ -40,16 +44,18 @@ class PlacePanel:
         pointer: Pointer,
         up_world: tuple[float, float, float],
         capture_from_scene: Similarity,
+        world: World | None,
     ) -> None:
         self._server, self._document, self._pointer = server, document, pointer
-        self._up_world, self._capture_from_scene = up_world, capture_from_scene
+        self._up_world, self._capture_from_scene, self._world = up_world, capture_from_scene, world
         self._ends: list[Float[Tensor, 3]] = []
         gui = server.gui
         with gui.add_folder("Place", order=LAST, expand_by_default=False):
             self._up = gui.add_dropdown("Up", (AS_CAPTURED, *AXES), initial_value=AS_CAPTURED)
             hint = "Then click a point: the camera turns round it."
             self._center = gui.add_button("Set centre of rotation", icon=viser.Icon.FOCUS_CENTERED, hint=hint)
-            hint = "Then click two points. Lengths are in units of the capture."
+            units = "units of the capture" if world is None else "metres"
+            hint = f"Then click two points. Lengths are in {units}."
             self._measure = gui.add_button("Measure a distance", icon=viser.Icon.RULER_MEASURE, hint=hint)
             self._length = gui.add_markdown("", visible=False)
         self._up.on_update(self._on_up)
@@ -102,6 +108,6 @@ class PlacePanel:
         scene.add_line_segments(MEASURE, ends[None], MEASURE_COLOR, thickness=4.0, thickness_units="screen")
         if len(self._ends) < 2:
             return
-        label = distance_label(self._ends[0], self._ends[1], self._capture_from_scene)
+        label = distance_label(self._ends[0], self._ends[1], self._capture_from_scene, self._world)
         scene.add_label(f"{MEASURE}/length", label, position=ends.mean(axis=0))
-        self._length.content, self._length.visible = f"Distance: **{label}** of the capture", True
+        self._length.content, self._length.visible = f"Distance: **{label}**", True

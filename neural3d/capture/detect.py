@@ -1,9 +1,12 @@
 """Which format a folder is in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from neural3d.capture.colmap import find_model, list_colmap
 from neural3d.capture.formats.registry import FORMATS, find_format, format_of_file
+from neural3d.capture.georeference.references import camera_center
+from neural3d.capture.georeference.world_file import find_world
 from neural3d.capture.listing import Listing
 from neural3d.capture.paths import list_images
 from neural3d.capture.transforms import find_transforms, list_transforms
@@ -21,6 +24,17 @@ def has_poses(path: Path) -> bool:
 
 
 def list_capture(path: Path) -> Listing:
+    """Read which photos a capture names, with which poses, and its way to metres where world.json holds one.
+
+    Raises: InputError as `list_poses`, or when world.json is damaged.
+    """
+    listing = list_poses(path)
+    centers = {frame.name: camera_center(frame.camera_from_world) for frame in listing.frames}
+    world, notes = find_world(listing.root, centers)
+    return replace(listing, world=world, notes=(*listing.notes, *notes))
+
+
+def list_poses(path: Path) -> Listing:
     """Read which photos a capture names, with which poses; `path` is its folder or its file of poses.
 
     A transforms file is preferred to a COLMAP model, because where both are the model is what it was made from.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neural3d.capture.detect import list_capture
+from neural3d.capture.georeference.world_file import world_to_json
 from neural3d.capture.listing import Skipped
 from neural3d.capture.load import plan_sizes, point_notes
 from neural3d.capture.memory import free_memory_bytes, photo_bytes
@@ -51,6 +52,8 @@ class Inspection:
     """The program, the photos and `assumed_gaussians`."""
     free_bytes: int
     warnings: tuple[str, ...]
+    world: dict[str, Any] | None
+    """The way to metres as world.json has it; None where the capture's scale is arbitrary."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists and values."""
@@ -93,4 +96,5 @@ def inspect_capture(path: Path | str) -> Inspection:
         estimated_training_bytes=total,
         free_bytes=free,
         warnings=(*surveyed.notes, *plan.notes, *point_notes(listing), *splits.notes),
+        world=None if listing.world is None else world_to_json(listing.world),
     )

@@ -9,6 +9,7 @@ from jaxtyping import Float64, UInt8
 
 from neural3d.capture.lenses import Lens
 from neural3d.errors import InputError
+from neural3d.scene import World
 
 Split = Literal["train", "test"]
 
@@ -69,6 +70,8 @@ class Listing:
     """What was odd, one line each."""
     summary: str = ""
     """What was found, one line: "306 of 306 photos have a pose, model sparse/1 (2 of 2)"."""
+    world: World | None = None
+    """The way to metres, where world.json has one for these poses."""
 
 
 def require_frames(count: int, skipped: tuple[Skipped, ...], source: Path) -> None:

@@ -181,7 +181,7 @@ def _assemble(
         points=points,
         capture_from_scene=frame.capture_from_scene,
         extent=1.0,
-        up_world=scene_up(poses, listing.world_up),
+        up_world=scene_up(poses, listing.world_up) if listing.world is None else listing.world.up_capture.float(),
         has_alpha=has_alpha,
         downscale=downscale,
         warnings=(
@@ -193,6 +193,7 @@ def _assemble(
             *((f"{len(far)} cameras are far from all others, check their poses: {', '.join(far)}",) if far else ()),
             *splits.notes,
         ),
+        world=listing.world,
     )
 
 

@@ -138,12 +138,14 @@ def _write_words(draw: ImageDraw.ImageDraw, scene: Scene, title: str, has_wrong:
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, scene: Scene, panel: Panel, font: ImageFont.FreeTypeFont) -> None:
-    """A bar of a round length in the capture's own units, about a fifth of the panel."""
-    unit = scene.capture_from_scene.scale
+    """A bar of a round length in metres or else the capture's own units, about a fifth of the panel."""
+    unit, units = scene.capture_from_scene.scale, "in the capture's units"
+    if scene.world is not None:
+        unit, units = unit * scene.world.metres_from_capture.scale, "m"
     wanted = 0.4 * panel.radius * unit
     length = 10 ** np.floor(np.log10(wanted))
     length *= max(factor for factor in (1, 2, 5) if factor * length <= wanted)
     pixels = length / unit * (SIDE_PX / 2 - MARGIN_PX) / panel.radius
     x, y = panel.left_px + MARGIN_PX, TITLE_PX + SIDE_PX - 24
     draw.line([x, y, x + pixels, y], fill=INK, width=3)
-    draw.text((x + pixels + 8, y - 10), f"{length:g} in the capture's units", fill=INK, font=font)
+    draw.text((x + pixels + 8, y - 10), f"{length:g} {units}", fill=INK, font=font)

@@ -81,6 +81,10 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
             from neural3d.cli.masking import run_masks
 
             return run_masks(command)
+        case options.World():
+            from neural3d.cli.placing import run_world
+
+            return run_world(command)
         case options.Bench():
             from neural3d import bench
 

@@ -15,7 +15,7 @@ from neural3d.export.scene_export import usd_axis
 from neural3d.render.camera_files import MAX_FPS, CameraPath
 from neural3d.run import check_parents
 
-FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version")
+FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version", "units")
 FOR_CAMERAS = ("cameras", "frames", "fps")
 
 
@@ -24,7 +24,7 @@ def export_cameras(options: Export) -> dict[str, Any]:
 
     Raises: InputError; StorageError.
     """
-    refuse(options, FOR_SPLATS, "splats")
+    refuse(options, FOR_SPLATS, "splats and meshes")
     require_camera_suffix(options.output)
     check_parents(options.output)
     if options.fps is not None and not 0 < options.fps <= MAX_FPS:

@@ -1,7 +1,6 @@
 """export: a run's model, or a file of splats, as a file that other programs open."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
-from neural3d.cli.runs import load_trained
+from neural3d.cli.runs import load_trained, world_of
+from neural3d.cli.shots import metres_from_scene
 from neural3d.errors import InputError
 from neural3d.export.formats import SplatFormat, format_of, read_splats, up_of_file
 from neural3d.export.rows import Written
@@ -32,6 +32,8 @@ class _Source:
     """In the capture's frame."""
     cameras: Cameras | None
     """In the scene's frame; a file has none."""
+    metres_per_unit: float = 1.0
+    """Of the frame that `capture_from_scene` leads to; 1 where it is not known, as formats in metres have it."""
 
 
 def export(options: Export) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def export(options: Export) -> dict[str, Any]:
     check_parents(options.output)
     if options.source.is_file() and options.output.exists() and options.output.samefile(options.source):
         raise InputError(f"--output {options.output}: the same file as is read; choose another name")
-    source = _read(options.source)
+    source = _read(options)
     written = _write(options, chosen, source)
     for line in written.warnings:
         say(f"neural3d: warning: {line}")
@@ -68,13 +70,21 @@ def _write(options: Export, chosen: SplatFormat, source: _Source) -> Written:
         indices=indices,
         up=options.up,
         spz_version=int(options.spz_version or "3"),
+        metres_per_unit=source.metres_per_unit,
     )
 
 
-def _read(path: Path) -> _Source:
+def _read(options: Export) -> _Source:
+    path = options.source
     if not path.is_file():
         trained = load_trained(path)
-        way = trained.views.capture_from_scene
+        if options.units == "metres":
+            up_world = torch.tensor([0.0, 0.0, 1.0])
+            return _Source(trained.gaussians, metres_from_scene(trained), up_world, trained.cameras)
+        way, world = trained.views.capture_from_scene, world_of(trained)
         up_world = (way.rotation @ trained.views.up_world.double()).float()
-        return _Source(trained.gaussians, way, up_world, trained.cameras)
+        scale = 1.0 if world is None else world.metres_from_capture.scale
+        return _Source(trained.gaussians, way, up_world, trained.cameras, scale)
+    if options.units != "capture":
+        raise InputError(f"--units {options.units}: a file knows no other units than its own; give the run's folder")
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)

@@ -5,11 +5,13 @@ import time
 from pathlib import Path
 
 from neural3d.capture.detect import has_poses
+from neural3d.capture.georeference.place import place_capture
 from neural3d.capture.ingest.pipeline import Progress, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
 from neural3d.cli.answers import answer
 from neural3d.cli.options import Ingest
+from neural3d.cli.placing import require_one_source
 from neural3d.cli.progress import clock, say
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -58,7 +60,12 @@ def describe(progress: Progress) -> str:
 
 
 def run_ingest(options: Ingest) -> int:
-    """Find poses, say how it went."""
+    """Find poses, say how it went.
+
+    Raises: InputError, also when there are poses, but no metres where these were asked for.
+    """
+    if options.gps or options.control_points is not None:
+        require_one_source(options.gps, options.control_points)
     settings = Settings(
         focal_px=options.focal,
         camera=options.camera,
@@ -70,10 +77,16 @@ def run_ingest(options: Ingest) -> int:
         threads=options.threads,
     )
     report = shown_ingest(options.source, options.output, settings, overwrite=options.overwrite)
+    if not options.json:
+        print("\n".join([*report.lines(), f"the capture lies in {options.output}"]), flush=True)
+    placed = None
+    if options.gps or options.control_points is not None:
+        placed = place_capture(options.output, options.control_points, overwrite=True)
     if options.json:
-        answer({"capture": str(options.output), **report.to_json()}, True)
-    else:
-        print("\n".join([*report.lines(), f"the capture lies in {options.output}"]))
+        world = {} if placed is None else {"world": placed.to_json()}
+        answer({"capture": str(options.output), **report.to_json(), **world}, True)
+    elif placed is not None:
+        print("\n".join(placed.lines()))
     return 0
 
 

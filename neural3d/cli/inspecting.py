@@ -8,6 +8,7 @@ import numpy as np
 
 from neural3d.capture.checks import Checks, check_scene
 from neural3d.capture.findings import Finding, verdict
+from neural3d.capture.georeference.place import describe_world
 from neural3d.capture.inspection import Inspection, inspect_capture
 from neural3d.capture.load import read_capture
 from neural3d.capture.pose_picture import write_pose_picture
@@ -104,6 +105,7 @@ def _as_lines(
         f"points     {header.num_points:,}{''.join(marks)}{in_view}",
         f"coverage   {coverage.around_deg:.0f} degrees around, {coverage.elevation_deg[0]:.0f} to "
         f"{coverage.elevation_deg[1]:.0f} high; neighbours {np.median(coverage.nearest_deg):.0f} degrees apart",
+        *([] if scene.world is None else [f"world      {describe_world(scene.world)}"]),
         f"training   about {steps:,} steps in {clock(seconds)} on this machine, at --downscale {scene.downscale:g}",
         f"memory     about {header.estimated_training_bytes / 1e9:.1f} GB of {header.free_bytes / 1e9:.1f} GB free",
         *(finding.text.replace("skipped ", "skipped    ", 1) for finding in skipped[:SHOWN_SKIPPED]),

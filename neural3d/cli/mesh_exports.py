@@ -8,7 +8,7 @@ import torch
 from neural3d.cli.camera_exports import FOR_CAMERAS, refuse, up_of
 from neural3d.cli.options import Export
 from neural3d.cli.runs import Trained, load_trained
-from neural3d.cli.shots import default_up, world_frame
+from neural3d.cli.shots import default_up, metres_from_scene
 from neural3d.cli.surfaces import require_texture_size, seen_of, tell_views
 from neural3d.errors import InputError
 from neural3d.export.mesh_files import (
@@ -21,8 +21,10 @@ from neural3d.export.mesh_files import (
 )
 from neural3d.export.scene_export import usd_axis
 from neural3d.export.selection import Selection, select
+from neural3d.export.up_axis import composed, upright
 from neural3d.render.model import Model
 from neural3d.run import check_parents
+from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.bake import bake
 from neural3d.surface.cleaning import decimated, without_scraps
@@ -55,12 +57,15 @@ def export_mesh(options: Export) -> dict[str, Any]:
         raise InputError(f"{options.source}: a mesh is made from a run's cameras; give the run's folder")
     trained = load_trained(options.source)
     model = _chosen(options, trained)
-    mesh = _surface(options, trained, model)
+    frame, up_file = trained.views.capture_from_scene, up_of(trained)
+    if options.units == "metres":
+        frame, up_file = metres_from_scene(trained), torch.tensor([0.0, 0.0, 1.0])
+    mesh = _surface(options, trained, model, frame)
     up = options.up or default_up(options.output)
-    way = world_frame(trained, up)
+    way = composed(upright(up, up_file), frame)
     found: dict[str, Any] = {"output": str(options.output), "format": "mesh"}
     if options.texture is None:
-        write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_of(trained)))
+        write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_file))
     else:
         seen = seen_of(trained, model, options.texture_from)
         flat = unwrap(mesh, options.texture)
@@ -77,9 +82,8 @@ def refuse_mesh_options(options: Export) -> None:
     refuse(options, FOR_MESHES, "--format mesh")
 
 
-def _surface(options: Export, trained: Trained, model: Model) -> Mesh:
-    """In the scene's frame; the crop is in the capture's."""
-    way = trained.views.capture_from_scene
+def _surface(options: Export, trained: Trained, model: Model, way: Similarity) -> Mesh:
+    """In the scene's frame; crop and voxel are in the frame and units that `way` leads to."""
     fusion = Fusion(voxel=None if options.voxel is None else options.voxel / way.scale)
     mesh = fuse(model, trained.cameras, fusion, progress=tell_views("fused"))
     if options.crop is not None:

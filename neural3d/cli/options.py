@@ -175,6 +175,10 @@ class Ingest:
     """Where randomness begins: with --threads 1, the same seed gives the same poses."""
     threads: Whole = Settings.threads
     """How many threads; -1: one a core."""
+    gps: Flag = False
+    """Metres and a true up from the GPS positions in the photos' EXIF, see neural3d world."""
+    control_points: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Metres from a file of measured points, see neural3d world."""
     overwrite: Flag = False
     """Begin anew where the folder holds an earlier ingest."""
     json: Flag = False
@@ -205,6 +209,23 @@ class Masks:
     """A function of yours in GrabCut's place: takes a picture and neural3d.capture.foreground.Seeds, returns a mask."""
     overwrite: Flag = False
     """Replace masks that are there."""
+    json: Flag = False
+    """Print one JSON object and nothing else on stdout."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Give a capture metres and a true up, by its photos' GPS or by measured points; kept in world.json beside it."""
+
+    capture: Positional[CaptureFolder]
+    """Folder of photos with their camera poses."""
+    gps: Flag = False
+    """By the positions in the photos' EXIF; those that the others speak against are left out."""
+    control_points: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """By a text file: a line is name, x, y, z where name is a photo and the place its camera's, or name, x, y, z,
+    photo, u, v for a point seen in a photo, in pixels from its top left corner; metres, z up."""
+    overwrite: Flag = False
+    """Replace what an earlier start has found."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -338,6 +359,9 @@ class Export:
         arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for glb, else keep)"),
     ] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
+    units: Literal["capture", "metres"] = "capture"
+    """Of splats and meshes; metres: with z up, as neural3d world or ingest --gps has found them for the capture; a crop
+    is then in metres, too."""
     cameras: Annotated[str, arg(metavar="photos|test|orbit|FILE")] = "photos"
     """With --format cameras: the run's photos, those held out, once around the scene, or a file, to convert it."""
     frames: Annotated[str | None, arg(metavar="N|A-B[xS]", help_behavior_hint="(default: all, 120 of an orbit)")] = None
@@ -376,6 +400,7 @@ Command = (
     | Annotated[Ingest, subcommand("ingest")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Masks, subcommand("masks")]
+    | Annotated[World, subcommand("world")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Render, subcommand("render")]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
+from neural3d.capture.georeference.world_file import find_world, world_from_json, world_to_json
 from neural3d.checkpoints import Checkpoint
 from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError
 from neural3d.render.model import Model
 from neural3d.run import Run
-from neural3d.scene import Scene, Similarity
+from neural3d.scene import Scene, Similarity, World
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.camera_refinement import cameras_of_checkpoint
 from neural3d.train.config import SplatConfig, config_from_json
@@ -63,6 +64,7 @@ class Views:
     up_world: Float[Tensor, "3"]
     capture_from_scene: Similarity
     has_alpha: bool
+    world: World | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def save_views(run: Run, scene: Scene) -> None:
                 "rotation": similarity.rotation.tolist(),
                 "translation": similarity.translation.tolist(),
             },
+            "world": None if scene.world is None else world_to_json(scene.world),
         },
     )
 
@@ -138,6 +141,30 @@ def load_trained(path: Path) -> Trained:
     if views is None:
         raise InputError(f"{path}: {SCENE_FILE} is missing; resume the run once, or train again")
     return Trained(run, settings, checkpoint, model, views)
+
+
+def world_of(trained: Trained) -> World | None:
+    """The way to metres: what lies beside the capture now, else what it was when the run was trained.
+
+    Raises: InputError when world.json is damaged.
+    """
+    capture, views = trained.settings.capture, trained.views
+    places = views.capture_from_scene.apply(views.cameras.centers_world.double()).numpy()
+    folder = capture.parent if capture.is_file() else capture
+    return find_world(folder, dict(zip(views.names, places, strict=True)))[0] or views.world
+
+
+def require_world(trained: Trained) -> World:
+    """As `world_of`.
+
+    Raises: InputError with the remedy where no metres are known.
+    """
+    world = world_of(trained)
+    if world is None:
+        raise InputError(
+            f"--units metres: {trained.run.path} knows no metres; find them: neural3d world {trained.settings.capture}"
+        )
+    return world
 
 
 def placed(model: Model, device: DeviceName | None) -> Model:
@@ -265,4 +292,6 @@ def _views(content: dict[str, Any]) -> Views:
             torch.tensor(similarity["translation"], dtype=torch.float64),
         ),
         has_alpha=bool(content["has_alpha"]),
+        # Runs of earlier versions say nothing about it.
+        world=None if content.get("world") is None else world_from_json(content["world"]),
     )

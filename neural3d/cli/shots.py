@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neural3d.cameras import Cameras
-from neural3d.cli.runs import Trained
+from neural3d.cli.runs import Trained, require_world
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import read_cameras
 from neural3d.export.up_axis import UpAxis, composed, upright
@@ -78,6 +78,14 @@ def world_frame(trained: Trained, up: UpAxis) -> Similarity:
     """The capture's frame, or that turned upright, from the scene's."""
     way = trained.views.capture_from_scene
     return composed(upright(up, (way.rotation @ trained.views.up_world.double()).float()), way)
+
+
+def metres_from_scene(trained: Trained) -> Similarity:
+    """From the scene's frame to metres with z up.
+
+    Raises: InputError with the remedy where no metres are known.
+    """
+    return composed(require_world(trained).metres_from_capture, trained.views.capture_from_scene)
 
 
 def default_up(path: Path) -> UpAxis:

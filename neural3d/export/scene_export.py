@@ -26,11 +26,13 @@ def export_scene(
     indices: Int[Tensor, "M"] | None = None,
     up: UpAxis | None = None,
     spz_version: int = 3,
+    metres_per_unit: float = 1.0,
 ) -> Written:
     """Write the rows `indices` (None: all).
 
     `up_world` is in the capture's frame, the Gaussians and the cameras are in the scene's. `up` is the axis that the
-    file shall have up; None: y for glTF, which says so, else the capture's own.
+    file shall have up; None: y for glTF, which says so, else the capture's own. `metres_per_unit` is what a unit of the
+    file is, for USD, which says so.
 
     Raises: InputError; StorageError.
     """
@@ -40,7 +42,7 @@ def export_scene(
     if chosen.name == "spz":
         more["version"] = spz_version
     if chosen.name == "usd":
-        more["up_axis"] = usd_axis(axis, up_world)
+        more |= {"up_axis": usd_axis(axis, up_world), "metres_per_unit": metres_per_unit}
     if chosen.name == "html":
         up_file = (upright(axis, up_world).rotation @ up_world.double()).float()
         more |= {"view": _first_view(gaussians, cameras, up_file, turned), "title": path.stem}

@@ -34,10 +34,11 @@ def write_usd(
     capture_from_scene: Similarity,
     indices: Int[Tensor, "M"] | None = None,
     up_axis: Literal["Y", "Z"] = "Y",
+    metres_per_unit: float = 1.0,
 ) -> Written:
     """Write Gaussians (those of `indices`, where given) in the frame that `capture_from_scene` leads to.
 
-    `up_axis` is what the stage says of that frame; a unit of it is a metre to USD.
+    `up_axis` and `metres_per_unit` are what the stage says of that frame.
 
     Raises: StorageError; InputError when none is finite, or where usd-core is not installed.
     Limits: the whole prim is in memory beside the model.
@@ -49,7 +50,7 @@ def write_usd(
     def write(temporary: Path) -> None:
         try:
             write_file = _write_package if path.suffix.lower() == ".usdz" else _write_layer
-            write_file(pxr, temporary, rows, up_axis)
+            write_file(pxr, temporary, rows, up_axis, metres_per_unit)
         except pxr.Tf.ErrorException as error:
             raise system_error_of_words(error) from error
 
@@ -91,21 +92,21 @@ def require_pxr(path: Path) -> ModuleType:
     return pxr
 
 
-def _write_package(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> None:
+def _write_package(pxr: ModuleType, path: Path, rows: Rows, up_axis: str, metres_per_unit: float) -> None:
     """A .usdz, from a layer that is beside it for a moment."""
     layer = path.with_name(f"{path.stem}.usdc")
     try:
-        _write_layer(pxr, layer, rows, up_axis)
+        _write_layer(pxr, layer, rows, up_axis, metres_per_unit)
         if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), "splats.usdc"):
             raise OSError(f"USD cannot pack {path}")
     finally:
         layer.unlink(missing_ok=True)
 
 
-def _write_layer(pxr: ModuleType, path: Path, rows: Rows, up_axis: str) -> None:
+def _write_layer(pxr: ModuleType, path: Path, rows: Rows, up_axis: str, metres_per_unit: float) -> None:
     stage = pxr.Usd.Stage.CreateNew(str(path))
     stage.SetMetadata("upAxis", up_axis)
-    stage.SetMetadata("metersPerUnit", 1.0)
+    stage.SetMetadata("metersPerUnit", metres_per_unit)
     root = pxr.UsdGeom.Xform.Define(stage, "/World")
     stage.SetDefaultPrim(root.GetPrim())
     prim = pxr.UsdVol.ParticleField3DGaussianSplat.Define(stage, "/World/splats")
