@@ -143,12 +143,6 @@ __global__ void __launch_bounds__(kThreads) pull_rows_kernel(Hash<S> a, int l, S
   for (int f = 0; f < F; ++f) row[f] = sum[f];
 }
 
-int bits_for(uint32_t values) {
-  int bits = 1;
-  while (bits < 32 && (values - 1) >> bits) ++bits;
-  return bits;
-}
-
 // The gradient of one level's rows, for all levels in turn in the same work space.
 template <int F, class S>
 void pull_table(const OnDevice& on, const Hash<S>& a, S* d_table) {

@@ -6,6 +6,13 @@
 
 namespace n3d {
 
+// Of numbers below `values`, for sort_pairs.
+inline int bits_for(uint32_t values) {
+  int bits = 1;
+  while (bits < 32 && (values - 1) >> bits) ++bits;
+  return bits;
+}
+
 // Sorts `count` pairs by bits [begin_bit, end_bit) of their keys; equal keys keep their order. Nothing may overlap.
 // primitives.cu names the types there are.
 template <class K, class V>

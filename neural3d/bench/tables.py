@@ -14,6 +14,7 @@ def text_of(report: Report) -> str:
         "render": _render_rows,
         "quality": _quality_rows,
         "memory": _memory_rows,
+        "demo": _demo_rows,
         "formats": _formats_rows,
         "clients": _clients_rows,
         "soak": _soak_rows,
@@ -162,6 +163,15 @@ def _memory_rows(report: Report) -> list[Row]:
         ("training", f"{report['capture']} at 1/{report['downscale']:g}, {report['seconds']:.0f} s"),
         ("Gaussians", f"{report['num_gaussians']:,}"),
         ("peak resident memory", f"{report['peak_rss_gib']:.2f} GiB"),
+    ]
+
+
+def _demo_rows(report: Report) -> list[Row]:
+    return [
+        ("from a bare clone to the end of make demo", f"{report['seconds']:.0f} s"),
+        ("of it to install and to build", f"{report['setup_seconds']:.0f} s"),
+        ("of it training", f"{report['train_seconds']:.0f} s"),
+        ("PSNR of held-out views", f"{report['psnr']:.2f} dB"),
     ]
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.point_index import PointIndex
-from neural3d.ops.validation import check_floats
+from neural3d.ops.validation import check_floats, check_integers
 
 MOST_NEIGHBORS = 16
 
@@ -17,7 +17,11 @@ def nearest_points(queries: Float[Tensor, "S 3"], index: PointIndex, k: int) -> 
     Raises:
         ValueError: An argument does not fit, or k is not 1 to 16.
     """
-    check_floats(queries=(queries, (None, 3)), index=(index.sorted_points, (len(index), 3)))
+    places = (len(index), 3)
+    check_floats(queries=(queries, (None, 3)), index=(index.sorted_points, places), index_places=(index.points, places))
+    check_integers("index.cells", index.cells, places, queries)
+    check_integers("index.rows", index.rows, places[:1], queries)
+    check_integers("index.first", index.first, (None,), queries)
     if not 1 <= k <= MOST_NEIGHBORS:
         raise ValueError(f"k: expected 1 to {MOST_NEIGHBORS}, got {k}")
     sorted_points = (index.sorted_points, index.cells, index.rows, index.first)

@@ -43,10 +43,13 @@ def index_points(points: Float[Tensor, "P 3"], radius: float) -> PointIndex:
     Source: Teschner et al. 2003, Optimized Spatial Hashing for Collision Detection of Deformable Objects (the hash).
 
     Raises:
-        ValueError: The radius is not positive, or a point is not finite, or lies more than 2^24 radii from the origin.
+        ValueError: The radius is not positive; the points are no floats [P, 3]; or one is not finite, or lies more
+            than 2^24 radii from the origin.
     """
     if not 0 < radius < float("inf"):
         raise ValueError(f"radius: expected more than 0, got {radius}")
+    if not points.is_floating_point() or points.dim() != 2 or points.shape[1] != 3:
+        raise ValueError(f"points: expected floats of shape [any, 3], got {points.dtype} of shape {list(points.shape)}")
     if not points.isfinite().all():
         raise ValueError("points: expected finite coordinates, got NaN or infinity; leave such points out")
     scaled = points.detach().double() * cells_per_unit(radius)

@@ -13,8 +13,6 @@ from .build import ORDERS, emulated_operators
 DTYPES = [torch.float32, torch.float64]
 CUT = {"rasterize"}
 """Operators whose pixels may fall on either side of a cut-off."""
-ON_THE_CPU_ALONE = {"nearest_points", "blend_points", "blend_points_vjp"}
-"""Operators without a CUDA driver: those of neural points."""
 OWN = {"rasterize": 2}
 """How many outputs mean the same on every device; what comes behind them is a driver's own."""
 
@@ -37,7 +35,7 @@ def with_tensors(namespace: str) -> set[str]:
 
 def test_each_operator_has_a_driver_and_a_test():
     native(), emulated_operators()
-    assert with_tensors("neural3d_emulated") == with_tensors("neural3d") - ON_THE_CPU_ALONE
+    assert with_tensors("neural3d_emulated") == with_tensors("neural3d")
     assert set(arguments(torch.float32)) == with_tensors("neural3d_emulated")
 
 

@@ -40,6 +40,8 @@ FUNCTIONS = {
     "update_occupancy": "occupancy",
     "proposal_edges": "proposal",
     "interlevel": "proposal",
+    "nearest_points": "nearest_points",
+    "blend_points": "blend_points",
 }
 
 
@@ -66,6 +68,8 @@ class Backend:
     update_occupancy: Callable[..., None]
     proposal_edges: Callable[..., Tensor]
     interlevel: Callable[..., Tensor]
+    nearest_points: Callable[..., Tensor]
+    blend_points: Callable[..., tuple[Tensor, Tensor]]
 
 
 def load_backend(name: str) -> Backend:

@@ -91,11 +91,11 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
         cells = torch.randint(0, 8**3, (100,), generator=generator, dtype=torch.int32)
         grid = (torch.rand(8, 8, 8, generator=generator), torch.zeros(8, 8, 8, dtype=torch.bool))
         found["update_occupancy"] = (*grid, cells, torch.rand(100, generator=generator), 0.9, 0.4)
-    return found
+    return found | _point_arguments(dtype)
 
 
-def point_arguments(dtype: torch.dtype) -> dict[str, tuple]:
-    """For each raw operator of neural points, what a step of training would pass."""
+def _point_arguments(dtype: torch.dtype) -> dict[str, tuple]:
+    """For those of neural points."""
     generator = torch.Generator().manual_seed(6)
 
     def random(*size: int) -> Tensor:

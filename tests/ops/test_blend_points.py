@@ -1,34 +1,16 @@
 """Features of near points, blended at places."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
-from neural3d.ops.blend_points import blend_points as native
 from neural3d.ops.nearest_points import nearest_points
 from neural3d.ops.point_index import index_points
-from neural3d.reference.blend_points import blend_points as reference
 
 from .backends import gradients
-from .conftest import INSTRUCTION_SETS, load_native_on
 from .tolerances import GRADCHECK, assert_close
 
 RADIUS = 0.2
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each that this machine has."""
-    for _ in load_native_on(request.param):
-        yield request.param
-
-
-@pytest.fixture(params=[native, reference], ids=["native", "reference"])
-def blend(request: pytest.FixtureRequest):
-    """Each of the two."""
-    return request.param
 
 
 def make_inputs(width: int, dtype: torch.dtype = torch.float64, points: int = 90, places: int = 130) -> tuple:
@@ -47,31 +29,28 @@ def make_inputs(width: int, dtype: torch.dtype = torch.float64, points: int = 90
 
 
 @pytest.mark.parametrize("width", [16, 32, 64])
-def test_twins_agree(instruction_set, width):
+def test_twins_agree(precision, reference, width):
     exact, where = make_inputs(width)
-    for dtype, value, slope in (
-        (torch.float64, "float64 twin", "float64 twin"),
-        (torch.float32, "float32 twin", "float32 gradient"),
-    ):
-        learnt, places = make_inputs(width, dtype)
-        for ours, theirs in zip(native(**learnt, **places), reference(**exact, **where), strict=True):
-            assert_close(ours, theirs, value)
-        ours = gradients(lambda leaf, p=places: native(**leaf, **p), learnt)
-        theirs = gradients(lambda leaf: reference(**leaf, **where), exact)
-        for name in exact:
-            assert_close(ours[name], theirs[name], slope)
+    learnt, places = make_inputs(width, precision.dtype)
+    expected = reference.blend_points(**exact, **where)
+    for ours, theirs in zip(precision.native.blend_points(**learnt, **places), expected, strict=True):
+        assert_close(ours, theirs, precision.values)
+    ours = gradients(lambda leaf: precision.native.blend_points(**leaf, **places), learnt)
+    theirs = gradients(lambda leaf: reference.blend_points(**leaf, **where), exact)
+    for name in exact:
+        assert_close(ours[name], theirs[name], precision.grads)
 
 
-def test_derivative(blend):
+def test_derivative(backend):
     learnt, where = make_inputs(16, points=12, places=6)
     where["neighbors"] = nearest_points(where["positions"], index_points(where["points"], 1.0), 3)
     where["radius"] = 1.0
     leaves = [tensor.requires_grad_() for tensor in learnt.values()]
-    function = lambda *values: blend(**dict(zip(learnt, values, strict=True)), **where)  # noqa: E731
+    function = lambda *values: backend.blend_points(**dict(zip(learnt, values, strict=True)), **where)  # noqa: E731
     assert torch.autograd.gradcheck(function, leaves, **GRADCHECK)
 
 
-def test_one_point_by_hand(blend):
+def test_one_point_by_hand(backend):
     """Half a radius away the weight is 1 / 0.5 - 1 = 1, and the share of it and of empty space a half each."""
     x, point = torch.tensor([[0.1, 0.0, 0.0]], dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64)
     embeddings = torch.linspace(-1, 1, 16, dtype=torch.float64)[None]
@@ -79,27 +58,27 @@ def test_one_point_by_hand(blend):
     mix[0] = 1.0
     neighbors = torch.tensor([[0, -1]], dtype=torch.int32)
     confidences = torch.tensor([0.6], dtype=torch.float64)
-    features, confidence = blend(x, point, embeddings, confidences, mix, neighbors, RADIUS)
+    features, confidence = backend.blend_points(x, point, embeddings, confidences, mix, neighbors, RADIUS)
     assert_close(features, 0.5 * 0.6 * (embeddings + 0.5).clamp(min=0), "float64 truth")
     assert confidence.item() == pytest.approx(0.3)
 
 
-def test_all_fades_out_at_the_radius(blend):
+def test_all_fades_out_at_the_radius(backend):
     """A step over the border of a point's reach changes (nearly) nothing."""
     points = torch.tensor([[0.0, 0, 0], [0.05, 0, 0]], dtype=torch.float64)
     border = torch.tensor([[RADIUS + 0.05 - 1e-9, 0, 0]], dtype=torch.float64)
-    features, confidence = blend(
+    features, confidence = backend.blend_points(
         border, points, torch.ones(2, 16, dtype=torch.float64), torch.ones(2, dtype=torch.float64),
         torch.ones(3, 16, dtype=torch.float64), torch.tensor([[1]], dtype=torch.int32), RADIUS,
     )  # fmt: skip
     assert 0 < confidence.item() < 1e-7 and features.abs().max() < 1e-6
 
 
-def test_on_a_point_and_near_nothing(blend):
+def test_on_a_point_and_near_nothing(backend):
     points = torch.rand(2, 3, dtype=torch.float64)
     neighbors = torch.tensor([[0], [-1]], dtype=torch.int32)
     ones = torch.ones(2, 16, dtype=torch.float64)
-    features, confidence = blend(
+    features, confidence = backend.blend_points(
         points, points, ones, torch.ones(2, dtype=torch.float64), torch.zeros(3, 16, dtype=torch.float64), neighbors,
         RADIUS,
     )  # fmt: skip
@@ -107,33 +86,41 @@ def test_on_a_point_and_near_nothing(blend):
     assert (features[1] == 0).all()
 
 
-def test_the_order_of_points_changes_nothing(blend):
+def test_the_order_of_points_changes_nothing(backend):
     learnt, where = make_inputs(16)
     turned = torch.randperm(90, generator=torch.Generator().manual_seed(0))
     back = torch.argsort(turned).int()
     rows = {"embeddings": learnt["embeddings"][turned], "confidences": learnt["confidences"][turned]}
     neighbors = torch.where(where["neighbors"] >= 0, back[where["neighbors"].clamp(min=0).long()], -1)
     moved = where | {"points": where["points"][turned], "neighbors": neighbors}
-    for one, other in zip(blend(**learnt, **where), blend(**(learnt | rows), **moved), strict=True):
+    for one, other in zip(
+        backend.blend_points(**learnt, **where), backend.blend_points(**(learnt | rows), **moved), strict=True
+    ):
         assert torch.equal(one, other)
 
 
-def test_threads_change_no_bit(instruction_set):
-    learnt, where = make_inputs(32, torch.float32, points=3000, places=5000)
+def test_threads_change_no_bit(each_native):
+    learnt, where = make_inputs(32, torch.float32, points=1500, places=2500)
     torch.set_num_threads(1)
-    expected = gradients(lambda leaf: native(**leaf, **where), learnt)
+    expected = gradients(lambda leaf: each_native.blend_points(**leaf, **where), learnt)
     for threads in (2, 3):
         torch.set_num_threads(threads)
-        found = gradients(lambda leaf: native(**leaf, **where), learnt)
+        found = gradients(lambda leaf: each_native.blend_points(**leaf, **where), learnt)
         assert all(torch.equal(found[name], expected[name]) for name in learnt)
 
 
-def test_no_places_and_no_such_point():
-    learnt, where = make_inputs(16, torch.float32, places=0)
-    features, confidence = native(**learnt, **where)
-    assert features.shape == (0, 16) and confidence.shape == (0,)
-    found = gradients(lambda leaf: native(**leaf, **where), learnt)
-    assert all((gradient == 0).all() for gradient in found.values())
+def test_no_places_and_no_points(native):
+    for sizes in ({"places": 0}, {"points": 0}, {"places": 0, "points": 0}):
+        learnt, where = make_inputs(16, torch.float32, **sizes)
+        features, confidence = native.blend_points(**learnt, **where)
+        assert features.shape == (len(where["positions"]), 16) and confidence.shape == (len(where["positions"]),)
+        assert (features == 0).all() and (confidence == 0).all()
+        found = gradients(lambda leaf, where=where: native.blend_points(**leaf, **where), learnt)
+        assert all((gradient == 0).all() for gradient in found.values())
+
+
+def test_there_is_no_such_point():
+    """For whoever calls the operator past its wrapper."""
     learnt, where = make_inputs(16, torch.float32)
     with pytest.raises(RuntimeError, match="there is no such point"):
         torch.ops.neural3d.blend_points(

@@ -9,7 +9,7 @@ from native_arguments import COUNT, HEIGHT, OPS, WIDTH, camera, scene
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from ops.random_rays import field_arguments, point_arguments
+from ops.random_rays import field_arguments
 
 EVERYTHING = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -67,7 +67,7 @@ LEARNT["blend_points"] = (2, 3, 4)
 
 def of_fields() -> dict[str, tuple]:
     """For the operators of fields."""
-    found = field_arguments(torch.float32) | point_arguments(torch.float32)
+    found = field_arguments(torch.float32)
     for name, places in LEARNT.items():
         for place in places:
             found[name][place].requires_grad_()
