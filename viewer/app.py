@@ -25,7 +25,7 @@ from neural3d.viewer.controls import Controls
 from neural3d.viewer.display import Drawing
 from neural3d.viewer.document import Document
 from neural3d.viewer.files import Place
-from neural3d.viewer.frames import FrameServer, Picture
+from neural3d.viewer.frames import ALL, FrameServer, Picture, Share
 from neural3d.viewer.panel import BRAND_COLOR, TrainingPanel
 from neural3d.viewer.place import LAST
 from neural3d.viewer.server import MAX_CLIENTS, STALL_SECONDS, start_server
@@ -36,7 +36,8 @@ from neural3d.viewer.visit import Surroundings, Visit
 SNAPSHOT_SECONDS = 1.5
 MAX_SNAPSHOT_SHARE = 0.01
 """The part of training's time that copying for the viewer may take."""
-TRAINING_FRAME_SHARE = 0.4
+WHILE_TRAINING = Share(most=0.4, each=0.15)
+"""Of the engine's time, so that one visitor hardly slows training down."""
 NOTICE_SECONDS = 10.0
 WHITE = (1.0, 1.0, 1.0)
 UP = (0.0, -1.0, 0.0)
@@ -118,8 +119,7 @@ class Viewer:
         )
         self.clouds = Clouds(self.server, max_splats)
         self.panel: TrainingPanel | None = None
-        share = TRAINING_FRAME_SHARE if is_training else 1.0
-        self._frames = FrameServer(self._deliver, self._on_frame_error, share)
+        self._frames = FrameServer(self._deliver, self._on_frame_error, WHILE_TRAINING if is_training else ALL)
         self._set_up_page(is_training, _place(scene, up_world or UP, extent, save_folder))
         self.server.on_client_connect(self._on_connect)
         self.server.on_client_disconnect(self._on_disconnect)
@@ -169,7 +169,7 @@ class Viewer:
         if self.panel is not None:
             self.panel.end(message)
         self.document.is_training = False
-        self._frames.share = 1.0
+        self._frames.share = ALL
 
     def close(self) -> None:
         """Stop listening and end all threads; also done when the program ends."""
@@ -213,7 +213,7 @@ class Viewer:
     @property
     def frame_share(self) -> float:
         """The part of the time that drawing may take; the rest belongs to training."""
-        return self._frames.share
+        return self._frames.share.most
 
     def _on_photo(self, client: viser.ClientHandle, index: int) -> None:
         if client.client_id in self.visits:
@@ -222,6 +222,8 @@ class Viewer:
     def _on_pause(self, is_paused: bool) -> None:
         if self._request != "stop":
             self._request = "pause" if is_paused else "run"
+            # A training that waits needs no time for itself.
+            self._frames.share = ALL if is_paused else WHILE_TRAINING
 
     def _on_save(self) -> None:
         self._is_save_due = True

@@ -32,6 +32,22 @@ BAND_SECONDS = 0.2
 Picture = UInt8[np.ndarray, "H W 3"]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of its time that the thread may draw, in (0, 1]; the rest belongs to training."""
+
+    most: float = 1.0
+    each: float = 1.0
+    """For every visitor, as long as it is not more than `most` together."""
+
+    def of(self, num_visitors: int) -> float:
+        """For so many of them."""
+        return min(self.most, self.each * max(1, num_visitors))
+
+
+ALL = Share()
+
+
 @dataclass
 class _Visitor:
     """One client's latest view: there is no queue, so at most one picture is ever owed to it."""
@@ -62,14 +78,14 @@ class FrameServer:
         self,
         deliver: Callable[[int, Picture], None],
         fail: Callable[[int, Exception], None],
-        share: float = 1.0,
+        share: Share = ALL,
     ) -> None:
         """Start the thread.
 
         Args:
             deliver: Called with a client and its picture.
             fail: Called with a client and what went wrong while drawing or delivering.
-            share: The part of its time that the thread may draw, in (0, 1]; the rest belongs to training.
+            share: How much the thread may draw.
         """
         self.share = share
         self._deliver, self._fail = deliver, fail
@@ -112,16 +128,17 @@ class FrameServer:
         while (taken := self._take()) is not None:
             job, drawing = taken
             started = time.monotonic()
+            picture = None
             try:
                 picture = self._draw(drawing, job)
-                if picture is None:
-                    continue
-                self._deliver(job.client_id, picture)
+                if picture is not None:
+                    self._deliver(job.client_id, picture)
             except Exception as error:  # whatever the engine or the connection raises concerns this visitor only
                 self._fail(job.client_id, error)
             seconds = time.monotonic() - started
-            self._learn(seconds, job)
-            self._rest(seconds * (1.0 / self.share - 1.0))
+            if picture is not None:  # one that was given up has not taken its full time
+                self._learn(seconds, job)
+            self._rest(seconds * (1.0 / self.share.of(len(self._visitors)) - 1.0))
 
     def _take(self) -> tuple[_Job, Drawing] | None:
         """The next picture to draw, waiting until one is due; None when closed."""
@@ -146,13 +163,18 @@ class FrameServer:
         is_coarse, client_id = bool(coarse), min(coarse or fine, key=lambda key: visitors[key].served_at)
         visitor = visitors[client_id]
         full, pace = fine_height(visitor.view, visitor.display.scale), self._seconds_per_pixel
-        height = (
-            coarse_height(visitor.view, pace) if is_coarse else finer_height(visitor.view, pace, visitor.height, full)
-        )
+        if is_coarse:
+            height = coarse_height(visitor.view, pace, self._coarse_seconds())
+        else:
+            height = finer_height(visitor.view, pace, visitor.height, full)
         height = min(full, height)
         visitor.coarse_due, visitor.fine_due, visitor.served_at = False, height < full, now
         visitor.height = height
         return _Job(client_id, visitor.view, visitor.display, height, is_coarse)
+
+    def _coarse_seconds(self) -> float:
+        """Less where little time is given: there are more pictures then, and coarser ones, than there would be."""
+        return COARSE_SECONDS * math.sqrt(self.share.of(len(self._visitors)))
 
     def _draw(self, drawing: Drawing, job: _Job) -> Picture | None:
         """The picture, or None where the visitor has moved on while a fine one was drawn."""
@@ -188,11 +210,11 @@ def fine_height(view: View, scale: float = 1.0) -> int:
     return max(1, min(round(scale * view.height), int(math.sqrt(MAX_PIXELS * view.height / view.width))))
 
 
-def coarse_height(view: View, seconds_per_pixel: float | None) -> int:
-    """The height that the engine is expected to draw in `COARSE_SECONDS`; the least where nothing is known of it."""
+def coarse_height(view: View, seconds_per_pixel: float | None, seconds: float = COARSE_SECONDS) -> int:
+    """The height that the engine is expected to draw in so long; the least where nothing is known of it."""
     if seconds_per_pixel is None:
         return MIN_COARSE_HEIGHT
-    pixels = COARSE_SECONDS / seconds_per_pixel
+    pixels = seconds / seconds_per_pixel
     return max(MIN_COARSE_HEIGHT, int(math.sqrt(pixels * view.height / view.width)))
 
 

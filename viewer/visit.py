@@ -112,6 +112,13 @@ class Visit:
         if self._is_exact:
             self._around.frames.look(self.client.client_id, view_of_client(self.client.camera), self.display())
 
+    def draw_by_engine(self) -> None:
+        """As if he had chosen the engine's pictures."""
+        if self._is_exact:
+            return
+        self._by.value = BY_ENGINE
+        self.update()
+
     def reset_view(self) -> None:
         """Go back to the start."""
         start, camera = self._around.start, self.client.camera

@@ -23,6 +23,7 @@ from neural3d.train.splats import train_splats
 from neural3d.viewer import Viewer
 
 COUNTS = (0, 1, 8, 32)
+ENGINE_COUNTS = (0, 1, 8)
 STEPS = 800
 ROUNDS = 2
 SETTLE_SECONDS = 2.0
@@ -54,11 +55,18 @@ class Training:
 
     scene: Scene
     config: SplatConfig
+    by_engine: bool = False
+    """Everybody moves, and looks at the engine's pictures; else nobody does, and some misbehave."""
+
+    def mix(self, count: int) -> Mix:
+        """So many clients."""
+        return Mix(live=count) if self.by_engine else Mix.of(count)
 
 
 def measure_clients(
     *,
-    counts: Sequence[int] = COUNTS,
+    counts: Sequence[int] | None = None,
+    by_engine: bool = False,
     steps: int = STEPS,
     rounds: int = ROUNDS,
     capture: str | None = None,
@@ -67,6 +75,7 @@ def measure_clients(
     """Steps a second of one training on a capture, by default the bundled one, with each number of clients.
 
     The number of clients rises in one round and falls in the next, so that what changes slowly disturbs all alike.
+    `by_engine` makes all of them look at pictures that the engine draws, ten times a second from another place.
 
     Raises:
         InputError: There is no such capture, or this is not Linux.
@@ -75,14 +84,15 @@ def measure_clients(
         raise InputError("bench clients: the clients are counted in ways of Linux; run it there")
     (spec,) = chosen_captures([capture or "bundled"])
     config = SplatConfig(steps=steps, max_seconds=None, background=spec.background)
-    training = Training(load_capture(spec.path, downscale=downscale * spec.downscale), config)
+    training = Training(load_capture(spec.path, downscale=downscale * spec.downscale), config, by_engine)
+    counts = (ENGINE_COUNTS if by_engine else COUNTS) if counts is None else counts
     taken: dict[int, list[dict[str, Any]]] = defaultdict(list)
     with_nobody(replace(training, config=replace(config, steps=min(50, steps))))
     for i in range(rounds):
         for count in sorted(counts, reverse=bool(i % 2)):
-            taken[count].append(with_crowd(training, Mix.of(count)))
+            taken[count].append(with_crowd(training, training.mix(count)))
     return {
-        "table": "clients",
+        "table": "clients_engine" if by_engine else "clients",
         "capture": spec.name,
         "photo_size_px": list(training.scene.photos[0].pixels.shape[1::-1]),
         "steps": steps,
@@ -103,6 +113,9 @@ def with_crowd(training: Training, mix: Mix) -> dict[str, Any]:
     with Viewer(training.scene, render_fn_from=render_function, port=0) as viewer:
         with Crowd(viewer.url, f"viser-v{version('viser')}", mix) as crowd:
             _wait_for(viewer, mix.live + mix.stalled + mix.flooding)
+            if training.by_engine:
+                for visit in tuple(viewer.visits.values()):
+                    visit.draw_by_engine()
             viewer.server.door.counts.clear()
             crowd.count()
             pulse, cpu = Pulse(), time.process_time()

@@ -10,6 +10,7 @@ learns that it was sent away without reading.
 import base64
 import json
 import os
+import random
 import resource
 import selectors
 import socket
@@ -24,6 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 
 CAMERA_SECONDS = 0.1
 """Between two messages of somebody who turns the scene round."""
+VISIT_SECONDS = (0.1, 3.0)
+"""How long those stay, by chance, who go without a word."""
 RETURN_SECONDS = 1.0
 """After which those that were sent away come again."""
 GARBAGE = b"\x82\x85\0\0\0\0\x93\x01\x02\xff\x00"
@@ -42,6 +45,8 @@ class Mix:
     """Send cameras as fast as they are taken."""
     garbage: int = 0
     """Send what is no message, which ends the connection, and come again."""
+    vanishing: int = 0
+    """Read for a moment and cut the connection off, and come again."""
 
     @classmethod
     def of(cls, count: int) -> "Mix":
@@ -51,7 +56,7 @@ class Mix:
 
     @property
     def count(self) -> int:
-        return self.live + self.stalled + self.flooding + self.garbage
+        return self.live + self.stalled + self.flooding + self.garbage + self.vanishing
 
 
 class Crowd:
@@ -115,12 +120,18 @@ class _Room:
         client.next_s = now + CAMERA_SECONDS
         if client.connection is None:
             self.join(client, now)
+            if client.kind == "vanishing":
+                client.next_s = now + random.uniform(*VISIT_SECONDS)
         elif client.kind == "live":
             self.send(client, self.camera, now)
         elif client.kind == "garbage" and not client.is_done:
             self.send(client, GARBAGE, now)
             client.is_done = True
         elif client.kind == "garbage":
+            self.lose(client, now)
+        elif client.kind == "vanishing":
+            # Closed without waiting for what is under way: the other side hears of a reset.
+            client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.lose(client, now)
 
     def join(self, client: _Client, now: float) -> None:

@@ -17,6 +17,9 @@ def text_of(report: Report) -> str:
         "demo": _demo_rows,
         "formats": _formats_rows,
         "clients": _clients_rows,
+        "clients_engine": _clients_rows,
+        "latency": _latency_rows,
+        "viewer_soak": _viewer_soak_rows,
         "soak": _soak_rows,
         "fields": _fields_rows,
         "hashgrid": _hashgrid_rows,
@@ -201,6 +204,29 @@ def _clients_rows(report: Report) -> list[Row]:
             (_mix(crowd), f"{crowd['steps_per_second']:.1f}", *shares, f"{crowd['longest_step_ms']:.0f} ms"),
         )
     return rows
+
+
+def _latency_rows(report: Report) -> list[Row]:
+    rows = report["picture_rows"]
+    return [
+        ("camera to picture", f"{report['scene']}, {report['moves']} moves, the training paused"),
+        ("median", f"{report['p50_ms']:.0f} ms"),
+        ("95 of 100 within", f"{report['p95_ms']:.0f} ms"),
+        ("longest", f"{report['max_ms']:.0f} ms"),
+        ("rows of a picture", f"{rows['least']} to {rows['median']} of {report['window_px'][1]} (least, median)"),
+    ]
+
+
+def _viewer_soak_rows(report: Report) -> list[Row]:
+    turned_away = ", ".join(f"{count:,} {reason}" for reason, count in report["turned_away"].items()) or "nobody"
+    return [
+        ("viewer", f"{report['num_gaussians']:,} Gaussians, {report['seconds']:.0f} s"),
+        ("clients that came, that were cut off", f"{report['joined']:,}, {report['ended']:,}"),
+        ("turned away", turned_away),
+        ("memory grew by", f"{report['growth_mib']:+.1f} MiB, to {report['rss_mib_max']:.0f} MiB at most"),
+        ("threads, open files at the end", f"{report['threads_end']}, {report['files_end']}"),
+        ("clients left over", f"{report['left_over']}"),
+    ]
 
 
 def _soak_rows(report: Report) -> list[Row]:

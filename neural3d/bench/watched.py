@@ -118,6 +118,16 @@ def _heard(link: Connection) -> list[tuple[str, Any]]:
     return heard
 
 
+def held_by(process: Path) -> tuple[float, int, int] | None:
+    """Resident memory in MiB, threads and open files of a folder of /proc; None where the process has just ended."""
+    status = (process / "status").read_text(encoding="utf-8")
+    found = [re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE) for key in ("VmRSS", "Threads")]
+    if found[0] is None:
+        return None
+    rss_kib, threads = (int(match[1]) for match in found)
+    return rss_kib / 1024, threads, len(os.listdir(process / "fd"))
+
+
 class _Watch:
     """Looks at a training process through /proc while it tells where it is."""
 
@@ -147,14 +157,11 @@ class _Watch:
         if self.part.to_step < 0 or now < self.next_s or self.is_over:
             return
         self.next_s = now + self.interval_s
-        status = (self.process / "status").read_text(encoding="utf-8")
-        found = [re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE) for key in ("VmRSS", "Threads")]
-        if found[0] is None:  # it has just ended
+        held = held_by(self.process)
+        if held is None:
             return
-        rss_kib, threads = (int(match[1]) for match in found)
-        files = len(os.listdir(self.process / "fd"))
-        counted = (self.part.to_step, self.num_gaussians, rss_kib / 1024, threads, files)
-        self.part.samples.append(Sample(now - self.began, self.index, *counted))
+        counted = (self.part.to_step, self.num_gaussians)
+        self.part.samples.append(Sample(now - self.began, self.index, *counted, *held))
 
 
 class _Reporter:

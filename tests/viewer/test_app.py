@@ -48,8 +48,10 @@ def test_pause_resume_and_stop_reach_the_training(clients, viewer: Viewer, until
         until(lambda: bool(viewer.server.get_clients()), "the client is known")
         press(client, viewer.panel._pause)
         until(lambda: viewer.requested() == "pause", "pause")
+        assert viewer.frame_share == 1.0, "while training waits the engine need not"
         press(client, viewer.panel._pause)
         until(lambda: viewer.requested() == "run", "resume")
+        assert viewer.frame_share < 1.0
         press(client, viewer.panel._save)
         until(lambda: viewer.requested() == "save", "save")
         assert viewer.requested() == "run", "one checkpoint a press"

@@ -11,11 +11,13 @@ from neural3d.cameras import Cameras
 from neural3d.render.rendering import Rendering
 from neural3d.viewer.display import Drawing
 from neural3d.viewer.frames import (
+    ALL,
     BAND_SECONDS,
     COARSE_SECONDS,
     MAX_PIXELS,
     MIN_COARSE_HEIGHT,
     FrameServer,
+    Share,
     coarse_height,
     fine_height,
     finer_height,
@@ -130,6 +132,26 @@ def test_no_window_makes_a_picture_too_large(width: int, height: int) -> None:
     drawn_width, drawn_height = cameras_from_view(window, fine_height(window)).size_px[0].tolist()
     assert 1 <= drawn_height <= height and 1 <= drawn_width * drawn_height <= 1.01 * max(MAX_PIXELS, width)
     assert drawn_width == pytest.approx(drawn_height * width / height, abs=1.0)
+
+
+def test_one_visitor_takes_little_and_many_no_more_than_all_may() -> None:
+    share = Share(most=0.4, each=0.15)
+    assert [share.of(count) for count in (0, 1, 2, 8)] == [0.15, 0.15, 0.3, 0.4]
+    assert ALL.of(1) == ALL.of(8) == 1.0
+
+
+def test_who_is_given_little_time_rests_the_longer(until: Callable) -> None:
+    """By the thread's own waits: with a tenth of the time, nine times as long as it has drawn."""
+    rests = []
+    server = FrameServer(lambda *_: None, lambda *_: None, Share(0.4, 0.1))
+    server._rest = rests.append
+    taken = []
+    server._learn = lambda seconds, job: taken.append(seconds)
+    server.set_drawing(Drawing(solid))
+    server.look(1, view())
+    until(lambda: len(rests) >= 1, "a picture is drawn")
+    server.close()
+    assert rests[0] == pytest.approx(9 * taken[0])
 
 
 def test_the_coarse_height_fits_the_measured_speed() -> None:
