@@ -10,6 +10,7 @@ from neural3d.capture.ingest.pipeline import Progress, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
 from neural3d.cli.answers import answer
+from neural3d.cli.matchmoves import run_matchmove
 from neural3d.cli.options import Ingest
 from neural3d.cli.placing import require_one_source
 from neural3d.cli.progress import clock, say
@@ -64,6 +65,8 @@ def run_ingest(options: Ingest) -> int:
 
     Raises: InputError, also when there are poses, but no metres where these were asked for.
     """
+    if options.cameras is not None:
+        return run_matchmove(options)
     if options.gps or options.control_points is not None:
         require_one_source(options.gps, options.control_points)
     settings = Settings(

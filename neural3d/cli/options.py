@@ -166,6 +166,9 @@ class Ingest:
     """Another lens for each photo, for zooms; else one for all photos of the same camera, focal length and size."""
     matching: Literal["auto", "exhaustive", "sequential", "similar"] = Settings.matching
     """Which photos are compared: all; neighbours by name; those that look alike; auto: by their number and kind."""
+    cameras: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: poses are looked for)")] = None
+    """The cameras of a matchmove (.usd, .chan, .glb, .blender.json, camera_path.json) for the frames in the folder, to
+    which they belong by the number in their names; no poses are looked for."""
     equirectangular: Flag = Settings.equirectangular
     """Photos or a video show 360 by 180 degrees; each is cut into six views that stay together. Photos that say so of
     themselves (GPano) are found without this."""
@@ -276,6 +279,11 @@ class Render:
     """Nothing behind the model, and straight alpha: PNG, TIFF, ProRes 4444."""
     panorama: Flag = False
     """All around each camera, 360 by 180 degrees in an equirectangular picture (--size, twice as wide as high)."""
+    stereo: Annotated[OptionalNumber, unless_given("one eye")] = None
+    """Two eyes so far apart, in units of the capture: side by side, or in files of their own where --output has %V,
+    which becomes left and right."""
+    convergence: Annotated[OptionalNumber, unless_given("infinity")] = None
+    """With --stereo: how far away things are seen at the same place by both eyes, in units of the capture."""
     codec: Annotated[
         Literal["h264", "hevc", "prores422hq", "prores4444"] | None,
         arg(metavar="{h264,hevc,prores422hq,prores4444}", help_behavior_hint="(default: h264 for .mp4, else ProRes)"),
@@ -298,6 +306,8 @@ class Render:
     """Blur an EXR's colours while the camera moves: how much of a frame the shutter is open; 0.5 is 180 degrees."""
     shutter_samples: Whole = 16
     """How many views are averaged for that."""
+    deep: Annotated[OptionalWhole, unless_given("a flat picture")] = None
+    """A deep EXR of splats, with at most so many samples a pixel (16 is plenty): R, G, B, A, Z and ZBack."""
     distort: Flag = False
     """Bend an EXR's pictures as the lens bent the photos, to go onto a plate; else they are straight."""
     up: Annotated[

@@ -1,6 +1,8 @@
 """render: views of a run as pictures, as layers for compositors, or as a video."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural3d.cameras import Cameras
 from neural3d.capture.lenses import Lens
 from neural3d.cli.answers import counted
 from neural3d.cli.options import Render
@@ -19,6 +22,7 @@ from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.render.camera_files import MAX_FPS
 from neural3d.render.color_spaces import straight_alpha
+from neural3d.render.deep import MAX_SAMPLES, write_deep_exr
 from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, write_exr
 from neural3d.render.exr_files import require_openexr
 from neural3d.render.images import png_fingerprint, write_png
@@ -26,9 +30,11 @@ from neural3d.render.model import Model, model_render_function
 from neural3d.render.panorama import panorama_function
 from neural3d.render.rendering import RenderFn
 from neural3d.render.sequences import SequenceName, fingerprint, is_pattern, model_digest, sequence_name
+from neural3d.render.stereo import EYES, eye_cameras
 from neural3d.render.tiff import require_tifffile, tiff_fingerprint, write_tiff
 from neural3d.render.video import CODECS, CodecName, write_video
 from neural3d.run import check_parents
+from neural3d.splats.gaussians import Gaussians
 
 Form = Literal["png", "tiff", "exr", "mp4", "mov"]
 Writer = Callable[[Path, int, str], None]
@@ -40,8 +46,10 @@ _FORMS: dict[str, Form] = {
 _SUFFIXES: dict[Form, str] = {"png": ".png", "tiff": ".tif", "exr": ".exr"}
 _FILE_SUFFIXES = (*_FORMS, ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".mkv", ".avi", ".webm")
 """Of files, which nobody gives to a folder."""
+EYE = "%V"
+"""What stands for left and right in a name, as compositors write it."""
 _PANORAMA_PX = (2048, 1024)
-_FOR_EXR = ("layers", "color_space", "precision", "overscan", "distort", "shutter", "shutter_samples")
+_FOR_EXR = ("layers", "color_space", "precision", "overscan", "distort", "shutter", "shutter_samples", "deep")
 _KNOWN_BY = {"png": png_fingerprint, "tiff": tiff_fingerprint, "exr": exr_fingerprint}
 
 
@@ -55,10 +63,25 @@ def render(options: Render) -> dict[str, Any]:
     trained = load_trained(options.run)
     size = options.size or (_PANORAMA_PX if options.panorama else None)
     shot = shot_of(Asked(options.run, options.cameras, options.frames, size, options.up), trained)
+    if options.deep is not None and not isinstance(trained.model, Gaussians):
+        raise InputError(f"--deep: {options.run} is a radiance field, which has no splats to be samples; leave it out")
     model = placed(trained.model, options.device)
-    if form in _SUFFIXES:
-        return _pictures(options, form, trained, shot, model)
-    return _video(options, form, trained, shot, model)
+    write = _pictures if form in _SUFFIXES else _video
+    if options.stereo is None or EYE not in str(options.output):
+        return write(options, form, trained, shot, model)
+    told = []
+    for name, cameras in zip(EYES, _eyes(options, shot, shot.cameras), strict=True):
+        output = Path(str(options.output).replace(EYE, name))
+        one = replace(options, output=output, stereo=None, convergence=None)
+        told.append(write(one, form, trained, replace(shot, cameras=cameras), model))
+    return {**told[0], "output": " and ".join(each["output"] for each in told)}
+
+
+def _eyes(options: Render, shot: Shot, cameras: Cameras) -> tuple[Cameras, Cameras]:
+    """Left and right of some of a shot's cameras."""
+    scale = shot.world_from_scene.scale
+    convergence = None if options.convergence is None else options.convergence / scale
+    return eye_cameras(cameras, options.stereo / scale, convergence)
 
 
 def background_of(trained: Trained) -> Float[Tensor, "3"]:
@@ -88,6 +111,8 @@ def _require_sensible(options: Render, form: Form) -> None:
             raise InputError(f"--{name.replace('_', '-')}: this is for EXR; leave it out, or add --format exr")
     if options.distort and (options.overscan or "motion" in options.layers):
         raise InputError("--distort: the plate has no overscan and no motion part; leave these out")
+    _require_deep(options)
+    _require_stereo(options, form)
     if options.panorama and form == "exr":
         raise InputError("--panorama: this is for pictures in display sRGB and for videos; take png, tiff, mp4 or mov")
     if options.panorama and options.size and options.size[0] != 2 * options.size[1]:
@@ -102,6 +127,31 @@ def _require_sensible(options: Render, form: Form) -> None:
             raise InputError(f"--bits {options.bits}: this is for PNG; leave it out, and choose a --codec")
         if output.suffix.lower() != f".{form}" or output.is_dir():
             raise InputError(f"--output {output}: expected a file that ends in .{form} for the video")
+
+
+def _require_stereo(options: Render, form: Form) -> None:
+    if options.stereo is None:
+        if options.convergence is not None:
+            raise InputError("--convergence: this is for two eyes; add --stereo, or leave it out")
+        return
+    for name in ("stereo", "convergence"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"--{name} {value:g}: expected a length of more than 0, in units of the capture")
+    if form == "exr" and EYE not in str(options.output):
+        raise InputError(f"--stereo: EXR files hold one eye each; put {EYE} into --output, as shots/tea.{EYE}.%04d.exr")
+    if options.panorama or options.distort:
+        raise InputError("--stereo: this is for straight pictures; leave --panorama and --distort out")
+
+
+def _require_deep(options: Render) -> None:
+    if options.deep is None:
+        return
+    if not 1 <= options.deep <= MAX_SAMPLES:
+        raise InputError(f"--deep {options.deep}: expected 1 to {MAX_SAMPLES} samples a pixel")
+    for name in ("layers", "distort", "shutter"):
+        if getattr(options, name) != getattr(Render, name):
+            raise InputError(f"--{name}: deep pictures hold R, G, B, A, Z and ZBack of a sharp pinhole; leave it out")
 
 
 def _require_pictures(options: Render, form: Form) -> None:
@@ -181,6 +231,7 @@ def _fingerprints(
         options.bits,
         options.alpha,
         options.panorama,
+        *(options.stereo, options.convergence),
         *(getattr(options, name) for name in _FOR_EXR),
         options.up,
     )
@@ -201,8 +252,11 @@ def _exr_writer(options: Render, shot: Shot, model: Model, lenses: list[Lens] | 
         lens = None if lenses is None else fitted_lens(lenses[i % len(lenses)], camera)
         after, before = shot.next_camera(i), shot.previous_camera(i)
         frame = ExrFrame(camera, after, shot.numbers[i], fps, shot.sensor_width_mm, lens, before)
-        way = shot.world_from_scene
-        write_exr(path, model, frame, capture_from_scene=way, settings=settings, fingerprint=mark)
+        how = {"capture_from_scene": shot.world_from_scene, "settings": settings, "fingerprint": mark}
+        if options.deep is None:
+            write_exr(path, model, frame, **how)
+        else:
+            write_deep_exr(path, model, frame, max_samples=options.deep, **how)
 
     return write
 
@@ -227,7 +281,12 @@ def _image_function(options: Render, model: Model, trained: Trained) -> Callable
         render_fn = panorama_function(render_fn)
 
     def image_of(shot: Shot, i: int) -> Float[Tensor, "H W C"]:
-        seen = render_fn(shot.cameras[i])
+        camera = shot.cameras[i]
+        views = (camera,) if options.stereo is None else _eyes(options, shot, camera)
+        return torch.cat([seen_by(view) for view in views], dim=1)
+
+    def seen_by(camera: Cameras) -> Float[Tensor, "H W C"]:
+        seen = render_fn(camera)
         if background is not None:
             return seen.colors[0]
         return torch.cat([straight_alpha(seen.colors[0], seen.alphas[0]), seen.alphas[0]], dim=-1)

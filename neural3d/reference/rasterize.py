@@ -40,8 +40,8 @@ def rasterize(
         listed = bins.gaussian_from_intersection[offsets[tile] : offsets[tile + 1]].long()
         corner = torch.tensor([tile % tiles_x, tile // tiles_x], device=means_px.device) * TILE_PX
         pixels = (corner + in_tile).to(means_px.dtype)
-        alphas = _alphas(pixels, means_px[listed], conics[listed], opacities[listed], alpha_min)
-        weights, transmittance = _weights(alphas, transmittance_min)
+        alphas = pixel_alphas(pixels, means_px[listed], conics[listed], opacities[listed], alpha_min)
+        weights, transmittance = blending_weights(alphas, transmittance_min)
         blended = weights @ colors[listed] + transmittance[:, None] * background
         tiles.append(torch.cat([blended, 1 - transmittance[:, None]], dim=-1))
 
@@ -50,13 +50,14 @@ def rasterize(
     return planes[:-1], planes[-1]
 
 
-def _alphas(
+def pixel_alphas(
     pixels: Float[Tensor, "P 2"],
     means_px: Float[Tensor, "I 2"],
     conics: Float[Tensor, "I 3"],
     opacities: Float[Tensor, "I"],
     alpha_min: float,
 ) -> Float[Tensor, "P I"]:
+    """How much of a pixel each Gaussian covers by itself; 0 below `alpha_min`."""
     dx, dy = (pixels[:, None] - means_px).unbind(-1)
     a, b, c = conics.unbind(-1)
     alphas = opacities * torch.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
@@ -64,7 +65,9 @@ def _alphas(
     return torch.where(alphas >= alpha_min, alphas, 0)
 
 
-def _weights(alphas: Float[Tensor, "P I"], transmittance_min: float) -> tuple[Float[Tensor, "P I"], Float[Tensor, "P"]]:
+def blending_weights(
+    alphas: Float[Tensor, "P I"], transmittance_min: float
+) -> tuple[Float[Tensor, "P I"], Float[Tensor, "P"]]:
     """What each Gaussian adds to each pixel, and the transmittance behind them all."""
     in_front = torch.cat([torch.ones_like(alphas[:, :1]), (1 - alphas).cumprod(dim=1)], dim=1)
     blended = torch.where(in_front[:, :-1] >= transmittance_min, alphas, 0)

@@ -100,14 +100,20 @@ def write_exr(
         parts = _parts(model, frame, capture_from_scene, settings)
     else:
         parts = _plate_parts(model, frame, capture_from_scene, settings)
-    header = {
+    write_parts(path, parts, exr_header(frame, capture_from_scene, settings, fingerprint))
+
+
+def exr_header(
+    frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings, fingerprint: str
+) -> dict[str, Any]:
+    """Attributes of a frame: its windows, the camera and the frame rate, what colours mean, and `fingerprint`."""
+    return {
         **_windows(frame.camera, settings.overscan_px if frame.lens is None else 0),
         **_camera_header(frame, capture_from_scene),
         "chromaticities": CHROMATICITIES[settings.space],
         "colorInteropID": _INTEROP_IDS[settings.space],
         FINGERPRINT: fingerprint,
     }
-    write_parts(path, parts, header)
 
 
 def exr_fingerprint(path: Path) -> str | None:
@@ -120,7 +126,7 @@ def _parts(
 ) -> dict[str, dict[str, np.ndarray]]:
     """The pixels by part and channel, put together from tiles."""
     over = settings.overscan_px
-    camera = _widened(frame.camera, over)
+    camera = widened(frame.camera, over)
     width, height = camera.size_px[0].tolist()
     shape = (height, width)
     dtypes = {layer: _dtype(layer, settings) for layer in settings.layers}
@@ -128,7 +134,7 @@ def _parts(
         _PARTS[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in _PARTS[layer][1]}
         for layer in settings.layers
     }
-    blurred = [_widened(view, over) for view in _open_shutter(frame, settings)]
+    blurred = [widened(view, over) for view in _open_shutter(frame, settings)]
     for tile, *seen in zip(layer_tiles(model, camera), *(layer_tiles(model, view) for view in blurred)):
         rows, columns = (slice(start, start + n) for start, n in zip((tile.top, tile.left), tile.colors.shape[:2]))
         planes = _planes(tile, camera, frame, capture_from_scene, settings)
@@ -141,7 +147,8 @@ def _parts(
     return parts
 
 
-def _widened(camera: Cameras, over: int) -> Cameras:
+def widened(camera: Cameras, over: int) -> Cameras:
+    """The one view with so many pixels more beyond each border."""
     width, height = camera.size_px[0].tolist()
     return cropped(camera, -over, -over, width + 2 * over, height + 2 * over)
 

@@ -30,6 +30,35 @@ def write_parts(path: Path, parts: dict[str, dict[str, np.ndarray]], header: dic
     atomic_write(path, write, estimate_bytes=sum(a.nbytes for part in parts.values() for a in part.values()))
 
 
+def write_deep_part(path: Path, planes: dict[str, np.ndarray], counts: np.ndarray, header: dict[str, Any]) -> None:
+    """Write one part of deep scanlines: the samples of all pixels in order, by channel, and how many each pixel has.
+
+    Raises: InputError where OpenEXR is not installed; StorageError.
+    """
+    exr = require_openexr(path)
+    ends = counts.ravel().cumsum()
+    channels = {name: _by_pixel(values, ends, counts.shape) for name, values in planes.items()}
+    common = {"compression": exr.ZIPS_COMPRESSION, "type": exr.deepscanline, **header}
+
+    def write(temporary: Path) -> None:
+        try:
+            exr.File([exr.Part(common, channels, "deep")]).write(os.fspath(temporary))
+        except RuntimeError as error:
+            raise system_error_of_words(error) from error
+
+    atomic_write(path, write, estimate_bytes=sum(values.nbytes for values in planes.values()))
+
+
+def _by_pixel(values: np.ndarray, ends: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """As the library takes it: an array for each pixel."""
+    pixels = np.empty(len(ends), dtype=object)
+    begin = 0
+    for i, end in enumerate(ends.tolist()):
+        pixels[i] = values[begin:end]
+        begin = end
+    return pixels.reshape(shape)
+
+
 def read_attribute(path: Path, name: str) -> Any:
     """Of the first part's header; None where there is none, or the file is no EXR, or damaged."""
     exr = require_openexr(path)

@@ -91,6 +91,36 @@ def test_photos_as_cameras(trained: Path, capture: Path, tmp_path: Path):
         assert np.allclose(matrix, frame["transform_matrix"], atol=1e-5)
 
 
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_two_eyes_side_by_side_and_apart(trained: Path, tmp_path: Path, capsys):
+    eyes = ["--frames", "2", "--stereo", "0.3", "--convergence", "4"]
+    assert render(trained, tmp_path / "both", *eyes) == 0
+    assert render(trained, tmp_path / "%V", *eyes) == 0
+    assert render(trained, tmp_path / "one", "--frames", "2") == 0
+    both, left, right, one = (picture(tmp_path / name / "00001.png") for name in ("both", "left", "right", "one"))
+    assert np.array_equal(both, np.concatenate([left, right], axis=1)) and left.shape == one.shape
+    assert np.abs(left - right).mean() > np.abs(left - one).mean() > 0.2
+    capsys.readouterr()
+    assert render(trained, tmp_path / "%V", *eyes) == 0
+    assert "num_rendered  0" in capsys.readouterr().out, "each eye is known again"
+
+
+@needs_exr
+def test_a_deep_sequence_goes_on_too(trained: Path, tmp_path: Path, capsys):
+    options = ["--frames", "1-2", "--size", "12", "8", "--deep", "4"]
+    assert render(trained, tmp_path / "a.%V.%02d.exr", *options, "--stereo", "0.1") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"a.{e}.0{n}.exr" for e in ("left", "right") for n in (1, 2)]
+    capsys.readouterr()
+    assert render(trained, tmp_path / "a.%V.%02d.exr", *options, "--stereo", "0.1") == 0
+    assert "num_rendered  0" in capsys.readouterr().out
+    assert render(trained, tmp_path / "a.left.%02d.exr", *options[:-2]) == 0
+    assert "num_rendered  2" in capsys.readouterr().out, "flat is something else"
+
+
 @pytest.mark.parametrize("codec", ["h264", "prores422hq"])
 def test_video_by_suffix_and_codec(trained: Path, tmp_path: Path, codec: str):
     output = tmp_path / "turn.mov"
@@ -121,6 +151,14 @@ def test_video_by_suffix_and_codec(trained: Path, tmp_path: Path, codec: str):
         (["--output", "{tmp}/d", "--format", "tiff", "--bits", "16"], "TIFF has 16"),
         (["--output", "{tmp}/d.mov", "--bits", "16"], "--bits 16: this is for PNG"),
         (["--output", "{tmp}/d", "--cameras", "{tmp}/no.chan"], "no such file"),
+        (["--output", "{tmp}/d", "--deep", "16"], "--deep: this is for EXR"),
+        (["--output", "{tmp}/a.%04d.exr", "--deep", "0"], "--deep 0: expected 1 to 256"),
+        (["--output", "{tmp}/a.%04d.exr", "--deep", "8", "--layers", "rgba"], "--layers: deep pictures hold"),
+        (["--output", "{tmp}/a.%04d.exr", "--stereo", "0.1"], "put %V into --output"),
+        (["--output", "{tmp}/d", "--stereo", "-1"], "--stereo -1: expected a length"),
+        (["--output", "{tmp}/d", "--stereo", "0.1", "--convergence", "0"], "--convergence 0: expected a length"),
+        (["--output", "{tmp}/d", "--convergence", "3"], "--convergence: this is for two eyes"),
+        (["--output", "{tmp}/d", "--stereo", "0.1", "--panorama"], "leave --panorama"),
     ],
 )
 def test_what_cannot_be_rendered_is_one_line(trained: Path, capture: Path, tmp_path: Path, capsys, arguments, message):

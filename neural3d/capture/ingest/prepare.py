@@ -86,7 +86,7 @@ def _prepare(capture: Path, file: SourceFile, name: str, equirectangular: bool) 
         mask = None if file.mask is None else upright_mask(file.mask, file.path, width, height)
         if equirectangular or photo.facts.is_panorama:
             return panorama_views(capture, name, photo.pixels, mask, photo.facts.gps)
-        name = _write_photo(capture / "images", name, file.path, photo)
+        name = write_photo(capture / "images", name, file.path, photo)
         if mask is not None:
             write_mask(capture, name, mask)
     except BadFrame as bad:
@@ -156,8 +156,11 @@ def lens_key(facts: CameraFacts, width: int, height: int) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> str:
-    """Copy what is upright sRGB already, encode the rest; the name that it got."""
+def write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> str:
+    """Copy what is upright sRGB already, encode the rest; the name that it got.
+
+    Raises: StorageError.
+    """
     path = folder / name
     if photo.stored_upright and path.suffix.lower() == original.suffix.lower():
         atomic_write(path, lambda temporary: _copy(original, temporary), estimate_bytes=original.stat().st_size)
