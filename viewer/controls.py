@@ -73,6 +73,8 @@ class Controls:
 
     def welcome(self, client: viser.ClientHandle) -> None:
         """Somebody has come."""
+        if self._edit is not None:
+            self._edit.welcome(client)
         if self._files is not None:
             accept_drops(client, self._files.upload_uuid)
 

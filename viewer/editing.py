@@ -8,10 +8,11 @@ import torch
 import viser
 
 from neural3d.splats.gaussians import Gaussians
+from neural3d.viewer.brush import Brush, Stroke
 from neural3d.viewer.document import Change, Document
 from neural3d.viewer.models import Models
 from neural3d.viewer.pointer import Pointer
-from neural3d.viewer.regions import SHAPES, Region, in_disc, in_rectangle, region_around
+from neural3d.viewer.regions import SHAPES, Region, in_rectangle, in_stroke, region_around
 from neural3d.viewer.values import choice, number, numbers
 from neural3d.viewer.visit import view_of_client
 
@@ -105,6 +106,7 @@ class EditPanel:
         with gui.add_folder("Select on the picture"):
             self._tool = gui.add_dropdown("Tool", (NO_TOOL, RECTANGLE, BRUSH), initial_value=NO_TOOL)
             self._radius = gui.add_slider("Brush (pixels)", 2, 200, 1, 30, visible=False)
+            self._brush = Brush(server, self._on_stroke)
             self._mode = gui.add_dropdown("Do", MODES, initial_value=MODES[0])
             self._change = gui.add_button_group("Selection", ("Invert", "Clear"))
         self._status = gui.add_markdown("")
@@ -118,6 +120,7 @@ class EditPanel:
         self._is_cropped.on_update(self._on_crop)
         self._inside.on_click(self._on_inside)
         self._tool.on_update(self._on_tool)
+        self._radius.on_update(self._on_radius)
         self._change.on_click(self._on_change)
         self._delete.on_click(self._on_delete)
         self._keep.on_click(self._on_keep)
@@ -186,18 +189,32 @@ class EditPanel:
         if tool == RECTANGLE:
             self._pointer.on_rectangles(self._on_rectangle, self._put_away)
         elif tool == BRUSH:
-            self._pointer.on_clicks(self._on_brush, self._put_away)
+            self._pointer.hold(self._put_away)
+        self._brush.take_up(self._brush_px if tool == BRUSH else None)
 
     def _put_away(self) -> None:
         self._tool.value, self._radius.visible = NO_TOOL, False
+        self._brush.take_up(None)
 
     def _on_rectangle(self, event: viser.SceneRectSelectEvent) -> None:
         view, low, high = view_of_client(event.client.camera), event.screen_min, event.screen_max
         self._select(lambda points: in_rectangle(points, view, low, high), event.client)
 
-    def _on_brush(self, event: viser.SceneClickEvent) -> None:
-        view, radius = view_of_client(event.client.camera), number(self._radius.value, 1.0, 1000.0, 30.0)
-        self._select(lambda points: in_disc(points, view, event.screen_pos, radius), event.client)
+    @property
+    def _brush_px(self) -> float:
+        return number(self._radius.value, 1.0, 1000.0, 30.0)
+
+    async def _on_radius(self, _: viser.GuiEvent) -> None:
+        if self._tool.value == BRUSH:
+            self._brush.take_up(self._brush_px)
+
+    def _on_stroke(self, client: viser.ClientHandle, stroke: Stroke) -> None:
+        view, radius = view_of_client(client.camera), self._brush_px
+        self._select(lambda points: in_stroke(points, view, stroke, radius), client)
+
+    def welcome(self, client: viser.ClientHandle) -> None:
+        """Somebody has come."""
+        self._brush.welcome(client)
 
     # Buttons of one group share a value: a coroutine is awaited before the next message changes it.
     async def _on_change(self, event: viser.GuiEvent) -> None:

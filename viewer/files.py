@@ -17,6 +17,7 @@ from neural3d.scene import Similarity, World
 from neural3d.storage import make_folder
 from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.document import Document
+from neural3d.viewer.meshes import MESH, write_surface
 from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
 from neural3d.viewer.shooting import MAX_DOWNLOAD_BYTES
 from neural3d.viewer.values import number
@@ -153,7 +154,8 @@ class FilesPanel:
             hint = f"Or drop it on the page. {', '.join(READABLE)}"
             self._open = gui.add_upload_button("Open a splat file", icon=viser.Icon.UPLOAD, hint=hint)
         with gui.add_folder("Export what is visible"):
-            self._format = gui.add_dropdown("Format", tuple(FORMATS), initial_value="ply")
+            formats = (*FORMATS, *((MESH,) if place.cameras is not None else ()))
+            self._format = gui.add_dropdown("Format", formats, initial_value="ply")
             self._export = gui.add_button("Download", icon=viser.Icon.DOWNLOAD)
             self._save = gui.add_button(
                 "Save with the run", icon=viser.Icon.DEVICE_FLOPPY, visible=place.save_folder is not None
@@ -233,17 +235,22 @@ class FilesPanel:
         shown = self._document.models.merged(with_selection=False)
         if shown is None:
             raise InputError("nothing is visible, so there is nothing to write")
-        chosen = FORMATS.get(self._format.value, FORMATS["ply"])
-        path, way = folder / f"{stem}{chosen.suffixes[0]}", self._place.capture_from_scene
-        scale = 1.0 if self._place.world is None else self._place.world.metres_from_capture.scale
+        way, cameras = self._place.capture_from_scene, self._place.cameras
         up_world = (way.rotation @ torch.tensor(self._place.up_world, dtype=torch.float64)).float()
+        if self._format.value == MESH and cameras is not None:
+            path = folder / f"{stem}.mesh.glb"
+            write_surface(path, shown, cameras, capture_from_scene=way, up_world=up_world)
+            return path
+        chosen = FORMATS.get(self._format.value, FORMATS["ply"])
+        path = folder / f"{stem}{chosen.suffixes[0]}"
+        scale = 1.0 if self._place.world is None else self._place.world.metres_from_capture.scale
         export_scene(
             path,
             shown,
             chosen,
             capture_from_scene=way,
             up_world=up_world,
-            cameras=self._place.cameras,
+            cameras=cameras,
             metres_per_unit=scale,
         )
         return path

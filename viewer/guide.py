@@ -27,7 +27,7 @@ sees: view-dependent colours, fields, depth, normals. Its pictures are coarse wh
 
 **Compare.** Stand at a photo, then choose a comparison: the photo and the render share the picture.
 
-**Select and delete.** Edit → a tool; drag a rectangle or click with the brush. Nothing is lost: Undo takes it
+**Select and delete.** Edit → a tool; drag a rectangle, or paint with the brush. Nothing is lost: Undo takes it
 back, and files on disk change only when you save or download.
 """
 DROP_SCRIPT = """

@@ -131,7 +131,7 @@ class PathPanel:
                 f"{PATH}/key{i:03d}",
                 key.fov_rad,
                 16 / 9,
-                self._frustum_size,
+                scale=self._frustum_size,
                 color=PATH_COLOR,
                 wxyz=key.wxyz,
                 position=key.position,

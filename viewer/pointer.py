@@ -40,6 +40,11 @@ class Pointer:
         self._scene.on_rect_select()(tool)
         self._put_away = put_away
 
+    def hold(self, put_away: Callable[[], None]) -> None:
+        """For a tool that takes the mouse by itself."""
+        self.release()
+        self._put_away = put_away
+
     def release(self, *, is_told: bool = True) -> None:
         """Put the tool away: the mouse moves the camera again; the tool hears of it unless it has asked for that."""
         self._scene.remove_click_callback()

@@ -1,5 +1,6 @@
 """Parts of space and of the screen: to crop to, and to select floaters with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -71,10 +72,16 @@ def in_rectangle(
     return before & (place >= pixels.new_tensor(low)).all(dim=1) & (place <= pixels.new_tensor(high)).all(dim=1)
 
 
-def in_disc(
-    points: Float[Tensor, "N 3"], view: View, middle: tuple[float, float], radius_px: float
+def in_stroke(
+    points: Float[Tensor, "N 3"], view: View, stroke: Sequence[tuple[float, float]], radius_px: float
 ) -> Bool[Tensor, "N"]:
-    """Points that a visitor sees within so many pixels of a place; that is in parts of the window."""
+    """Points that a visitor sees within so many pixels of a line through places; those are in parts of the window."""
     pixels, before = on_screen(points, view)
-    center = pixels.new_tensor([middle[0] * view.width, middle[1] * view.height])
-    return before & ((pixels - center).norm(dim=1) <= radius_px)
+    corners = pixels.new_tensor(stroke) * pixels.new_tensor([view.width, view.height])
+    ends = corners[1:] if len(corners) > 1 else corners
+    near = torch.zeros_like(before)
+    for start, end in zip(corners, ends, strict=False):
+        along = end - start
+        place = ((pixels - start) @ along / (along @ along).clamp(min=1e-12)).clamp(0, 1)
+        near |= (pixels - start - place[:, None] * along).norm(dim=1) <= radius_px
+    return before & near

@@ -1,193 +1,28 @@
-"""A headless Chromium, driven through its DevTools protocol."""
+"""A headless Chromium for tests, where there is one."""
 
-import base64
-import io
-import itertools
-import json
-import re
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from websockets.sync.client import ClientConnection, connect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-sync "
-    "--disable-component-update --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader "
-    "--ignore-gpu-blocklist --window-size=1280,800 --hide-scrollbars --remote-debugging-port=0"
-).split()
-_ABOUT_SPEED = re.compile(r"GL Driver Message \(OpenGL, Performance")
-"""What a driver in software says of screenshots, when the machine is busy."""
+from browser.chromium import CHROMIUM, Page, opened_browser
 
 
-class Page:
-    """One tab."""
-
-    def __init__(self, socket: ClientConnection, session: str, numbers: Iterator[int]) -> None:
-        self._socket, self._session, self._numbers = socket, session, numbers
-        self.console: list[str] = []
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One DevTools command and its result."""
-        number = next(self._numbers)
-        self._socket.send(
-            json.dumps({"id": number, "method": method, "params": parameters, "sessionId": self._session})
-        )
-        while True:
-            answer = json.loads(self._socket.recv(timeout=60.0))
-            if answer.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
-                said = json.dumps(answer["params"])
-                if not _ABOUT_SPEED.search(said):
-                    self.console.append(said)
-            if answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def open(self, url: str) -> None:
-        self.call("Log.enable")
-        self.call("Runtime.enable")
-        self.call("Page.enable")
-        self.call("Page.navigate", url=url)
-
-    def wait_for(self, expression: str, seconds: float = 60.0) -> Any:
-        """Until an expression is true; its value. `document.body` may be null while a page loads."""
-        end = time.monotonic() + seconds
-        while not (value := self.evaluate(expression)):
-            assert time.monotonic() < end, f"never true: {expression}; the page says {self.text()!r}, {self.console}"
-            time.sleep(0.1)
-        return value
-
-    def text(self) -> str:
-        return self.evaluate("document.body ? document.body.innerText : ''")
-
-    def click(self, label: str) -> None:
-        """Click the button that bears this text."""
-        self._click_on(_button(label))
-
-    def wait_for_button(self, label: str) -> None:
-        """Until there is a button that bears this text."""
-        self.wait_for(f"!!{_button(label)}")
-
-    def click_input(self, value: str) -> None:
-        """Click the field that holds this value."""
-        self._click_on(f"[...document.querySelectorAll('input')].find(e => e.value === {value!r})")
-
-    def click_option(self, label: str) -> None:
-        """Click an entry of the list that has opened."""
-        options = "[...document.querySelectorAll('[role=option]')]"
-        self._click_on(f"{options}.find(e => e.innerText.trim() === {label!r} && e.offsetParent)")
-
-    def _click_on(self, find: str) -> None:
-        """Click the middle of an element, as a mouse does."""
-        self.wait_for(f"!!{find}")
-        box = self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())")
-        self.click_at(*box)
-
-    def click_at(self, x: float, y: float) -> None:
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
-    def click_tab(self, label: str) -> None:
-        """Turn to a page of the panel."""
-        self._click_on(f"[...document.querySelectorAll('[role=tab], button')].find({_bears(label)})")
-
-    def choose(self, label: str, option: str) -> None:
-        """Choose from the list beside a label."""
-        self._click_on(f"{_beside(label)}?.querySelector('input')")
-        self.click_option(option)
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """With the left button held."""
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
-        steps = [start, ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2), end]
-        kinds = ["mousePressed", "mouseMoved", "mouseMoved"]
-        for kind, (x, y) in zip(kinds, steps, strict=True):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
-        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1)
-
-    def screenshot(self) -> np.ndarray:
-        """What is on the screen, H W 3 of uint8."""
-        png = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def _bears(label: str) -> str:
-    return f"e => e.innerText.trim() === {label!r} && e.offsetParent"
-
-
-def _beside(label: str) -> str:
-    """The row of the control with this label: the nearest element around the label that holds an input, too."""
-    labels = f"[...document.querySelectorAll('label, div, span')].filter({_bears(label)}).pop()"
-    return f"(e => {{ while (e && !e.querySelector('input')) e = e.parentElement; return e; }})({labels})"
-
-
-def _button(label: str) -> str:
-    return f"[...document.querySelectorAll('button')].find(e => e.innerText.trim() === {label!r})"
+def require_browser() -> None:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A fresh tab in a fresh browser."""
-    with _browser() as tab:
+    require_browser()
+    with opened_browser() as tab:
         yield tab
 
 
 @pytest.fixture(scope="module")
 def shared_page() -> Iterator[Page]:
     """One tab for all tests of a module: what they do to it adds up."""
-    with _browser() as tab:
+    require_browser()
+    with opened_browser() as tab:
         yield tab
-
-
-@contextmanager
-def _browser() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine; on Debian: apt-get install chromium")
-    profile = tempfile.mkdtemp(prefix="neural3d-chromium-")
-    with open(Path(profile) / "stderr.txt", "w") as errors:
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-    try:
-        with connect(_devtools_address(profile), max_size=None, compression=None) as socket:
-            numbers = itertools.count(1)
-            yield Page(socket, _new_tab(socket, numbers), numbers)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        shutil.rmtree(profile, ignore_errors=True)
-
-
-def _devtools_address(profile: str) -> str:
-    """Chromium writes the port it took, and the path of its socket, into its profile."""
-    file, end = Path(profile) / "DevToolsActivePort", time.monotonic() + 60.0
-    while not (file.is_file() and len(lines := file.read_text().splitlines()) == 2):
-        assert time.monotonic() < end, (Path(profile) / "stderr.txt").read_text()
-        time.sleep(0.05)
-    return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-
-
-def _new_tab(socket: ClientConnection, numbers: Iterator[int]) -> str:
-    target = _call(socket, next(numbers), "Target.createTarget", url="about:blank")["targetId"]
-    return _call(socket, next(numbers), "Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-
-def _call(socket: ClientConnection, number: int, method: str, **parameters: Any) -> dict[str, Any]:
-    socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-    while (answer := json.loads(socket.recv(timeout=60.0))).get("id") != number:
-        pass
-    return answer["result"]

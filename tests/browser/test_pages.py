@@ -117,6 +117,33 @@ def test_floaters_are_selected_by_a_rectangle_deleted_and_brought_back(viewer: V
     wait(lambda: viewer.document.models.num_deleted == 0, "they are back")
 
 
+def test_a_brush_paints_along_a_drag(viewer: Viewer, shared_page, shots) -> None:
+    (client,) = viewer.server.get_clients().values()
+    shared_page.click("Clear")
+    wait(lambda: viewer.document.models.num_selected == 0, "nothing is selected")
+    shared_page.choose("Tool", "Brush")
+    shared_page.wait_for(
+        "window.neural3dBrush && !!document.querySelector('label[for=\"' + neural3dBrush.field + '\"]')"
+    )
+    before = client.camera.position.copy()
+    middle = shared_page.evaluate(
+        "(r => [r.x + r.width / 2, r.y + r.height / 2])"
+        "(document.querySelector('canvas[data-engine]').getBoundingClientRect())"
+    )
+    shared_page.drag((60, middle[1]), (900, middle[1]))
+    wait(lambda: viewer.document.models.num_selected > 0, "some are selected")
+    count = viewer.document.models.num_selected
+    shared_page.wait_for(f"document.body.innerText.includes('{count:,}')")
+    screen(shared_page, shots, "brushed")
+    assert 0 < count < 600 and np.array_equal(client.camera.position, before), "the camera keeps still"
+    assert "Stroke" not in shared_page.text(), "its field is not seen"
+    shared_page.choose("Tool", "Off")
+    shared_page.click("Undo")
+    wait(lambda: viewer.document.models.num_selected == 0, "the stroke is taken back")
+    shared_page.drag((300, 500), (420, 500))
+    wait(lambda: not np.allclose(client.camera.position, before, atol=1e-3), "without the brush the camera turns")
+
+
 def test_key_frames_make_a_path_that_is_previewed(viewer: Viewer, shared_page, shots: Path) -> None:
     shared_page.click_tab("Path")
     path = viewer.controls._path

@@ -11,7 +11,7 @@ from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.viewer.document import Document
 from neural3d.viewer.models import MAIN, MAX_UNDO, Entry, Models, placed_at
-from neural3d.viewer.regions import Region, in_disc, in_rectangle, region_around
+from neural3d.viewer.regions import Region, in_rectangle, in_stroke, region_around
 from neural3d.viewer.space import View, cameras_from_view
 
 TURNED = (math.cos(math.pi / 8), 0.0, 0.0, math.sin(math.pi / 8))
@@ -59,14 +59,17 @@ def test_a_first_region_holds_the_bulk_and_no_stray_points():
     assert region_around(points[1001:], "Sphere").size == (1.0, 1.0, 1.0)
 
 
-def test_rectangles_and_discs_hold_what_is_seen_in_them():
+def test_rectangles_and_strokes_hold_what_is_seen_in_them():
     points = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -8.0]])
     focal = 24 / math.tan(0.5)
     x = (32 + focal / 4) / 64  # where the second is seen
     assert in_rectangle(points, VIEW, (0.4, 0.4), (0.6, 0.6)).tolist() == [True, False, False]
     assert in_rectangle(points, VIEW, (x - 0.02, 0.4), (x + 0.02, 0.6)).tolist() == [False, True, False]
-    assert in_disc(points, VIEW, (0.5, 0.5), 3.0).tolist() == [True, False, False]
-    assert in_disc(points, VIEW, (0.5, 0.5), focal / 4 + 1).tolist() == [True, True, False], "not what lies behind"
+    assert in_stroke(points, VIEW, [(0.5, 0.5)], 3.0).tolist() == [True, False, False]
+    assert in_stroke(points, VIEW, [(0.5, 0.5)], focal / 4 + 1).tolist() == [True, True, False], "not what lies behind"
+    passing = [(0.4, 0.4), (0.4, 0.5), (x + 0.1, 0.5)]
+    assert in_stroke(points, VIEW, passing, 1.0).tolist() == [True, True, False], "between the places, too"
+    assert in_stroke(points, VIEW, passing[:2], 1.0).tolist() == [False, False, False], "and not beyond the end"
 
 
 def test_select_delete_and_undo(document: Document):

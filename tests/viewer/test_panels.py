@@ -4,25 +4,32 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 import zstandard
+from surface_ball import ball, cameras_around
 from websockets.sync.client import ClientConnection
 
+from neural3d.errors import InputError
 from neural3d.export.formats import read_splats, write_splats
 from neural3d.render.model import model_render_function
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
+from neural3d.surface.open3d_library import require_open3d
 from neural3d.viewer import Viewer, view_gaussians
 from neural3d.viewer.editing import BRUSH, NO_TOOL, RECTANGLE
 from neural3d.viewer.inbox import PART_BYTES
+from neural3d.viewer.meshes import MESH
 from neural3d.viewer.models import MAIN
 from neural3d.viewer.pointer import picked_point
+from neural3d.viewer.space import View, cameras_from_view
 
 
 @dataclass
@@ -122,8 +129,16 @@ def test_select_on_the_picture_delete_and_undo(guest: Guest, until: Callable, ga
     guest.set(edit._tool, BRUSH)
     guest.set(edit._radius, 5)
     until(lambda: edit._tool.value == BRUSH and edit._radius.value == 5, "the brush is taken up")
-    guest.click_on_picture(0.6, 0.5, (0, 0, -4), (0, 0, 1))
-    until(lambda: 0 < selected(guest) < 300 - left, "a few are selected")
+    until(lambda: edit._brush._radius_px == 5, "it is as wide as was asked for")
+    for nonsense in ("", "1", "1 0.5", "1 a,b", "1 nan,0", "1 0.5,9", "1 " + "0,0 " * 5000):
+        guest.set(edit._brush._field, nonsense)
+    guest.set(edit._brush._field, "1 0.6,0.5")
+    until(lambda: selected(guest) > 0, "a dab")
+    dab = selected(guest)
+    guest.set(edit._brush._field, "2 0.6,0.4 0.6,0.5 0.7,0.5")
+    until(lambda: dab < selected(guest) < 300 - left, "a stroke adds to it")
+    guest.set(edit._undo, True)
+    until(lambda: selected(guest) == dab, "a stroke is one step")
     guest.set(edit._undo, True)
     until(lambda: selected(guest) == 0, "the selection is taken back")
     guest.set(edit._undo, True)
@@ -172,7 +187,23 @@ def test_a_distance_is_measured_between_two_clicks(guest: Guest, until: Callable
     until(lambda: not guest.viewer.server.scene._scene_pointer_cb, "the tool is put away")
 
 
-def test_a_path_is_made_saved_loaded_and_rendered(guest: Guest, until: Callable, clients_of: Callable) -> None:
+def assert_is_our_frame(path: Path, guest: Guest) -> None:
+    """The second of three frames: layers as `render` writes them, the splats where the camera sees them."""
+    import OpenEXR
+
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        assert [part.name() for part in file.parts] == ["rgba", "depth", "normal", "position"]
+        assert file.header(0)["imageCounter"] == 2 and file.header(0)["framesPerSecond"] == 12
+        alpha = np.asarray(file.channels(0)["A"].pixels).astype(np.float32)
+    (key,) = guest.viewer.controls._path.move().keys[1:2]
+    camera = cameras_from_view(View(key.wxyz, key.position, key.fov_rad, 32, 24), 24)
+    expected = model_render_function(guest.viewer.document.models.merged())(camera).alphas[0, ..., 0]
+    assert alpha.shape == (24, 32) and np.abs(alpha - expected.numpy()).max() < 2e-3 < alpha.max()
+
+
+def test_a_path_is_made_saved_loaded_and_rendered(
+    guest: Guest, until: Callable, clients_of: Callable, tmp_path: Path
+) -> None:
     path, camera = guest.viewer.controls._path, clients_of(guest.viewer).camera
     (handle,) = guest.viewer.server.get_clients().values()
     for x in (0.0, 1.0):
@@ -195,16 +226,20 @@ def test_a_path_is_made_saved_loaded_and_rendered(guest: Guest, until: Callable,
     until(lambda: len(path.keys) == 2, "both are back")
     render = guest.viewer.controls._render
     guest.set(render._size, (32, 24))
-    for form, suffix in (("PNG frames", "zip"), ("Video (MP4)", "mp4")):
+    exr = (("EXR frames", "exr"),) if find_spec("OpenEXR") else ()
+    for form, kind in (("PNG frames", "png"), ("Video (MP4)", "mp4"), *exr):
         guest.set(render._form, form)
         guest.set(render._start, True)
         name, content = guest.download()
-        assert name.endswith(suffix)
-        if suffix == "zip":
-            assert zipfile.ZipFile(io.BytesIO(content)).namelist() == [f"path.{i:04d}.png" for i in (1, 2, 3)]
+        if kind == "mp4":
+            assert name == "path.mp4" and content[4:8] == b"ftyp"
         else:
-            assert content[4:8] == b"ftyp"
+            with zipfile.ZipFile(io.BytesIO(content)) as frames:
+                assert frames.namelist() == [f"path.{i:04d}.{kind}" for i in (1, 2, 3)]
+                frames.extract(f"path.0002.{kind}", tmp_path)
         until(lambda: render._start.visible, "it can be rendered again")
+    if exr:
+        assert_is_our_frame(tmp_path / "path.0002.exr", guest)
 
 
 def test_an_angle_of_view_that_the_slider_does_not_reach_is_kept(
@@ -307,3 +342,23 @@ def test_controls_survive_values_without_sense(guest: Guest, until: Callable, cl
     guest.set(controls._path._add, True)
     until(lambda: len(controls._path.keys) == 1, "the pages still work")
     assert controls._path.move().fps >= 1 and len(controls._path.move().keys) <= 600 * 120
+
+
+def test_what_is_visible_is_exported_as_a_mesh(scene: Scene, tmp_path: Path) -> None:
+    """A ball of radius 1 around the origin, its bright side up: +y in glTF."""
+    try:
+        require_open3d()
+    except InputError as error:
+        pytest.skip(str(error))
+    seen = replace(scene, cameras=cameras_around(), photos=scene.photos[:1] * 24)
+    with view_gaussians(ball(), seen, port=0) as viewer:
+        files = viewer.controls._files
+        files._format.value = MESH
+        path = files.export(tmp_path, "scene")
+    assert path.name == "scene.mesh.glb"
+    content = path.read_bytes()
+    found = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    (primitive,) = found["meshes"][0]["primitives"]
+    places = found["accessors"][primitive["attributes"]["POSITION"]]
+    assert places["count"] > 500 and primitive.get("mode", 4) == 4
+    assert places["min"] + places["max"] == pytest.approx([-1] * 3 + [1] * 3, abs=0.12)
