@@ -11,6 +11,7 @@ from neural3d.bench.mlp_twin import Twin
 from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.evaluation import evaluate, evaluation_background
+from neural3d.ops.library import native
 from neural3d.render.fields import field_render_function
 from neural3d.scene import Scene
 from neural3d.train.fields import train_field
@@ -43,6 +44,7 @@ def measure_fields(capture: str | None = None, *, seconds: float = 120.0, repeat
 
 def _steps(scene: Scene, repeats: int) -> dict[str, Any]:
     """Of the paper's networks, after some training: ours in both precisions, and the twin's."""
+    native().keep_memory()  # as training does; the twin has it, too
     learners = {precision: _warm(scene, precision) for precision in ("bfloat16", "float32")}
     twin = Twin(MlpConfig(), learners["float32"].space)
     times = interleaved_ms(

@@ -15,6 +15,7 @@ from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.evaluation import evaluate, evaluation_background
 from neural3d.fields.field import RadianceField
+from neural3d.ops.library import native
 from neural3d.ops.records import RaySamples
 from neural3d.render.fields import field_render_function
 from neural3d.scene import Scene
@@ -82,6 +83,7 @@ def measure_hashgrid(capture: str | None = None, *, presets: Sequence[str] = tup
 
 
 def _steps(scene: Scene) -> dict[str, Any]:
+    native().keep_memory()  # as training does; the twin has it, too
     config = replace(HashGridConfig(), most_rays=STEP_RAYS, samples=1 << 24)
     learner = HashGridLearner(scene, config)
     learner.begin()

@@ -11,6 +11,7 @@ from neural3d.bench.points_twin import PointsTwin
 from neural3d.bench.quality import chosen_captures
 from neural3d.capture import load_capture
 from neural3d.checkpoints import Checkpoint
+from neural3d.ops.library import native
 from neural3d.scene import Scene
 from neural3d.train.loop import Budget, TrainingLoop
 from neural3d.train.points import PointsLearner
@@ -48,6 +49,7 @@ def measure_points(
 
 def _steps(scene: Scene, config: PointsConfig) -> dict[str, Any]:
     """The same step of both, from the same state."""
+    native().keep_memory()  # as training does; the twin has it, too
     learner = PointsLearner(scene, config)
     learner.begin()
     for step in range(1, WARM_STEPS):
