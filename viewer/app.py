@@ -191,6 +191,8 @@ class Viewer:
     def _set_up_page(self, is_training: bool, place: Place) -> None:
         gui = self.server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=BRAND_COLOR)
+        # Beside the picture, not on it: the other half of a comparison would lie below the panel.
+        gui.main_panel.dock_right()
         if is_training:
             self.panel = TrainingPanel(gui, self._on_pause, self._on_save, self._on_stop)
         if self.scene is not None:

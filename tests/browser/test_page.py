@@ -35,7 +35,9 @@ def scene() -> Scene:
 def colors_where_they_project(viewer: Viewer, screen: np.ndarray) -> dict[str, np.ndarray]:
     """The colour on the screen at the pixel where the visitor's camera sees each blob's middle."""
     (client,) = viewer.server.get_clients().values()
-    camera, (height, width) = client.camera, screen.shape[:2]
+    # The picture begins in the upper left corner; the panel is beside it.
+    camera = client.camera
+    width, height = camera.image_width, camera.image_height
     view = View(tuple(camera.wxyz), tuple(camera.position), camera.fov, width, height)
     mine = cameras_from_view(view, height)
     found = {}
