@@ -280,7 +280,9 @@ class Viewer:
 
     async def _on_disconnect(self, client: viser.ClientHandle) -> None:
         self._frames.leave(client.client_id)
-        self.visits.pop(client.client_id, None)
+        visit = self.visits.pop(client.client_id, None)
+        if visit is not None:
+            visit.leave()
         self._told_at.pop(client.client_id, None)
 
     def _deliver(self, client_id: int, picture: Picture) -> None:

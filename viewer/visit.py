@@ -51,7 +51,7 @@ class Visit:
         self._curtains: dict[str, viser.FrameHandle] = {}
         self._photo: int | None = None
         self._has_arrived, self._left_for_photo = False, 0.0
-        self._is_exact = False
+        self._is_exact = self._has_left = False
         self._sent_background: tuple[float, float, float] | None = _WHITE
         with tab:
             self._add_picture_controls()
@@ -101,7 +101,13 @@ class Visit:
         reset.on_click(self._on_reset)
 
     async def _on_choice(self, _: viser.GuiEvent) -> None:
-        self.update()
+        # What somebody chose before he left is heard after it, when his controls are gone.
+        if not self._has_left:
+            self.update()
+
+    def leave(self) -> None:
+        """He is gone, and his controls with him."""
+        self._has_left = True
 
     async def _on_reset(self, _: viser.GuiEvent) -> None:
         self.reset_view()
