@@ -29,6 +29,7 @@ def text_of(report: Report) -> str:
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
         "few_photos": _few_photos_rows,
+        "moving_things": _moving_things_rows,
         "textures": _textures_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
@@ -50,6 +51,17 @@ def _few_photos_rows(report: Report) -> list[Row]:
     for row in report["rows"]:
         scores = f"{row['psnr']:.2f} dB, colour-corrected {row['psnr_color_corrected']:.2f} dB, SSIM {row['ssim']:.4f}"
         rows.append((row["settings"], f"{scores}; {row['num_gaussians']:,} Gaussians, {row['seconds']:.0f} s"))
+    return rows
+
+
+def _moving_things_rows(report: Report) -> list[Row]:
+    given = f"{report['num_train']} photos of {report['capture']}, {report['steps']:,} steps"
+    rows = [("trained on", f"{given}; judged on {report['held_out']} others")]
+    for row in report["rows"]:
+        scores = f"{row['psnr']:.2f} dB, colour-corrected {row['psnr_color_corrected']:.2f} dB, SSIM {row['ssim']:.4f}"
+        rows.append(
+            (f"{row['photos']}{', --ignore-moving' * row['ignore_moving']}", f"{scores}; {row['seconds']:.0f} s")
+        )
     return rows
 
 

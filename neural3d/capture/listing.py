@@ -12,6 +12,8 @@ from neural3d.errors import InputError
 from neural3d.scene import World
 
 Split = Literal["train", "test"]
+SHOWN = 100
+"""Characters of a name that are repeated in an error."""
 
 
 class BadFrame(Exception):
@@ -83,6 +85,7 @@ def require_frames(count: int, skipped: tuple[Skipped, ...], source: Path) -> No
         return
     if not skipped:
         raise InputError(f"{source}: names no photos; write the poses again")
-    shown = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3])
+    # Of a damaged file a name or a reason may be thousands of characters long.
+    shown = "; ".join(f"{s.name[:SHOWN]}: {s.reason[: 2 * SHOWN]}" for s in skipped[:3])
     more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
     raise InputError(f"{source}: none of its {len(skipped)} frames can be used: {shown}{more}")

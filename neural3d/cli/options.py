@@ -94,6 +94,8 @@ class Training:
     exposure: Literal["none", "affine", "bilateral"] = SplatConfig.exposure
     """Learn how each photo's colours differ from the scene's; affine: as a whole, bilateral: in parts of it, too (for
     splats). The field hashgrid does so where photos have no alpha, the field mlp never."""
+    ignore_moving: Flag = SplatConfig.ignore_moving
+    """People, cars, shadows: leave out of each photo what the other photos speak against."""
     refine_cameras: Flag = SplatConfig.refine_cameras
     """Learn small corrections of poses and focal lengths with the scene; how far cameras moved is told at the end."""
     sh_degree: Whole = SplatConfig.sh_degree

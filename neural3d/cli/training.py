@@ -345,6 +345,8 @@ def _require_possible(options: Train | Make) -> None:
         raise InputError("--few-photos: gsplat's renderer tells no gradient of depths here; use --backend native")
     if options.refine_cameras and options.backend != "native":
         raise InputError("--refine-cameras: gsplat's renderer tells no gradient of cameras; use --backend native")
+    if options.ignore_moving and options.backend != "native":
+        raise InputError("--ignore-moving: gsplat's renderer is not asked what moves; use --backend native")
 
 
 def _renderer(backend: str) -> GradientFn:

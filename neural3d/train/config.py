@@ -59,6 +59,8 @@ class SplatConfig:
     """Part of the Gaussians that a step does without, at random; grows to this over the run."""
     bend_weight: float = 0.0
     """Of bends in a view's depth in the loss, where the photo shows no edge."""
+    ignore_moving: bool = False
+    """Leave parts of photos out of the loss that the scene, as the other photos show it, speaks against."""
     refine_cameras: bool = False
     """Learn small corrections of the training photos' poses and focal lengths with the scene."""
     sh_degree: int = 3
@@ -90,6 +92,7 @@ class SplatConfig:
             "exposure": one_of("none", "affine", "bilateral"),
             "drop_share": number(0, 0.9),
             "bend_weight": number(0),
+            "ignore_moving": switch(),
             "refine_cameras": switch(),
             "sh_degree": whole(0, 3),
             "ssim_weight": number(0, 1),

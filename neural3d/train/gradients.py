@@ -4,6 +4,7 @@ The operators and their vector-Jacobian products are the ones that `torch.autogr
 holds the two to the same bytes. Another loss can be written with `render_splats` and `loss.backward()`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
@@ -109,8 +110,12 @@ def photo_gradient(
     exposure: ColorMap | None,
     ssim_weight: float,
     bend_weight: float = 0.0,
+    believed: Callable[[Tensor], Tensor | None] | None = None,
 ) -> PhotoGradient:
-    """The engine's own `GradientFn`; with `bend_weight` the depth is rendered, too, and its bends cost (`bending`)."""
+    """The engine's own `GradientFn`; with `bend_weight` the depth is rendered, too, and its bends cost (`bending`).
+
+    `believed` is shown the render as the photo would show it, and says which of the photo's pixels count (None: all).
+    """
     engine, view = native(), photo.view
     projected, colors, bins = _front(gaussians, view, sh_degree)
     channels, behind = colors, background
@@ -122,7 +127,8 @@ def photo_gradient(
     layers, alphas, state = engine.rasterize(*seen, *options, True)
     image = layers[:3]
     shown = image if exposure is None else exposure.apply(image)
-    target = (photo.pixels, photo.alpha, photo.valid, background)
+    valid = photo.valid if believed is None else believed(shown)
+    target = (photo.pixels, photo.alpha, valid, background)
     loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from neural3d.train.gradients import GradientFn, PhotoGradient, photo_gradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.loop import Budget, StepOutcome, TrainingLoop, frame_meta
 from neural3d.train.mcmc import Mcmc
+from neural3d.train.moving_things import MovingThings
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import TrainingPhoto, background_color, background_kind, build_pyramid, photo_index
 from neural3d.train.schedule import (
@@ -158,6 +160,7 @@ class _SplatLearner:
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
         self.exposure = fresh_exposure(config.exposure, self.photos.num_photos, device)
         self.cameras = RefinedCameras.identity(scene, device) if config.refine_cameras else None
+        self.moving = MovingThings.fresh(device) if config.ignore_moving else None
 
     def begin(self) -> None:
         """Make the first Gaussians.
@@ -183,6 +186,8 @@ class _SplatLearner:
         self.densifier.load(_densifiers_own(tensors))
         if self.cameras is not None:
             self.cameras = self.cameras.loaded(tensors)
+        if self.moving is not None:
+            self.moving = MovingThings.loaded(tensors)
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """Look at one photo."""
@@ -224,6 +229,8 @@ class _SplatLearner:
         options = {"sh_degree": degree, "exposure": exposure, "ssim_weight": config.ssim_weight}
         if config.bend_weight > 0:
             options["bend_weight"] = config.bend_weight
+        if self.moving is not None:
+            options["believed"] = partial(self.moving.believed, photo=photo, background=background, fraction=fraction)
         gradient = self.gradient_of(gaussians, photo, background, **options)
         if factors is not None:
             gradient.gaussians.logit_opacities.mul_(factors)
@@ -257,7 +264,8 @@ class _SplatLearner:
         exposure = {} if self.exposure is None else self.exposure.tensors()
         own = {f"densifier.{name}": tensor for name, tensor in self.densifier.tensors().items()}
         cameras = {} if self.cameras is None else self.cameras.tensors()
-        return {**state_tensors(self.state), **exposure, **own, **cameras}
+        moving = {} if self.moving is None else self.moving.tensors()
+        return {**state_tensors(self.state), **exposure, **own, **cameras, **moving}
 
     def meta(self) -> dict[str, Any]:
         """What kind of splats they are, and the way back to the capture's frame."""

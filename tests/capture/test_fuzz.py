@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neural3d.capture.detect import list_capture
+from neural3d.capture.georeference.place import place_capture
+from neural3d.capture.georeference.references import camera_center
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.state import PreparedPhoto, State, load_state, save_state
 from neural3d.errors import InputError
@@ -132,3 +134,33 @@ def test_the_state_of_an_ingest(tmp_path):
     save_state(tmp_path, State(Settings(), False, photos, mapped={"report": {}}))
     assert json.loads((tmp_path / "ingest.json").read_text())["photos"]
     assert fuzzed(tmp_path / "ingest.json", lambda: load_state(tmp_path), 4 * FEW)["refused"] > 0
+
+
+def _placed_capture(root: Path) -> Path:
+    """A capture whose cameras were measured; the file that says where."""
+    transforms_capture(root, ring(4))
+    centers = ((frame.name, camera_center(frame.camera_from_world)) for frame in list_capture(root).frames)
+    path = root / "stations.csv"
+    path.write_text("name,x,y,z\n" + "\n".join(f"{name},{x},{y},{z}" for name, (x, y, z) in centers))
+    place_capture(root, path)
+    return path
+
+
+def test_measured_places(tmp_path):
+    """Whatever the file says, the way to metres is a similarity or there is none."""
+    path = _placed_capture(tmp_path)
+
+    def read() -> None:
+        way = place_capture(tmp_path, path, overwrite=True).world.metres_from_capture
+        assert 0 < way.scale < np.inf and way.translation.isfinite().all()
+        np.testing.assert_allclose(way.rotation @ way.rotation.T, np.eye(3), atol=1e-6)
+        list_capture(tmp_path)
+
+    outcomes = fuzzed(path, read, 2 * FEW)
+    assert outcomes["refused"] > 0 and outcomes["read"] > 0
+
+
+def test_the_way_to_metres(tmp_path):
+    _placed_capture(tmp_path)
+    outcomes = fuzzed(tmp_path / "world.json", lambda: read_listing(tmp_path), 2 * FEW)
+    assert outcomes["refused"] > 0 and outcomes["read"] > 0

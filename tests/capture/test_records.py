@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from neural3d.cameras import Cameras, cat_cameras
+from neural3d.capture.listing import Skipped, require_frames
+from neural3d.errors import InputError
 from neural3d.scene import Similarity
 
 from .writers import ring
@@ -59,3 +61,11 @@ def test_a_similarity_and_its_inverse():
     torch.testing.assert_close(b_from_a.inverse().apply(mapped), points, atol=1e-9, rtol=0)
     assert torch.equal(Similarity.identity().apply(points), points)
     assert b_from_a.apply(points.float()).dtype == torch.float32
+
+
+def test_the_names_of_a_damaged_file_are_cut_short(tmp_path):
+    """Found by fuzzing a registration.csv: a photo whose name was a thousand brackets filled the screen."""
+    skipped = tuple(Skipped(5000 * "[", 5000 * "x") for _ in range(9))
+    with pytest.raises(InputError, match="none of its 9 frames can be used") as told:
+        require_frames(0, skipped, tmp_path / "registration.csv")
+    assert len(str(told.value)) < 1500 and str(told.value).endswith("(and 6 more)")

@@ -25,7 +25,7 @@ WRONG = {
 }
 
 
-WORDS = {"background", "densify", "exposure", "antialiased", "refine_cameras"}
+WORDS = {"background", "densify", "exposure", "antialiased", "ignore_moving", "refine_cameras"}
 """Their types are checked while tests run, before their limits."""
 
 

@@ -99,7 +99,7 @@ def _merged(path: Path, points: list[ControlPoint]) -> ControlPoint:
     for other in points[1:]:
         if other.position != first.position:
             raise InputError(
-                f"{path}: line {other.line} places {other.name} elsewhere than line {first.line}; correct one of them"
+                f"{path}: line {other.line} places {other.name[:80]} elsewhere than line {first.line}; correct one of them"
             )
     return ControlPoint(first.name, first.position, first.line, tuple(s for point in points for s in point.sightings))
 
@@ -161,11 +161,11 @@ def _ray(path: Path, sighting: Sighting, frame: Frame) -> tuple[Float64[np.ndarr
     lens, (u, v) = frame.lens, sighting.pixel
     if is_panorama(lens):
         raise InputError(
-            f"{path}: line {sighting.line}: {sighting.photo} shows all around; take pixels of other photos"
+            f"{path}: line {sighting.line}: {sighting.photo[:80]} shows all around; take pixels of other photos"
         )
     if not (0 <= u <= lens.width and 0 <= v <= lens.height):
         raise InputError(
-            f"{path}: line {sighting.line}: {u:g}, {v:g} lies outside {sighting.photo} ({lens.width} x {lens.height})"
+            f"{path}: line {sighting.line}: {u:g}, {v:g} lies outside {sighting.photo[:80]} ({lens.width} x {lens.height})"
         )
     plane = undistort(lens, torch.tensor([[u, v]], dtype=torch.float64))[0].numpy()
     if not np.isfinite(plane).all():
