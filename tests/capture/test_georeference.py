@@ -334,7 +334,7 @@ def test_the_point_that_rays_meet_in():
         ("a,1,2,nan", "line 1: z is 'nan'"),
         ("a,1,2,1e400", "line 1: z is '1e400'"),
         ("a,1,2,3,00.jpg,4,5\na,1,2,4,01.jpg,4,5", "line 2 places a elsewhere than line 1"),
-        ("a,1,2,3,00.jpg,4,99\na,1,2,3,01.jpg,4,5", "line 1: 4, 99 lies outside 00.jpg .64 x 48"),
+        ("a,1,2,3,00.jpg,4,99\na,1,2,3,01.jpg,4,5", "line 1: 4, 99 is not in 00.jpg .64 x 48"),
         ("a,1,2,3\nb,2,3,4", r"0 of its points can be used, 3 are needed .a: no photo of this name"),
         ("a,1,2,3,00.jpg,4,5", "0 of its points can be used.*1 of the photos that show it have a pose"),
         ("\n".join(f"{i:02d}.jpg,1,2,3" for i in range(5)), "of 5 control points, all positions are one"),

@@ -99,7 +99,7 @@ def _merged(path: Path, points: list[ControlPoint]) -> ControlPoint:
     for other in points[1:]:
         if other.position != first.position:
             raise InputError(
-                f"{path}: line {other.line} places {other.name[:80]} elsewhere than line {first.line}; correct one of them"
+                f"{path}: line {other.line} places {other.name[:80]} elsewhere than line {first.line}; correct it"
             )
     return ControlPoint(first.name, first.position, first.line, tuple(s for point in points for s in point.sightings))
 
@@ -165,7 +165,7 @@ def _ray(path: Path, sighting: Sighting, frame: Frame) -> tuple[Float64[np.ndarr
         )
     if not (0 <= u <= lens.width and 0 <= v <= lens.height):
         raise InputError(
-            f"{path}: line {sighting.line}: {u:g}, {v:g} lies outside {sighting.photo[:80]} ({lens.width} x {lens.height})"
+            f"{path}: line {sighting.line}: {u:g}, {v:g} is not in {sighting.photo[:80]} ({lens.width} x {lens.height})"
         )
     plane = undistort(lens, torch.tensor([[u, v]], dtype=torch.float64))[0].numpy()
     if not np.isfinite(plane).all():
