@@ -1,6 +1,7 @@
 """What other programs write: files written from known poses, one scene in three formats, and every way to be broken."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,13 @@ def test_numbers_that_are_none(tmp_path, case, word):
             "metashape",
             lambda text: text.replace("<document", '<!DOCTYPE a [<!ENTITY b "c">]><document'),
             "defines entities",
+        ),
+        ("metashape", lambda text: text.replace("UTF-8", "UTF1e999"), "broken XML .unknown encoding"),
+        ("metashape", lambda text: text.replace("UTF-8", "utf-7"), "broken XML .multi-byte encodings"),
+        (
+            "opensfm",
+            lambda text: re.sub(r'("coordinates": \[)[^,]+', rf"\g<1>{400 * '9'}", text, count=1),
+            "a point has no coordinates",
         ),
         ("realitycapture", lambda text: text.replace("heading", "direction"), "columns heading are missing"),
         ("record3d", lambda text: text.replace('"K"', '"L"'), "K is None, expected 9 numbers"),

@@ -59,7 +59,8 @@ def _chunk(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: defines entities, which is refused; export the cameras from Metashape again")
     try:
         chunk = ElementTree.fromstring(content).find("chunk")
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        # The latter two are of encodings that Python does not know, or expat cannot take.
         raise InputError(f"{path}: broken XML ({said(error)}); export the cameras from Metashape again") from error
     if chunk is None:
         raise InputError(f"{path}: holds no chunk; export the cameras from Metashape")

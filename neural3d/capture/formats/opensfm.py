@@ -93,6 +93,6 @@ def _points(path: Path, points: Any) -> PointCloud | None:
     try:
         xyz = np.array([point["coordinates"] for point in points.values()], dtype=np.float64).reshape(-1, 3)
         rgb = np.array([point.get("color", (_GREY,) * 3) for point in points.values()], dtype=np.float64).reshape(-1, 3)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: a point has no coordinates and color ({said(error)}); reconstruct again") from error
     return PointCloud(xyz, np.nan_to_num(rgb).clip(0, 255).astype(np.uint8))
