@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural3d.fields.along_rays import TRANSMITTANCE_MIN, look_along
 from neural3d.fields.field import Shaded
 from neural3d.fields.guides import Guide
 from neural3d.fields.rays import Rays
@@ -25,11 +26,6 @@ from neural3d.reference.sh import sh_basis
 
 SH_DEGREE = 3
 """Of the harmonics that a direction is given as."""
-SHADED_RAYS = 1 << 14
-"""That are looked along at a time."""
-FIRST_SAMPLES = 12
-"""Of each ray, when a picture is made; then twice as many, and so on, as long as light comes through."""
-TRANSMITTANCE_MIN = 1e-4
 DENSITY_POINTS = 1 << 17
 FINEST_STEP = 2 * math.sqrt(3) / 1024
 """Along a ray, in the field's frame: as many along the diagonal of the box as in the paper."""
@@ -155,9 +151,15 @@ class HashGridField:
     @torch.no_grad()
     def shade(self, rays: Rays) -> Shaded:
         """Look along rays, with the appearance that the photos have on average."""
-        parts = [self._shade(rays[i : i + SHADED_RAYS]) for i in range(0, max(len(rays), 1), SHADED_RAYS)]
-        fields = zip(*((part.colors, part.alphas, part.distances) for part in parts), strict=True)
-        return Shaded(*(torch.cat(field) for field in fields))
+        appearance = self.weights.appearance.mean(dim=0)
+
+        def find(some: Rays, offsets: Float[Tensor, "R"]) -> RaySamples:
+            return self.guide.samples(self.place.rays(some), offsets)
+
+        def see(samples: RaySamples, directions: Float[Tensor, "R 3"]) -> RayViews:
+            return view_samples(self.weights, self.shape, samples, directions, appearance.expand(len(directions), -1))
+
+        return look_along(rays, find, see, self.place.half)
 
     @torch.no_grad()
     def densities(self, positions: Float[Tensor, "S 3"]) -> Float[Tensor, "S"]:
@@ -167,24 +169,3 @@ class HashGridField:
         found = grid_densities(self.weights, self.shape, places.contiguous()) / self.place.half
         inside = ((places >= 0) & (places <= 1)).all(dim=1)
         return torch.where(inside, found, 0)
-
-    def _shade(self, rays: Rays) -> Shaded:
-        """Some samples of all rays at a time, front to back, so that nobody looks behind what is opaque."""
-        placed = self.place.rays(rays)
-        offsets = torch.full_like(placed.origins[:, 0], 0.5)
-        samples = self.guide.samples(placed, offsets)
-        counts, appearance = samples.ray_offsets.diff(), self.weights.appearance.mean(dim=0)
-        colors, through, depths = torch.zeros_like(rays.origins), torch.ones_like(offsets), torch.zeros_like(offsets)
-        going, done, size = counts.nonzero()[:, 0], 0, FIRST_SAMPLES
-        while len(going) > 0:
-            part = samples.part(going, done, size)
-            features = appearance.expand(len(going), -1)
-            seen = view_samples(self.weights, self.shape, part, rays.directions[going], features)
-            colors[going] += through[going, None] * seen.colors
-            depths[going] += through[going] * seen.depths
-            through[going] *= 1 - seen.alphas
-            done, size = done + size, 2 * size
-            going = going[(through[going] >= TRANSMITTANCE_MIN) & (counts[going] > done)]
-        alphas = 1 - through
-        distances = self.place.half * depths / alphas.clamp(min=1e-8)
-        return Shaded(colors, alphas, torch.where(alphas > 0, distances, 0))

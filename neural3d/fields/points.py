@@ -13,9 +13,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neural3d.fields.along_rays import TRANSMITTANCE_MIN, look_along
 from neural3d.fields.field import Shaded
-from neural3d.fields.hashgrid import DENSITY_POINTS, SH_DEGREE, TRANSMITTANCE_MIN
-from neural3d.fields.point_rays import PointsPlace, look_along
+from neural3d.fields.guides import OccupancyGuide
+from neural3d.fields.hashgrid import DENSITY_POINTS, SH_DEGREE
+from neural3d.fields.points_place import PointsPlace
 from neural3d.fields.rays import Rays
 from neural3d.ops.blend_points import blend_points
 from neural3d.ops.composite import composite
@@ -126,11 +128,15 @@ class PointsField:
     @torch.no_grad()
     def shade(self, rays: Rays) -> Shaded:
         """Look along rays, near points only."""
+        guide = OccupancyGuide(self.occupied, self.place.span)
+
+        def find(some: Rays, offsets: Float[Tensor, "R"]) -> RaySamples:
+            return guide.samples(self.place.rays(some), offsets)
 
         def see(samples: RaySamples, directions: Float[Tensor, "R 3"]) -> RayViews:
             return view_points(self.weights, self.shape, self.index, samples, directions)
 
-        return look_along(rays, self.place, self.occupied, see)
+        return look_along(rays, find, see, self.place.half)
 
     @torch.no_grad()
     def densities(self, positions: Float[Tensor, "S 3"]) -> Float[Tensor, "S"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from neural3d.errors import InputError
-from neural3d.train.limits import above, check_fields, check_names, number, one_of, switch, whole
+from neural3d.train.limits import OF_RUNS, above, check_fields, check_names, number, one_of, switch, whole
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ class SplatConfig:
             InputError: Names the field.
         """
         limits = {
-            "steps": whole(1),
-            "max_seconds": above(0).or_none(),
-            "seed": whole(0, 2**63 - 1),
-            "background": one_of("auto", "white", "black", "random"),
+            **OF_RUNS,
             "max_gaussians": whole(1).or_none(),
             "gaussians_per_point": above(0).or_none(),
             "densify": one_of("mcmc", "adc"),
@@ -98,7 +95,6 @@ class SplatConfig:
             "ssim_weight": number(0, 1),
             "coarse_levels": whole(0, 4),
             "coarse_until": number(0, 1),
-            "checkpoint_seconds": number(0),
         }
         check_fields(self, limits)
 

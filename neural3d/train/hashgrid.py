@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,12 @@ from neural3d.fields.hashgrid import (
 )
 from neural3d.fields.space import Shell
 from neural3d.ops.composite import composite
-from neural3d.ops.records import RayViews
 from neural3d.scene import Scene
 from neural3d.train.exposure import AffineExposure
 from neural3d.train.field_space import field_space, seen_distances
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.loop import StepOutcome, frame_meta
+from neural3d.train.marched import compare, plainly_photographed
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.occupancy_search import OccupancySearch
 from neural3d.train.photos import background_kind
@@ -139,7 +140,8 @@ class HashGridLearner:
             optical = densities if found.stretch is None else densities * found.stretch
             there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
             seen = composite(optical, colors, *there)
-            outputs, pulls, loss, error = self._compare(seen, batch, step, fraction)
+            photographed = partial(self._photographed, step=step, fraction=fraction)
+            outputs, pulls, loss, error = compare(seen, batch, self.distortion, photographed)
             gradients = torch.autograd.grad(outputs, (table, layers, appearance), pulls, materialize_grads=True)
         to_photos = photo_sums(gradients[2], batch.views, len(self.weights.appearance))
         poisoned = [
@@ -177,28 +179,15 @@ class HashGridLearner:
     def _rate(self, fraction: float, start: float) -> float:
         return start * (self.config.rate_end / self.config.rate_start) ** fraction
 
-    def _compare(
-        self, seen: RayViews, batch: RayBatch, step: int, fraction: float
-    ) -> tuple[list[Tensor], list[Tensor], Float[Tensor, ""], Float[Tensor, ""]]:
-        """Outputs and what pulls on them, the loss, and the squared error of the clamped picture."""
-        shown = seen.colors.detach() + (1 - seen.alphas.detach())[:, None] * batch.backgrounds
-        in_photo, pull = self._difference(shown, batch, step, fraction)
-        difference = in_photo - batch.colors
-        x, y, z = (pull * batch.backgrounds).unbind(1)
-        bent = self.distortion / len(shown)
-        pulls = [pull, -(x + y + z), torch.full_like(seen.distortions, bent)]
-        loss = difference.square().mean() + bent * seen.distortions.detach().sum()
-        error = (in_photo.clamp(0, 1) - batch.colors).square().mean()
-        return [seen.colors, seen.alphas, seen.distortions], pulls, loss, error
-
-    def _difference(self, shown: Tensor, batch: RayBatch, step: int, fraction: float) -> tuple[Tensor, Tensor]:
+    def _photographed(
+        self, shown: Float[Tensor, "R 3"], batch: RayBatch, step: int, fraction: float
+    ) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "R 3"]]:
         """Colours as the photos show them, and the error's pull on the scene's; exposures learn in passing."""
-        scale = 2 / (3 * len(shown))
         if self.exposure is None:
-            return shown, scale * (shown - batch.colors)
+            return plainly_photographed(shown, batch)
         maps = self.exposure.matrices[batch.views]
         in_photo = photo_colors_of(shown, maps)
-        pull, to_maps = photo_colors_vjp(shown, maps, scale * (in_photo - batch.colors))
+        pull, to_maps = photo_colors_vjp(shown, maps, 2 / (3 * len(shown)) * (in_photo - batch.colors))
         to_photos = photo_sums(to_maps, batch.views, len(self.exposure.matrices))
         self.exposure.update_all(to_photos, rate=self._rate(fraction, self.config.exposure_rate), step=step + 1)
         return in_photo, pull

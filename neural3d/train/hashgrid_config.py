@@ -6,7 +6,7 @@ from typing import Literal
 
 from neural3d.fields.hashgrid import HashGridShape
 from neural3d.ops.records import HashLevels
-from neural3d.train.limits import above, check_fields, number, one_of, whole
+from neural3d.train.limits import OF_MARCHED_FIELDS, above, check_fields, number, one_of, whole
 
 
 @dataclass(frozen=True)
@@ -69,29 +69,19 @@ class HashGridConfig:
             InputError: Names the field.
         """
         limits = {
-            "steps": whole(1),
-            "max_seconds": above(0).or_none(),
-            "seed": whole(0, 2**63 - 1),
-            "background": one_of("auto", "white", "black", "random"),
-            "samples": whole(1, 2**24),
-            "most_rays": whole(64, 2**20),
+            **OF_MARCHED_FIELDS,
             "levels": whole(1, 32),
             "log2_features": whole(0, 3),
             "log2_rows": whole(1, 24),
             "coarsest": whole(1, 2**20),
             "finest": whole(self.coarsest, 2**20),
-            "width": whole(1, 128),
             "appearance": whole(0, 64),
-            "occupancy_cells": whole(8, 512),
             "open_rays": whole(1, 2**20),
             "proposals": whole(2, 1024),
             "ray_samples": whole(2, 1024),
             "distortion": number(0).or_none(),
             "exposure": one_of("none", "affine"),
             "exposure_rate": above(0),
-            "rate_start": above(0),
-            "rate_end": above(0),
-            "checkpoint_seconds": number(0),
         }
         check_fields(self, limits)
 

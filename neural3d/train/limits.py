@@ -57,6 +57,25 @@ def switch() -> Limit:
     return Limit("True or False", lambda value: isinstance(value, bool))
 
 
+OF_RUNS = {
+    "steps": whole(1),
+    "max_seconds": above(0).or_none(),
+    "seed": whole(0, 2**63 - 1),
+    "background": one_of("auto", "white", "black", "random"),
+    "checkpoint_seconds": number(0),
+}
+"""Of every training."""
+OF_FIELDS = {**OF_RUNS, "rate_start": above(0), "rate_end": above(0)}
+OF_MARCHED_FIELDS = {
+    **OF_FIELDS,
+    "samples": whole(1, 2**24),
+    "most_rays": whole(64, 2**20),
+    "width": whole(1, 128),
+    "occupancy_cells": whole(8, 512),
+}
+"""Of those that are looked at in the occupied cells of a grid."""
+
+
 def check_fields(config: object, limits: dict[str, Limit], *, prefix: str = "") -> None:
     """Hold the fields of a configuration to their limits.
 

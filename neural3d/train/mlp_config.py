@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neural3d.fields.mlp_shape import MlpShape
-from neural3d.train.limits import above, check_fields, number, one_of, switch, whole
+from neural3d.train.limits import OF_FIELDS, check_fields, number, one_of, switch, whole
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,7 @@ class MlpConfig:
             InputError: Names the field.
         """
         limits = {
-            "steps": whole(1),
-            "max_seconds": above(0).or_none(),
-            "seed": whole(0, 2**63 - 1),
-            "background": one_of("auto", "white", "black", "random"),
+            **OF_FIELDS,
             "rays": whole(1, 2**20),
             "coarse_samples": whole(3, 4096),
             "fine_samples": whole(0, 4096),
@@ -71,9 +68,6 @@ class MlpConfig:
             "density_noise": number(0),
             "central_until": number(0, 1),
             "precision": one_of("auto", "float32", "bfloat16"),
-            "rate_start": above(0),
-            "rate_end": above(0),
-            "checkpoint_seconds": number(0),
         }
         check_fields(self, limits)
 

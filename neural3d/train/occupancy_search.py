@@ -13,27 +13,25 @@ from neural3d.checkpoints import Checkpoint
 from neural3d.fields.guides import OccupancyGuide
 from neural3d.fields.hashgrid import HashGridPlace, HashGridShape, HashGridWeights, grid_densities
 from neural3d.fields.rays import Rays
-from neural3d.ops.march import march
 from neural3d.ops.occupancy import update_occupancy
 from neural3d.scene import Scene
 from neural3d.train.hashgrid_config import HashGridConfig
+from neural3d.train.marched import (
+    FIRST_RAYS,
+    OCCUPANCY_DECAY,
+    OCCUPIED_THICKNESS,
+    REFRESH_STEPS,
+    looks_into_cells,
+    next_rays,
+)
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.search import Found
 from neural3d.train.visual_hull import possible_cells
 
-REFRESH_STEPS = 16
-"""Between two looks at a part of the occupancy grid."""
 EARLY_STEPS, EARLY_REFRESH_STEPS = 64, 4
 """At first everything counts as occupied, and looks are nearer to each other, until all was looked at twice."""
 EARLY_STRIDE = 8.0
 """Steps from one sample to the next as long as everything counts as occupied; else a step had room for few rays."""
-REFRESH_PARTS = 8
-"""A look takes one cell of so many neighbours, so that all were looked at after as many."""
-OCCUPANCY_DECAY = 0.95
-OCCUPIED_THICKNESS = 0.01
-"""Optical thickness of a step in a cell that counts as occupied; the paper's."""
-FIRST_RAYS = 256
-RAYS_STEP = 64
 
 
 class OccupancySearch:
@@ -59,7 +57,7 @@ class OccupancySearch:
         """Now and then, look into one of every few neighbouring cells that can be occupied, somewhere inside it."""
         if step % (EARLY_REFRESH_STEPS if step < EARLY_STEPS else REFRESH_STEPS) != 0:
             return
-        cells, places = self._cells(step)
+        cells, places = looks_into_cells(self.possible, self.config.seed, step)
         thickness = grid_densities(weights, shape, places) * self.place.step
         update_occupancy(
             self.memory, self.occupied, cells, thickness, decay=OCCUPANCY_DECAY, threshold=OCCUPIED_THICKNESS
@@ -69,16 +67,13 @@ class OccupancySearch:
     def find(self, rays: Rays, step: int, fraction: float) -> Found:
         """The occupied steps of each ray."""
         drawn = generator(self.config.seed, Purpose.COARSE, step).random(len(rays), dtype=np.float32)
-        span, box = self.place.span, rays.origins.new_tensor([0.0, 0.0, 0.0, 1.0])
+        span = self.place.span
         span = replace(span, step=span.step * (EARLY_STRIDE if step < EARLY_STEPS else 1.0))
-        found = march(rays.origins, rays.directions, torch.from_numpy(drawn), box, self.occupied, span)
-        return Found(found, None)
+        return Found(OccupancyGuide(self.occupied, span).samples(rays, torch.from_numpy(drawn)), None)
 
     def learn(self, found: Found, densities: Float[Tensor, "S"], step: int, fraction: float) -> Tensor:
         """Take as many rays as should find the samples that were asked for, in whole groups."""
-        wanted = self.rays * self.config.samples / max(len(found.samples.ts), 1)
-        wanted = min(wanted, 2 * self.rays, self.config.most_rays)
-        self.rays = max(int(wanted) // RAYS_STEP, 1) * RAYS_STEP
+        self.rays = next_rays(self.rays, len(found.samples.ts), self.config.samples, self.config.most_rays)
         return torch.zeros((), dtype=torch.int64)
 
     def guide(self) -> OccupancyGuide:
@@ -92,14 +87,3 @@ class OccupancySearch:
     def meta(self) -> Mapping[str, Any]:
         """How many rays the next step takes."""
         return {"rays": self.rays}
-
-    def _cells(self, step: int) -> tuple[Tensor, Float[Tensor, "K 3"]]:
-        """Numbers of cells, and a place in each, in the grid's unit cube."""
-        side, random = self.config.occupancy_cells, generator(self.config.seed, Purpose.OCCUPANCY, step)
-        possible = self.possible.view(-1).nonzero()[:, 0].numpy()
-        groups = -(-len(possible) // REFRESH_PARTS)
-        chosen = REFRESH_PARTS * np.arange(groups) + random.integers(0, REFRESH_PARTS, groups)
-        cells = possible[np.minimum(chosen, len(possible) - 1)]
-        corners = np.stack([cells % side, cells // side % side, cells // side**2], axis=1)
-        places = (corners + random.random((groups, 3))) / side
-        return torch.from_numpy(cells.astype(np.int32)), torch.from_numpy(places.astype(np.float32))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
-from neural3d.fields.point_rays import PointsPlace, march_rays
+from neural3d.fields.guides import OccupancyGuide
 from neural3d.fields.points import PointsField, PointsShape, PointsWeights, point_densities, view_points
+from neural3d.fields.points_place import PointsPlace
 from neural3d.ops.adam import adam_step
 from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.point_index import PointIndex, index_points
@@ -20,9 +21,16 @@ from neural3d.ops.records import RaySamples, RayViews
 from neural3d.scene import Scene
 from neural3d.train.hashgrid import hashgrid_place
 from neural3d.train.loop import StepOutcome, frame_meta
-from neural3d.train.marched import compare, looks_into_cells, next_rays
+from neural3d.train.marched import (
+    FIRST_RAYS,
+    OCCUPANCY_DECAY,
+    OCCUPIED_THICKNESS,
+    REFRESH_STEPS,
+    compare,
+    looks_into_cells,
+    next_rays,
+)
 from neural3d.train.observer import TrainingObserver
-from neural3d.train.occupancy_search import FIRST_RAYS, OCCUPANCY_DECAY, OCCUPIED_THICKNESS, REFRESH_STEPS
 from neural3d.train.photos import background_kind
 from neural3d.train.points_changes import Change, cells_near, grown, kept_rows
 from neural3d.train.points_config import PointsConfig
@@ -110,11 +118,12 @@ class PointsLearner:
             self._change(step)
         batch = self.pixels.batch(self.rays, self.background, config.seed, step, central=False)
         drawn = generator(config.seed, Purpose.COARSE, step).random(self.rays, dtype=np.float32)
-        samples = march_rays(self.place.rays(batch.rays), torch.from_numpy(drawn), self.occupied, self.place)
+        guide = OccupancyGuide(self.occupied, self.place.span)
+        samples = guide.samples(self.place.rays(batch.rays), torch.from_numpy(drawn))
         learnt = [getattr(self.weights, name).requires_grad_() for name in LEARNT]
         with torch.enable_grad():
             seen = self.see(samples, batch.rays.directions)
-            outputs, pulls, loss, error = compare(seen, batch, 0.0)
+            outputs, pulls, loss, error = compare(seen, batch)
             gradients = torch.autograd.grad(outputs, learnt, pulls, materialize_grads=True)
         rate = config.rate_start * (config.rate_end / config.rate_start) ** fraction
         poisoned = [self._update(name, gradient, step, rate) for name, gradient in zip(LEARNT, gradients, strict=True)]

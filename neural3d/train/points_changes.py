@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from neural3d.fields.point_rays import PointsPlace, march_rays
+from neural3d.fields.guides import OccupancyGuide
 from neural3d.fields.points import PointsShape, PointsWeights, near_samples, point_densities
+from neural3d.fields.points_place import PointsPlace
 from neural3d.ops.nearest_points import nearest_points
 from neural3d.ops.point_index import PointIndex
 from neural3d.ops.records import RaySamples
+from neural3d.surface.thinning import thinned_rows
 from neural3d.train.points_config import PointsConfig
-from neural3d.train.points_start import PointCloud, thinned
 from neural3d.train.ray_batches import PhotoPixels
 
 PROBES, PROBE_RAYS = 4, 8192
@@ -60,15 +61,15 @@ def grown(change: Change, pixels: PhotoPixels, config: PointsConfig, background:
     if room <= 0 or len(places) == 0:
         return _with_features(change, places[:0])
     side = config.grow_distance * change.index.radius
-    cloud = thinned(PointCloud(places, torch.zeros_like(places)), room, finest=side, fewest=1)
-    return _with_features(change, cloud.places)
+    return _with_features(change, thinned_rows(places, room, finest=side, fewest=1))
 
 
 def _probe(change: Change, pixels: PhotoPixels, config: PointsConfig, background: str, step: int) -> Tensor:
     """Each ray's most opaque sample, where that is opaque enough and far enough from all points."""
     batch = pixels.batch(PROBE_RAYS, background, config.seed, step, central=False)
     offsets = torch.full((PROBE_RAYS,), 0.5)
-    samples = march_rays(change.place.rays(batch.rays), offsets, change.occupied, change.place)
+    guide = OccupancyGuide(change.occupied, change.place.span)
+    samples = guide.samples(change.place.rays(batch.rays), offsets)
     samples = near_samples(samples, nearest_points(samples.positions, change.index, 1)[:, 0] >= 0)
     if len(samples.ts) == 0:
         return samples.positions

@@ -6,7 +6,7 @@ from typing import Literal
 from neural3d.fields.points import PointsShape
 from neural3d.ops.blend_points import WIDTHS
 from neural3d.ops.nearest_points import MOST_NEIGHBORS
-from neural3d.train.limits import Limit, above, check_fields, number, one_of, whole
+from neural3d.train.limits import OF_MARCHED_FIELDS, Limit, above, check_fields, number, one_of, whole
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,14 @@ class PointsConfig:
             InputError: Names the field.
         """
         limits = {
-            "steps": whole(1),
-            "max_seconds": above(0).or_none(),
-            "seed": whole(0, 2**63 - 1),
-            "background": one_of("auto", "white", "black", "random"),
+            **OF_MARCHED_FIELDS,
             "points_from": one_of("auto", "capture", "splats"),
             "splat_share": above(0, 0.9),
             "splat_steps": whole(1),
             "max_points": whole(10, 2**24),
-            "samples": whole(1, 2**24),
-            "most_rays": whole(64, 2**20),
             "features": Limit("16, 32 or 64", lambda value: value in WIDTHS and not isinstance(value, bool)),
-            "width": whole(1, 128),
             "neighbors": whole(1, MOST_NEIGHBORS),
             "reach": above(0, 100),
-            "occupancy_cells": whole(8, 512),
             "change_steps": whole(1),
             "change_from": number(0, 1),
             "change_until": number(0, 1),
@@ -93,9 +86,6 @@ class PointsConfig:
             "grow_opacity": number(0, 0.99),
             "grow_distance": number(0, 1),
             "certainty": number(0),
-            "rate_start": above(0),
-            "rate_end": above(0),
-            "checkpoint_seconds": number(0),
         }
         check_fields(self, limits)
 

@@ -1,6 +1,5 @@
 """Where the first neural points lie: on the capture's points, or on the surfaces that a short fit of splats shows."""
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.errors import InputError
-from neural3d.fields.point_rays import PointsPlace
+from neural3d.fields.points_place import PointsPlace
 from neural3d.fields.rays import rays_through
 from neural3d.ops.neighbors import neighbor_distances
 from neural3d.render.splats import render_splats
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
+from neural3d.surface.thinning import thinned_rows
 from neural3d.train.config import SplatConfig
 from neural3d.train.initial import FEWEST_POINTS
 from neural3d.train.observer import Progress, Request, TrainingObserver
@@ -100,34 +100,9 @@ def spacing(places: Float[Tensor, "P 3"], part: float = EVEN) -> float:
 
 
 def thinned(cloud: PointCloud, most: int, *, finest: float, fewest: int) -> PointCloud:
-    """One point for each cell of a grid that holds at least `fewest`, in the middle of them; in the cells' order.
-
-    The grid is as fine as `finest`, or coarser so that there are no more than `most`.
-    """
-    side = finest
-    while True:
-        found = _by_cells(cloud, side, fewest)
-        if len(found) <= most:
-            return found
-        side *= max(1.02, math.sqrt(len(found) / most))
-
-
-def _by_cells(cloud: PointCloud, side: float, fewest: int) -> PointCloud:
-    keys = _cell_keys(cloud.places, side)
-    order = torch.sort(keys, stable=True).indices
-    _, counts = torch.unique_consecutive(keys[order], return_counts=True)
-    ends = counts.cumsum(0)
-    # Running sums in double: exact enough, and the same at any number of threads, where torch's own sums are not.
-    sums = torch.cat([cloud.places, cloud.colors], dim=1)[order].double().cumsum(0)
-    sums = torch.cat([sums.new_zeros(1, 6), sums[ends - 1]]).diff(dim=0)
-    means = (sums / counts[:, None])[counts >= fewest].float()
-    return PointCloud(means[:, :3].contiguous(), means[:, 3:].contiguous())
-
-
-def _cell_keys(places: Float[Tensor, "P 3"], side: float) -> Int64[Tensor, "P"]:
-    cells = (places.double() / side).floor().long() + (1 << 20)
-    x, y, z = cells.clamp(0, (1 << 21) - 1).unbind(1)
-    return (z << 42) + (y << 21) + x
+    """At most so many, evenly spread, as `neural3d.surface.thinning` does it."""
+    rows = thinned_rows(torch.cat([cloud.places, cloud.colors], dim=1), most, finest=finest, fewest=fewest)
+    return PointCloud(rows[:, :3].contiguous(), rows[:, 3:].contiguous())
 
 
 def _finest(place: PointsPlace) -> float:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from neural3d.fields import hashgrid
+from neural3d.fields import along_rays, hashgrid
 from neural3d.fields.field import RadianceField
 from neural3d.fields.guides import OccupancyGuide, ProposalGuide, interval_samples
 from neural3d.fields.hashgrid import HashGridField, HashGridPlace, HashGridShape, HashGridWeights
@@ -77,7 +77,7 @@ def test_a_ray_is_the_same_however_its_samples_are_divided(monkeypatch):
         field = constant_field(density)
         in_parts = field.shade(rays)
         with monkeypatch.context() as patched:
-            patched.setattr(hashgrid, "FIRST_SAMPLES", 5000)
+            patched.setattr(along_rays, "FIRST_SAMPLES", 5000)
             at_once = field.shade(rays)
         for name in ("colors", "alphas", "distances"):
             torch.testing.assert_close(getattr(in_parts, name), getattr(at_once, name), rtol=1e-4, atol=1e-4)
@@ -90,7 +90,7 @@ def test_nobody_looks_behind_what_is_opaque(monkeypatch):
     constant_field(1.5).shade(ray_along_x())
     thin, looked_at[:] = sum(looked_at), []
     constant_field(1e5).shade(ray_along_x())
-    assert sum(looked_at) == hashgrid.FIRST_SAMPLES < thin / 10
+    assert sum(looked_at) == along_rays.FIRST_SAMPLES < thin / 10
 
 
 def test_proposals_look_where_the_guess_is():

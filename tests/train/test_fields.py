@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from neural3d.errors import InputError, NumericError
 from neural3d.fields.mlp import layers_of
@@ -24,69 +23,35 @@ from neural3d.train.mlp import MlpLearner, _compared, gradient_of
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
 from neural3d.train.photos import background_kind
 
-from .small_scenes import Watcher, make_scene, ring, same, stop_at
+from .field_runs import SMALL_HASHGRID, SMALL_POINTS, field_psnr, trained, trained_in_parts
+from .field_runs import SMALL_MLP as SMALL
+from .small_scenes import Watcher, make_scene, ring, same
 
-SMALL = MlpConfig(
-    steps=12,
-    max_seconds=None,
-    rays=130,
-    coarse_samples=8,
-    fine_samples=8,
-    depth=3,
-    width=16,
-    skip=1,
-    position_frequencies=3,
-    direction_frequencies=1,
-    density_noise=0.1,
-)
+KINDS = {
+    "mlp, float32": (replace(SMALL, precision="float32", rays=200), {"has_alpha": True}),
+    "mlp, bfloat16": (replace(SMALL, precision="bfloat16", rays=200), {"has_alpha": True}),
+    "hashgrid": (SMALL_HASHGRID, {"has_alpha": True}),
+    "hashgrid, without bounds": (SMALL_HASHGRID, {}),
+    "points": (SMALL_POINTS, {"has_alpha": True, "points": 200}),
+    "points, without bounds": (SMALL_POINTS, {"points": 200}),
+}
 
 
-def complete(path) -> tuple[int, dict[str, Tensor]]:
-    checkpoint = Run.open(path).latest_checkpoint()
-    assert checkpoint is not None
-    return checkpoint.step, checkpoint.tensors
-
-
-def trained(path, config=SMALL, scene=None, **options) -> dict[str, Tensor]:
-    with Run.create(path, {}) as run:
-        train_field(make_scene(has_alpha=True) if scene is None else scene, config, run=run, **options)
-    return complete(path)[1]
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_threads_change_no_byte(precision, tmp_path):
-    config, results = replace(SMALL, precision=precision, rays=200), []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        results.append(trained(tmp_path / str(threads), config))
-        assert torch.get_num_threads() == threads
-    assert same(results[0], results[1]) and same(results[0], results[2])
-
-
-def test_a_run_in_parts_is_the_run_in_one_go(tmp_path):
-    expected = trained(tmp_path / "one")
-    with Run.create(tmp_path / "parts", {}):
-        pass
-    for before, stop in ((0, 1), (1, 7), (7, 12)):
-        with Run.resume(tmp_path / "parts") as run:
-            watchers = [stop_at(stop - before)] if stop < 12 else []
-            result = train_field(make_scene(has_alpha=True), SMALL, run=run, observers=watchers)
-        assert (result.step, result.completed) == (stop, stop == 12)
-    assert same(complete(tmp_path / "parts")[1], expected)
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_threads_nor_stops_change_a_byte(kind, tmp_path):
+    """One thread from beginning to end, and three threads in three parts."""
+    config, photos = KINDS[kind]
+    scene = make_scene(**photos)
+    torch.set_num_threads(1)
+    expected = trained(tmp_path / "one", config, scene).tensors
+    torch.set_num_threads(3)
+    found = trained_in_parts(tmp_path / "parts", config, scene, (1, config.steps // 2)).tensors
+    assert same(found, expected) and torch.get_num_threads() == 3
 
 
 def test_another_seed_is_another_run(tmp_path):
-    assert not same(trained(tmp_path / "a"), trained(tmp_path / "b", replace(SMALL, seed=1)))
-
-
-def field_psnr(field, scene) -> float:
-    background = torch.zeros(3)
-    errors = []
-    for i, photo in enumerate(scene.photos):
-        seen = render_field(field, scene.cameras[i], background=background).colors[0].clamp(0, 1)
-        alpha = 1 if photo.alpha is None else photo.alpha[..., None] / 255
-        errors.append((seen - alpha * photo.pixels / 255).square().mean())
-    return -10 * math.log10(float(torch.stack(errors).mean()))
+    one, other = (trained(tmp_path / str(seed), replace(SMALL, seed=seed)).tensors for seed in (0, 1))
+    assert not same(one, other)
 
 
 @pytest.mark.parametrize("kind", ["one network", "coarse and fine", "without alpha"])

@@ -1,78 +1,19 @@
-"""Training a field in a hash grid: it improves, resumes to the same bytes, and skips what is empty."""
+"""Training a field in a hash grid: it improves, and skips what is empty."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from neural3d.errors import InputError
 from neural3d.fields.hashgrid import FINEST_STEP
-from neural3d.render.fields import render_field
-from neural3d.run import Run
 from neural3d.train.fields import field_of, train_field
 from neural3d.train.hashgrid import HashGridLearner, hashgrid_place
-from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.occupancy_search import EARLY_STEPS
 
-from .small_scenes import make_scene, same, stop_at
-
-SMALL = HashGridConfig(
-    steps=40,
-    max_seconds=None,
-    samples=4000,
-    levels=4,
-    log2_rows=10,
-    coarsest=4,
-    finest=32,
-    width=16,
-    appearance=2,
-    occupancy_cells=16,
-    open_rays=128,
-    ray_samples=16,
-    distortion=0.01,
-)
-
-
-def trained(path, config=SMALL, scene=None, **options) -> dict[str, Tensor]:
-    with Run.create(path, {}) as run:
-        train_field(make_scene(has_alpha=True) if scene is None else scene, config, run=run, **options)
-    checkpoint = Run.open(path).latest_checkpoint()
-    assert checkpoint is not None
-    return checkpoint.tensors
-
-
-@pytest.mark.parametrize("has_alpha", [True, False])
-def test_threads_change_no_byte(has_alpha, tmp_path):
-    results = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        results.append(trained(tmp_path / str(threads), scene=make_scene(has_alpha=has_alpha)))
-    assert same(results[0], results[1]) and same(results[0], results[2])
-
-
-@pytest.mark.parametrize("has_alpha", [True, False])
-def test_a_run_in_parts_is_the_run_in_one_go(has_alpha, tmp_path):
-    scene = make_scene(has_alpha=has_alpha)
-    expected = trained(tmp_path / "one", scene=scene)
-    with Run.create(tmp_path / "parts", {}):
-        pass
-    for before, stop in ((0, 1), (1, 18), (18, 40)):
-        with Run.resume(tmp_path / "parts") as run:
-            watchers = [stop_at(stop - before)] if stop < 40 else []
-            train_field(scene, SMALL, run=run, observers=watchers)
-    checkpoint = Run.open(tmp_path / "parts").latest_checkpoint()
-    assert checkpoint.step == 40 and same(checkpoint.tensors, expected)
-
-
-def psnr_of(field, scene) -> float:
-    errors = []
-    for i, photo in enumerate(scene.photos):
-        seen = render_field(field, scene.cameras[i], background=torch.zeros(3)).colors[0].clamp(0, 1)
-        alpha = 1 if photo.alpha is None else photo.alpha[..., None] / 255
-        errors.append((seen - alpha * photo.pixels / 255).square().mean())
-    return -10 * math.log10(float(torch.stack(errors).mean()))
+from .field_runs import SMALL_HASHGRID as SMALL
+from .field_runs import field_psnr, trained
+from .small_scenes import make_scene
 
 
 def test_a_fit_improves():
@@ -81,7 +22,7 @@ def test_a_fit_improves():
     config = replace(SMALL, steps=400, samples=40_000, appearance=0, distortion=0.0)
     found = train_field(scene, config).field
     first = train_field(scene, replace(config, steps=1)).field
-    assert psnr_of(found, scene) > max(15.0, psnr_of(first, scene) + 5)
+    assert field_psnr(found, scene) > max(15.0, field_psnr(first, scene) + 5)
 
 
 def test_empty_space_is_found_and_rays_are_added():
@@ -129,7 +70,7 @@ def test_a_fit_without_bounds_improves(gains):
     for step in range(300):
         learner.take_step(step, step / 300)
     found, mean = learner.snapshot(), make_scene()
-    assert psnr_of(found, mean) > 17
+    assert field_psnr(found, mean) > 17
     if gains is not None:
         brightness = learner.exposure.matrices.view(-1, 3, 4)[:, [0, 1, 2], [0, 1, 2]].mean(dim=1)
         assert (brightness[1::2].mean() / brightness[::2].mean()).item() > 1.1
@@ -143,13 +84,11 @@ def test_exposures_are_left_out_if_asked():
 
 
 def test_what_another_training_left_is_refused(tmp_path):
-    trained(tmp_path / "run", replace(SMALL, steps=1))
-    checkpoint = Run.open(tmp_path / "run").latest_checkpoint()
+    checkpoint = trained(tmp_path / "run", replace(SMALL, steps=1)).checkpoint
     assert field_of(checkpoint, SMALL).shape == SMALL.shape
     with pytest.raises(InputError, match=r"hashgrid.table: expected a tensor of"):
         field_of(checkpoint, replace(SMALL, log2_rows=9))
-    trained(tmp_path / "open", replace(SMALL, steps=1), make_scene())
-    open_one = Run.open(tmp_path / "open").latest_checkpoint()
+    open_one = trained(tmp_path / "open", replace(SMALL, steps=1), make_scene()).checkpoint
     with pytest.raises(InputError, match=r"hashgrid.proposals: expected a tensor of"):
         field_of(replace(checkpoint, meta=open_one.meta), SMALL)
 

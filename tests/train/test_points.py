@@ -1,83 +1,23 @@
-"""Training neural points: they improve, resume to the same bytes, come and go; where the first ones lie."""
+"""Training neural points: they improve, come and go; where the first ones lie."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from neural3d.errors import InputError
-from neural3d.evaluation import evaluation_background
 from neural3d.ops.point_index import index_points
 from neural3d.render.fields import render_field
-from neural3d.run import Run
-from neural3d.scene import Points, Scene
+from neural3d.scene import Points
 from neural3d.train.fields import field_config_from_json, field_of, require_field_place, train_field
 from neural3d.train.points import PointsLearner
 from neural3d.train.points_changes import cells_near, kept_rows
-from neural3d.train.points_config import PointsConfig
 from neural3d.train.points_start import PointCloud, first_points, spacing, starts_from_capture, thinned
 
-from .small_scenes import make_scene, same, stop_at, truth
-
-SMALL = PointsConfig(
-    points_from="capture",
-    steps=30,
-    max_seconds=None,
-    splat_steps=40,
-    max_points=1500,
-    samples=4000,
-    features=16,
-    width=16,
-    occupancy_cells=16,
-    change_steps=9,
-    prune_below=0.75,
-    grow_opacity=0.01,
-    grow_distance=0.3,
-)
-
-
-def trained(path, config=SMALL, scene=None, **options) -> dict[str, Tensor]:
-    with Run.create(path, {}) as run:
-        train_field(make_scene(has_alpha=True) if scene is None else scene, config, run=run, **options)
-    checkpoint = Run.open(path).latest_checkpoint()
-    assert checkpoint is not None
-    return checkpoint.tensors
-
-
-def test_threads_change_no_byte(tmp_path):
-    """Begun from a fit of splats, with points that come and go."""
-    results = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        results.append(trained(tmp_path / str(threads), replace(SMALL, points_from="splats")))
-    assert same(*results)
-
-
-@pytest.mark.parametrize("has_alpha", [True, False])
-def test_a_run_in_parts_is_the_run_in_one_go(has_alpha, tmp_path):
-    scene = make_scene(has_alpha=has_alpha, points=200)
-    expected = trained(tmp_path / "one", scene=scene)
-    with Run.create(tmp_path / "parts", {}):
-        pass
-    for before, stop in ((0, 1), (1, 18), (18, 30)):
-        with Run.resume(tmp_path / "parts") as run:
-            watchers = [stop_at(stop - before)] if stop < 30 else []
-            train_field(scene, SMALL, run=run, observers=watchers)
-    checkpoint = Run.open(tmp_path / "parts").latest_checkpoint()
-    assert checkpoint.step == 30 and same(checkpoint.tensors, expected)
-    assert len(expected["points.places"]) != 200, "no point has come or gone: the test shows nothing"
-
-
-def psnr_of(field, scene: Scene) -> float:
-    errors = []
-    background = evaluation_background(scene.has_alpha)
-    for i, photo in enumerate(scene.photos):
-        seen = render_field(field, scene.cameras[i], background=background).colors[0].clamp(0, 1)
-        alpha = 1 if photo.alpha is None else photo.alpha[..., None] / 255
-        errors.append((seen - alpha * photo.pixels / 255 - (1 - alpha) * background).square().mean())
-    return -10 * math.log10(float(torch.stack(errors).mean()))
+from .field_runs import SMALL_POINTS as SMALL
+from .field_runs import field_psnr, trained
+from .small_scenes import make_scene, same, truth
 
 
 def test_a_fit_improves():
@@ -96,13 +36,25 @@ def test_a_fit_improves():
     learner = PointsLearner(scene, config)
     learner.begin()
     found, first = train_field(scene, config).field, learner.snapshot()
-    assert psnr_of(found, scene) > max(16.5, psnr_of(first, scene) + 5)
+    white = torch.ones(3)
+    assert field_psnr(found, scene, white) > max(16.5, field_psnr(first, scene, white) + 5)
     seen = render_field(found, scene.cameras[0])
     solid = scene.photos[0].alpha > 200
     empty = scene.photos[0].alpha == 0
     alphas = seen.alphas[0, ..., 0]
     assert float(alphas[solid].mean()) > float(alphas[empty].mean()) + 0.4
     assert 0.5 < float(seen.depths[0, ..., 0][solid].median()) < 1.3, "the blobs lie around 1 from the camera"
+
+
+def test_threads_change_no_byte_of_what_begins_with_splats(tmp_path):
+    """In a run in which points come and go."""
+    results = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        results.append(trained(tmp_path / str(threads), replace(SMALL, points_from="splats")).tensors)
+    assert same(*results)
+    without = trained(tmp_path / "all", replace(SMALL, points_from="splats", change_from=1.0)).tensors
+    assert len(without["points.places"]) != len(results[0]["points.places"]), "no point has come or gone"
 
 
 def test_what_splats_take_is_training_time():
@@ -201,8 +153,7 @@ def test_spacing_is_the_distance_between_neighbours():
 
 
 def test_what_another_training_left_is_refused(tmp_path):
-    trained(tmp_path / "run", replace(SMALL, steps=1))
-    checkpoint = Run.open(tmp_path / "run").latest_checkpoint()
+    checkpoint = trained(tmp_path / "run", replace(SMALL, steps=1)).checkpoint
     assert field_of(checkpoint, SMALL).shape == SMALL.shape
     with pytest.raises(InputError, match=r"points.embeddings: expected a tensor of"):
         field_of(checkpoint, replace(SMALL, features=32))
