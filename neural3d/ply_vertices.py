@@ -1,10 +1,12 @@
 """The vertices of PLY files, points and splats alike, without trust in what the header claims."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import Real, UInt8
 
 from neural3d.errors import InputError
 
@@ -18,6 +20,7 @@ _TYPES = {
     **{"uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4"},
     **{"double": "f8", "float64": "f8"},
 }
+_COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,19 @@ def _parse(path: Path, lines: list[str], offset: int) -> PlyHeader:
     if byte_order == "" and before:
         raise InputError(f"{path}: {before[0][:80]} comes before the vertices; write the file again as binary")
     return PlyHeader(byte_order, _placed(counts, properties, offset), tuple(comments))
+
+
+def colored_vertices(names: Sequence[str], values: Real[np.ndarray, "P K"], rgb: UInt8[np.ndarray, "P 3"]) -> bytes:
+    """A binary PLY of vertices: a float for each name, then their colours in bytes."""
+    kinds = [(name, "<f4") for name in names] + [(name, "u1") for name in _COLORS]
+    table = np.empty(len(values), dtype=kinds)
+    for column, name in enumerate(names):
+        table[name] = values[:, column]
+    for column, name in enumerate(_COLORS):
+        table[name] = rgb[:, column]
+    lines = "".join(f"property {'uchar' if kind == 'u1' else 'float'} {name}\n" for name, kind in kinds)
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(table)}\n{lines}end_header\n"
+    return header.encode() + table.tobytes()
 
 
 def _placed(

@@ -78,6 +78,10 @@ def _read(options: Export) -> _Source:
     path = options.source
     if not path.is_file():
         trained = load_trained(path)
+        if not isinstance(trained.model, Gaussians):
+            raise InputError(
+                f"{path}: the run holds a radiance field; give --format mesh or points, or a run of splats"
+            )
         if options.units == "metres":
             up_world = torch.tensor([0.0, 0.0, 1.0])
             return _Source(trained.gaussians, metres_from_scene(trained), up_world, trained.cameras)

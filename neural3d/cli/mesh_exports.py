@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from neural3d.cli.camera_exports import FOR_CAMERAS, refuse, up_of
+from neural3d.cli.camera_exports import FOR_CAMERAS, refuse
 from neural3d.cli.options import Export
 from neural3d.cli.runs import Trained, load_trained
-from neural3d.cli.shots import default_up, metres_from_scene
-from neural3d.cli.surfaces import require_texture_size, seen_of, tell_views
+from neural3d.cli.shots import default_up
+from neural3d.cli.surfaces import chosen_model, frame_of, require_texture_size, seen_of, tell_views
 from neural3d.errors import InputError
 from neural3d.export.mesh_files import (
     require_mesh_suffix,
@@ -20,12 +20,10 @@ from neural3d.export.mesh_files import (
     write_unseen,
 )
 from neural3d.export.scene_export import usd_axis
-from neural3d.export.selection import Selection, select
 from neural3d.export.up_axis import composed, upright
 from neural3d.render.model import Model
 from neural3d.run import check_parents
 from neural3d.scene import Similarity
-from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.bake import bake
 from neural3d.surface.cleaning import decimated, without_scraps
 from neural3d.surface.fusion import Fusion, fuse
@@ -56,10 +54,8 @@ def export_mesh(options: Export) -> dict[str, Any]:
     if options.source.is_file():
         raise InputError(f"{options.source}: a mesh is made from a run's cameras; give the run's folder")
     trained = load_trained(options.source)
-    model = _chosen(options, trained)
-    frame, up_file = trained.views.capture_from_scene, up_of(trained)
-    if options.units == "metres":
-        frame, up_file = metres_from_scene(trained), torch.tensor([0.0, 0.0, 1.0])
+    model = chosen_model(options, trained)
+    frame, up_file = frame_of(options, trained)
     mesh = _surface(options, trained, model, frame)
     up = options.up or default_up(options.output)
     way = composed(upright(up, up_file), frame)
@@ -93,13 +89,3 @@ def _surface(options: Export, trained: Trained, model: Model, way: Similarity) -
             raise InputError("--crop: no surface lies in the box")
     most = options.triangles or (MAX_TRIANGLES_DEFAULT if options.texture is None else MAX_TRIANGLES_TEXTURED)
     return decimated(without_scraps(mesh), most)
-
-
-def _chosen(options: Export, trained: Trained) -> Model:
-    """Of a splat model, only what was asked for."""
-    if not isinstance(trained.model, Gaussians):
-        refuse(options, ("min_opacity", "max_splats"), "runs of splats")
-        return trained.model
-    selection = Selection(None, options.min_opacity, options.max_splats)
-    way = trained.views.capture_from_scene
-    return trained.model[select(trained.model, selection, cameras=trained.cameras, capture_from_scene=way)]

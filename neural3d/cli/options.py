@@ -39,6 +39,12 @@ DESCRIPTION = (
 )
 
 
+_ExportFormat = Literal[
+    *("ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html"),
+    *("mesh", "points", "cameras", "st-maps"),
+]
+
+
 @dataclass(frozen=True)
 class Training:
     """What `train` and `make` have in common; what is left out is chosen from the capture."""
@@ -348,20 +354,20 @@ class Export:
     output: Annotated[Path, arg(metavar="FILE")]
     """The file; replaced where it is there."""
     format: Annotated[
-        Literal["ply", "compressed-ply", "splat", "spz", "sog", "glb", "usd", "html", "mesh", "cameras", "st-maps"]
-        | None,
-        arg(metavar="{ply,…,html,mesh,cameras,st-maps}", help_behavior_hint="(default: by --output)"),
+        _ExportFormat | None,
+        arg(metavar="{ply,…,html,mesh,points,cameras,st-maps}", help_behavior_hint="(default: by --output)"),
     ] = None
     """ply: the layout of the INRIA code, which every splat tool reads, nothing lost; compressed-ply, spz, sog: small;
     splat: one colour a Gaussian; glb: glTF with KHR_gaussian_splatting; usd: for Nuke and Houdini; html: a page that
     shows the scene by itself, offline; mesh: the surface that the run's views agree on, as .ply, .obj, .glb or .usd;
-    cameras: see --cameras, as .usd, .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json; st-maps: a
-    folder of EXR maps that undistort the run's photos and distort renders again."""
+    points: a cloud of points of that surface, with normals and colours, as .ply; cameras: see --cameras, as .usd,
+    .usda, .usdc, .chan, .glb, .gltf, .blender.json or a nerfstudio .json; st-maps: a folder of EXR maps that undistort
+    the run's photos and distort renders again."""
     crop: Annotated[
         tuple[float, float, float, float, float, float] | None,
         arg(metavar="X Y Z X Y Z", help_behavior_hint="(default: everything)"),
     ] = None
-    """A box: only Gaussians with their centres between the first point and the second, in the capture's frame."""
+    """A box: only what lies between the first point and the second, in the capture's frame."""
     min_opacity: Number = 0.0
     """Leave out what is more transparent than this, 0 to 1."""
     max_splats: Annotated[OptionalWhole, unless_given("all")] = None
@@ -372,8 +378,8 @@ class Export:
     ] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
     units: Literal["capture", "metres"] = "capture"
-    """Of splats and meshes; metres: with z up, as neural3d world or ingest --gps has found them for the capture; a crop
-    is then in metres, too."""
+    """Of splats, meshes and points; metres: with z up, as neural3d world or ingest --gps has found them for the
+    capture; a crop is then in metres, too."""
     cameras: Annotated[str, arg(metavar="photos|test|orbit|FILE")] = "photos"
     """With --format cameras: the run's photos, those held out, once around the scene, or a file, to convert it."""
     frames: Annotated[str | None, arg(metavar="N|A-B[xS]", help_behavior_hint="(default: all, 120 of an orbit)")] = None
@@ -392,6 +398,8 @@ class Export:
     """What the texture is made from: the photos that the run was trained on, or its own renders."""
     voxel: Annotated[OptionalNumber, unless_given("two pixels wide")] = None
     """With --format mesh: how fine the surface is found, in units of the capture."""
+    max_points: Annotated[OptionalWhole, unless_given("200,000")] = None
+    """With --format points: how many points it may have."""
     spz_version: Annotated[Literal["3", "4"] | None, arg(metavar="{3,4}", help_behavior_hint="(default: 3)")] = None
     """Of an SPZ file; 3 is read by all viewers, 4 is smaller."""
 

@@ -9,6 +9,7 @@ from neural3d.cli.exports import export
 from neural3d.cli.mesh_exports import export_mesh, refuse_mesh_options
 from neural3d.cli.options import Command, Eval, Export, Render, View
 from neural3d.cli.plates import export_st_maps
+from neural3d.cli.point_exports import export_points, refuse_point_options
 from neural3d.cli.progress import say
 from neural3d.cli.rendering import background_of, render
 from neural3d.cli.runs import Trained, load_scene, load_trained, placed
@@ -37,6 +38,9 @@ def run(command: Command) -> int:
 
 
 def _exported(options: Export) -> dict[str, Any]:
+    if options.format == "points":
+        return export_points(options)
+    refuse_point_options(options)
     if options.format == "mesh" or (options.format is None and options.output.suffix.lower() == ".obj"):
         return export_mesh(options)
     refuse_mesh_options(options)

@@ -5,11 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural3d.cli.camera_exports import refuse, up_of
+from neural3d.cli.options import Export
 from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_scene
+from neural3d.cli.shots import metres_from_scene
 from neural3d.errors import InputError
+from neural3d.export.selection import Selection, select
 from neural3d.render.model import Model
-from neural3d.scene import Scene
+from neural3d.scene import Scene, Similarity
+from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.depth_views import DepthView, seen_by
 from neural3d.surface.photo_views import Unexposed, photo_view
 from neural3d.train.config import SplatConfig
@@ -25,6 +34,29 @@ class Seen:
     views: Callable[[], Iterator[DepthView]]
     source: str
     """`photos` or `renders`."""
+
+
+def frame_of(options: Export, trained: Trained) -> tuple[Similarity, Float[Tensor, "3"]]:
+    """Where surfaces are to lie, from the scene's frame, and what is up there.
+
+    Raises: InputError where metres are asked for and not known.
+    """
+    if options.units == "metres":
+        return metres_from_scene(trained), torch.tensor([0.0, 0.0, 1.0])
+    return trained.views.capture_from_scene, up_of(trained)
+
+
+def chosen_model(options: Export, trained: Trained) -> Model:
+    """Of a splat model, only what was asked for.
+
+    Raises: InputError.
+    """
+    if not isinstance(trained.model, Gaussians):
+        refuse(options, ("min_opacity", "max_splats"), "runs of splats")
+        return trained.model
+    selection = Selection(None, options.min_opacity, options.max_splats)
+    way = trained.views.capture_from_scene
+    return trained.model[select(trained.model, selection, cameras=trained.cameras, capture_from_scene=way)]
 
 
 def require_texture_size(side_px: int) -> None:

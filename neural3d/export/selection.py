@@ -90,13 +90,17 @@ def _directions(count: int) -> Float[Tensor, "V 3"]:
     return torch.stack([(1 - z * z).sqrt() * turn.cos(), (1 - z * z).sqrt() * turn.sin(), z], dim=1)
 
 
+def require_box(box: tuple[float | int, ...]) -> None:
+    """Raises: InputError where it is not the least x, y, z and the greatest."""
+    if len(box) != 6 or not all(a < b for a, b in zip(box[:3], box[3:], strict=True)):
+        shown = " ".join(f"{value:g}" for value in box)
+        raise InputError(f"--crop {shown}: expected the least x y z, then a greatest x y z above each")
+
+
 def _require_sensible(selection: Selection) -> None:
     if not 0 <= selection.min_opacity <= 1:
         raise InputError(f"--min-opacity {selection.min_opacity:g}: expected 0 to 1")
     if selection.max_splats is not None and selection.max_splats < 1:
         raise InputError(f"--max-splats {selection.max_splats}: expected 1 or more")
     if selection.box is not None:
-        low, high = selection.box[:3], selection.box[3:]
-        if len(selection.box) != 6 or not all(a < b for a, b in zip(low, high, strict=True)):
-            shown = " ".join(f"{value:g}" for value in selection.box)
-            raise InputError(f"--crop {shown}: expected the least x y z, then a greatest x y z above each")
+        require_box(selection.box)

@@ -12,6 +12,8 @@ from neural3d.render.model import Model
 
 _LEAST_ALPHA = 0.5
 _EMPTY_ALPHA = 0.05
+BEHIND = 3.0
+"""Beyond so many times the middle depth lies the background."""
 _EDGE = 0.04
 """A neighbour that is farther or nearer by this share of the depth: blended from two surfaces, the pixel is of none."""
 
@@ -29,6 +31,8 @@ class DepthView:
     """Where there is nothing at all along the ray, as far as that is known."""
     trust: Float[Tensor, "H W 1"] | None = None
     """How much the colours count against those of other views, at least 0; all the same if None."""
+    normals: Float[Tensor, "H W 3"] | None = None
+    """Unit vectors in the scene's frame that face the camera, 0 where none is known."""
 
 
 def at_most(cameras: Cameras, longest_px: int) -> Cameras:
@@ -41,14 +45,15 @@ def at_most(cameras: Cameras, longest_px: int) -> Cameras:
 def seen_by(model: Model, camera: Cameras) -> DepthView:
     """Render the one view of `camera`."""
     width, height = camera.size_px[0].tolist()
-    colors, alphas, depths = torch.zeros(height, width, 3), torch.zeros(height, width, 1), torch.zeros(height, width, 1)
+    colors, alphas, depths, normals = (torch.zeros(height, width, channels) for channels in (3, 1, 1, 3))
     for tile in layer_tiles(model, camera):
         rows, columns = tile.depths.shape[:2]
         window = slice(tile.top, tile.top + rows), slice(tile.left, tile.left + columns)
         colors[window], alphas[window], depths[window] = tile.colors, tile.alphas, tile.depths
+        normals[window] = tile.normals
     sure = (alphas >= _LEAST_ALPHA) & ~_beside_edges(depths)
     straight = (colors / alphas.clamp(min=_LEAST_ALPHA)).clamp(0, 1)
-    return DepthView(camera, straight, torch.where(sure, depths, 0), alphas < _EMPTY_ALPHA)
+    return DepthView(camera, straight, torch.where(sure, depths, 0), alphas < _EMPTY_ALPHA, normals=normals)
 
 
 def _beside_edges(depths: Float[Tensor, "H W 1"]) -> Bool[Tensor, "H W 1"]:

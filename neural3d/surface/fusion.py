@@ -14,15 +14,13 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.errors import InputError
 from neural3d.render.model import Model
-from neural3d.surface.depth_views import DepthView, at_most, seen_by
+from neural3d.surface.depth_views import BEHIND, DepthView, at_most, seen_by
 from neural3d.surface.mesh import Mesh, no_mesh
 from neural3d.surface.open3d_library import require_open3d
 
 _BLOCK, _FIRST_BLOCKS = 8, 20_000
 _LEAST_WEIGHT = 2.5
 """A view is 1: three must have seen a place before there is a surface."""
-_BEHIND = 3.0
-"""Beyond so many times the middle depth lies the background."""
 _PIXELS = 2.0
 _MAX_VOXELS_ACROSS = 2048
 
@@ -71,7 +69,7 @@ def fuse(
             if progress is not None:
                 progress(index + 1, len(small))
 
-    mesh = fuse_depths(views(), voxel=voxel, truncation=fusion.truncation, farthest=_BEHIND * middle)
+    mesh = fuse_depths(views(), voxel=voxel, truncation=fusion.truncation, farthest=BEHIND * middle)
     if len(mesh) == 0:
         raise InputError("the views agree on no surface; train longer, or export points or splats")
     return mesh

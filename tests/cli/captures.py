@@ -14,6 +14,8 @@ from neural3d.render.splats import render_splats
 from neural3d.splats.gaussians import Gaussians
 
 NUM_VIEWS, SIZE = 10, (48, 32)
+BALL_AT = torch.tensor([5.0, -1.0, 2.0]).double()
+"""Where the ball of `ball_run` lies in its capture."""
 SMALL = ["--steps", "12", "--max-gaussians", "150"]
 """Of a training that costs nothing either."""
 

@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(options, message, capture: Path, tmp_path:
 def test_what_a_field_has_not_is_said(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     before = contents(field_run)
     line = refused(capsys, "export", str(field_run), "--output", str(tmp_path / "a.ply"))
-    assert "the run holds a radiance field; give the run of a splat training" in line
+    assert "the run holds a radiance field; give --format mesh or points, or a run of splats" in line
     line = refused(capsys, "train", "splat", "--resume", "--output", str(field_run))
     assert "the run was made by neural3d train nerf; go on with that" in line
     line = refused(capsys, "train", "nerf", "--resume", "--seed", "3", "--output", str(field_run))

@@ -5,32 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from surface_ball import ball, cameras_around, color_of
+from surface_ball import color_of
 
-from neural3d.checkpoints import Checkpoint
 from neural3d.cli import main
-from neural3d.cli.runs import Trained, Views
-from neural3d.scene import Similarity
+
+from .captures import BALL_AT as AT
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("open3d", exc_type=ImportError)
-AT = torch.tensor([5.0, -1.0, 2.0]).double()
-
-
-@pytest.fixture
-def ball_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A run whose model is a ball: in the capture's frame of radius 2, around `AT`."""
-    cameras = cameras_around(count=16, side=48)
-    trained, names = object.__new__(Trained), tuple(str(i) for i in range(len(cameras)))
-    frame = Similarity(2.0, torch.eye(3, dtype=torch.float64), AT)
-    views = Views(cameras, names, torch.tensor([0]), torch.tensor([0.0, 0, 1]), frame, True)
-    object.__setattr__(trained, "model", ball(1500))
-    object.__setattr__(trained, "views", views)
-    object.__setattr__(trained, "checkpoint", Checkpoint(1, {}, {}))
-    monkeypatch.setattr("neural3d.cli.mesh_exports.load_trained", lambda path: trained)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
 
 
 def exported(run: Path, name: str, *options: str):

@@ -16,7 +16,6 @@ from neural3d.storage import atomic_write, atomic_write_text
 MODEL_FOLDER = "sparse/0"
 POINTS_FILE = "points.ply"
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-_VERTEX = np.dtype([(name, "<f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")])
 
 
 def write_results(capture: Path, masked: set[str]) -> None:
@@ -74,12 +73,7 @@ def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndar
 
     Raises: StorageError.
     """
-    table = np.empty(len(xyz), dtype=_VERTEX)
-    for axis, (position, color) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
-        table[position], table[color] = xyz[:, axis], rgb[:, axis]
-    kinds = "".join(f"property {'uchar' if kind == '|u1' else 'float'} {name}\n" for name, kind in _VERTEX.descr)
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(table)}\n{kinds}end_header\n"
-    data = header.encode() + table.tobytes()
+    data = colored_vertices("xyz", xyz, rgb)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)
