@@ -113,7 +113,7 @@ def lens_from_colmap(model: str, width: int, height: int, params: tuple[float, .
 def unsupported(model: str) -> str:
     """Why a camera model cannot be used, and what can."""
     return (
-        f"camera model {model} is not supported; supported are {', '.join(SUPPORTED_MODELS)}; "
+        f"camera model {model[:40]} is not supported; supported are {', '.join(SUPPORTED_MODELS)}; "
         "undistort the photos to PINHOLE first"
     )
 

@@ -13,7 +13,7 @@ from neural3d.scene import World
 
 Split = Literal["train", "test"]
 SHOWN = 100
-"""Characters of a name that are repeated in an error."""
+"""Characters of a name that are repeated in an error, and five times as many of what is wrong with it."""
 
 
 class BadFrame(Exception):
@@ -86,6 +86,6 @@ def require_frames(count: int, skipped: tuple[Skipped, ...], source: Path) -> No
     if not skipped:
         raise InputError(f"{source}: names no photos; write the poses again")
     # Of a damaged file a name or a reason may be thousands of characters long.
-    shown = "; ".join(f"{s.name[:SHOWN]}: {s.reason[: 2 * SHOWN]}" for s in skipped[:3])
+    shown = "; ".join(f"{s.name[:SHOWN]}: {s.reason[: 5 * SHOWN]}" for s in skipped[:3])
     more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
     raise InputError(f"{source}: none of its {len(skipped)} frames can be used: {shown}{more}")

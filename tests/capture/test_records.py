@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from neural3d.cameras import Cameras, cat_cameras
+from neural3d.capture.lenses import unsupported
 from neural3d.capture.listing import Skipped, require_frames
 from neural3d.errors import InputError
 from neural3d.scene import Similarity
@@ -68,4 +69,7 @@ def test_the_names_of_a_damaged_file_are_cut_short(tmp_path):
     skipped = tuple(Skipped(5000 * "[", 5000 * "x") for _ in range(9))
     with pytest.raises(InputError, match="none of its 9 frames can be used") as told:
         require_frames(0, skipped, tmp_path / "registration.csv")
-    assert len(str(told.value)) < 1500 and str(told.value).endswith("(and 6 more)")
+    remedy = (Skipped("a.jpg", unsupported(400 * "9")),)
+    with pytest.raises(InputError, match="undistort the photos to PINHOLE first$"):
+        require_frames(0, remedy, tmp_path / "images.txt")
+    assert len(str(told.value)) < 2000 and str(told.value).endswith("(and 6 more)")
