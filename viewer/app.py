@@ -19,6 +19,7 @@ import viser
 from neural3d.render.model import Model
 from neural3d.render.rendering import RenderFn
 from neural3d.scene import Scene, Similarity
+from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress, Request
 from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.controls import Controls
@@ -26,6 +27,7 @@ from neural3d.viewer.display import Drawing
 from neural3d.viewer.document import Document
 from neural3d.viewer.files import Place
 from neural3d.viewer.frames import ALL, FrameServer, Picture, Share
+from neural3d.viewer.models import BEFORE, MAIN, Entry
 from neural3d.viewer.panel import BRAND_COLOR, TrainingPanel
 from neural3d.viewer.place import LAST
 from neural3d.viewer.server import MAX_CLIENTS, STALL_SECONDS, start_server
@@ -163,6 +165,18 @@ class Viewer:
         with self._changed:
             self._model = model
             self._changed.notify()
+
+    def show_with_before(self, model: Gaussians, before: Gaussians) -> None:
+        """Show a model, and a switch to what it was made of, in its place; both can be hidden and moved like any."""
+        entry = Entry(BEFORE, before, Similarity.identity(), visible=False)
+        self.document.change(lambda models: models.with_main(model).with_entry(entry), undoable=False)
+        with self.controls.view_tab:
+            switch = self.server.gui.add_checkbox("Show as it was before", initial_value=False, order=LAST)
+
+        @switch.on_update
+        async def _(_: viser.GuiEvent) -> None:
+            chosen = BEFORE if switch.value is True else MAIN
+            self.document.change(lambda models: models.showing_one_of((MAIN, BEFORE), chosen), undoable=False)
 
     def end(self, message: str) -> None:
         """Training is over: say so in the panel, retire its buttons, and give exact pictures all the time they want."""

@@ -19,6 +19,8 @@ from neural3d.viewer.splats import SH_DC
 
 MAIN = "model"
 """The name of the first model: what is trained, or what the viewer was started with."""
+BEFORE = "before"
+"""The name of what the main model was made of, where that is shown, too."""
 MAX_MODELS = 8
 MAX_UNDO = 50
 SELECTED_COLOR = (1.0, 0.75, 0.1)
@@ -110,6 +112,11 @@ class Models:
     def without(self, name: str) -> "Models":
         """Take one away."""
         return replace(self, entries=tuple(entry for entry in self.entries if entry.name != name))
+
+    def showing_one_of(self, names: tuple[str, ...], chosen: str) -> "Models":
+        """Hide those of some names, as far as they are there, all but one, which is visible."""
+        entries = (replace(e, visible=e.name == chosen) if e.name in names else e for e in self.entries)
+        return replace(self, entries=tuple(entries))
 
     def changed(self, name: str, **changes: object) -> "Models":
         """Change fields of one."""

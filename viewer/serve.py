@@ -33,11 +33,13 @@ def view_gaussians(
     render_fn_from: Callable[[Gaussians], RenderFn] | None = None,
     background: tuple[float, float, float] = WHITE,
     save_folder: Path | None = None,
+    before: Gaussians | None = None,
 ) -> Viewer:
     """A viewer that shows this model; close it when done.
 
     The model is in the frame of `scene`, whose photos, up direction and first camera are shown. Without a scene,
-    visitors start facing the bulk of the splats, with `up_world` up. All else is as for `Viewer`.
+    visitors start facing the bulk of the splats, with `up_world` up. With a model of what was `before`, in the same
+    frame, a switch shows that in its place. All else is as for `Viewer`.
 
     Raises:
         InputError: the model is empty, or the address cannot be listened on.
@@ -62,7 +64,10 @@ def view_gaussians(
     if scene is None:
         opaque = gaussians.means_world[gaussians.logit_opacities > 0.0]
         _face(viewer, opaque if len(opaque) else gaussians.means_world, up_world)
-    viewer.show(gaussians)
+    if before is None:
+        viewer.show(gaussians)
+    else:
+        viewer.show_with_before(gaussians, before)
     return viewer
 
 

@@ -11,10 +11,11 @@ let_idle_threads_sleep()  # as the command line does; before torch comes in belo
 from neural3d.bench.formats import measure_formats
 from neural3d.bench.memory import measure_memory
 from neural3d.bench.plot import quality_svg
+from neural3d.bench.priors import measure_priors
 from neural3d.bench.quality import measure_quality
 from neural3d.bench.rendering import measure_render
 from neural3d.bench.step import measure_step
-from neural3d.bench.tables import Report, text_of
+from neural3d.bench.tables import Report, markdown_of, priors_rows, text_of
 from neural3d.run import finite_json
 from neural3d.storage import atomic_write_text
 
@@ -23,13 +24,14 @@ __all__ = [
     "main",
     "measure_formats",
     "measure_memory",
+    "measure_priors",
     "measure_quality",
     "measure_render",
     "measure_step",
     "text_of",
 ]
 
-Table = Literal["step", "render", "quality", "memory"]
+Table = Literal["step", "render", "quality", "memory", "priors"]
 
 
 def main(table: Table, json: bool) -> int:
@@ -38,22 +40,32 @@ def main(table: Table, json: bool) -> int:
     Raises:
         InputError: What the table needs is not at hand.
     """
-    measures = {"step": measure_step, "render": measure_render, "quality": measure_quality, "memory": measure_memory}
+    measures = {
+        "step": measure_step,
+        "render": measure_render,
+        "quality": measure_quality,
+        "memory": measure_memory,
+        "priors": measure_priors,
+    }
     report = measures[table]()
     print(_json_of(report) if json else text_of(report))
     return 0
 
 
-def keep(report: Report, folder: Path) -> None:
-    """Print a table, and write it as TABLE.json into a folder, the quality table also as a picture.
+def keep(report: Report, folder: Path, name: str | None = None) -> None:
+    """Print a table, and write it as NAME.json or TABLE.json into a folder.
+
+    The quality table is also kept as a picture, that of the priors for people.
 
     Raises:
         StorageError: The folder cannot be written.
     """
     print(text_of(report))
-    atomic_write_text(folder / f"{report['table']}.json", _json_of(report) + "\n")
+    atomic_write_text(folder / f"{name or report['table']}.json", _json_of(report) + "\n")
     if report["table"] == "quality":
         atomic_write_text(folder / "quality.svg", quality_svg(report))
+    if report["table"] == "priors":
+        atomic_write_text(folder / "priors.md", markdown_of(priors_rows(report), report))
 
 
 def _json_of(report: Report) -> str:

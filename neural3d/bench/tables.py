@@ -31,6 +31,8 @@ def text_of(report: Report) -> str:
         "few_photos": _few_photos_rows,
         "moving_things": _moving_things_rows,
         "textures": _textures_rows,
+        "arcs": _arcs_rows,
+        "priors": priors_rows,
     }
     commit, load = report["commit"] or "no commit", report["load_average"]
     return "\n".join(
@@ -43,6 +45,14 @@ def text_of(report: Report) -> str:
             *([f"load     {load:.1f} programs at the end: compare nothing else while it is high"] if load else []),
         ]
     )
+
+
+def markdown_of(rows: Sequence[Row], report: Report) -> str:
+    """Rows as a table of Markdown, the first of them its head, and where it was measured."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    measured = f"`{report['command']}`, {report['machine']}, {report['date']}"
+    return "\n".join([*lines, "", measured, ""])
 
 
 def _few_photos_rows(report: Report) -> list[Row]:
@@ -313,6 +323,38 @@ def _textures_rows(report: Report) -> list[Row]:
     rows = [("method", *columns)]
     for name, found in report["methods"].items():
         rows.append((name, *(f"{found[column]['mean']:.2f}" for column in columns)))
+    return rows
+
+
+def _arcs_rows(report: Report) -> list[Row]:
+    """Of the pixels that show what no photo saw, but for the first column of numbers."""
+    columns = ("c2st", "swd", "sharpness", "seam", "layout", "penalty")
+    given = f"{report['withheld']} of {report['photos']} photos withheld, {report['degrees']:g} degrees"
+    rows = [(f"{report['capture']}, {given}", "all, dB", "unseen, dB", *columns, "on the mesh, dB")]
+    for name, found in report["methods"].items():
+        card = (f"{found['card'][column]:.2f}" for column in columns)
+        mesh = "" if found["mesh_psnr_unseen"] is None else f"{found['mesh_psnr_unseen']:.2f}"
+        rows.append((name, f"{found['psnr']:.2f}", f"{found['psnr_unseen']:.2f}", *card, mesh))
+    return rows
+
+
+def priors_rows(report: Report) -> list[Row]:
+    """A line for each prior, below that of the true patches of its size."""
+
+    def scores(found: Report) -> tuple[str, ...]:
+        cells = []
+        for name, digits in (("precision", 2), ("coverage", 2), ("distance", 1), ("sharpness", 2)):
+            low, high = found[name]["interval"]
+            cells.append(f"{found[name]['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+        return tuple(cells)
+
+    rows = [(f"{report['seconds']:.0f} s each", "size", "precision", "coverage", "distance", "sharpness", "images/s")]
+    for size, floor in report["floors"].items():
+        rows.append(("true patches", f"{size} px", *scores(floor), ""))
+        for name, found in report["priors"].items():
+            if found["size"] == int(size):
+                pace = f"{found['images_a_second']:,.1f}"
+                rows.append((name + (" (copies)" if found["copies"] else ""), f"{size} px", *scores(found), pace))
     return rows
 
 

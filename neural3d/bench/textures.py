@@ -20,7 +20,7 @@ from neural3d.priors.fitting import seeded
 from neural3d.priors.metrics import bootstrap_interval, score
 from neural3d.priors.patches import to_bytes, to_signed
 from neural3d.priors.records import Budget
-from neural3d.texture.charts import Chart, frame_at
+from neural3d.texture.charts import Chart, continued, frame_at
 from neural3d.texture.choice import choose
 from neural3d.texture.proposals import Trainer, filled, proposer
 
@@ -104,7 +104,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _fill(name: str) -> Fill:
     if name in ("telea", "navier-stokes"):
-        return _opencv(name)
+        return opencv_fill(name)
     if name == "biharmonic":
         return _biharmonic()
     if name == "nearest":
@@ -121,7 +121,7 @@ def _ours(name: str, image: Tensor, hole: Tensor, seed: int) -> Tensor:
     """As `texture complete` does it, the image as one chart."""
     side = image.shape[1]
     frame = frame_at(torch.zeros(3), torch.tensor([0.0, 0, 1]), torch.tensor([0.0, 1, 0]), 1.0, side)
-    chart = Chart(frame, image, hole, ~hole, torch.zeros(side, side))
+    chart = continued(Chart(frame, image, hole, ~hole, torch.zeros(side, side)))
     if not name.startswith("auto"):
         return filled(chart, proposer(name), (), seeded(seed))
     tried = ("smooth", "quilt", "patchnn") if name == "auto-fast" else ("smooth", "quilt", "patchnn", "x0")
@@ -132,7 +132,11 @@ def _ours(name: str, image: Tensor, hole: Tensor, seed: int) -> Tensor:
     return filled(chart, methods[choice.method], (), seeded(seed))
 
 
-def _opencv(name: str) -> Fill:
+def opencv_fill(name: str) -> Fill:
+    """`telea` or `navier-stokes`.
+
+    Raises: InputError where OpenCV is not installed.
+    """
     try:
         import cv2
     except ImportError as error:

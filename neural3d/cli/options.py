@@ -408,8 +408,9 @@ class Export:
 class Bench:
     """Measure this machine, on the captures in the folder NEURAL3D_DATA where that is set, else on the bundled one."""
 
-    table: Positional[Literal["step", "render", "quality", "memory"]]
-    """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes."""
+    table: Positional[Literal["step", "render", "quality", "memory", "priors"]]
+    """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes;
+    priors: what each of them draws, 7 minutes."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 

@@ -1,5 +1,6 @@
 """eval, render, view, export: commands that look at what is there."""
 
+from pathlib import Path
 from typing import Any
 
 from neural3d.cameras import Cameras
@@ -91,10 +92,24 @@ def view(options: View) -> None:
     model = placed(model, options.device)
     where |= {"render_fn_from": model_render_function}
     if isinstance(model, Gaussians):
-        viewer = view_gaussians(model, **where)
+        before = _before(trained) if options.source.is_dir() else None
+        before = None if before is None else placed(before, options.device)
+        viewer = view_gaussians(model, before=before, **where)
     else:
         viewer = view_field(model, around=trained.views.cameras.centers_world, **where)
     serve_forever(viewer, open_browser=options.browser and has_display())
+
+
+def _before(trained: Trained) -> Gaussians | None:
+    """The model that `texture` was given, where the run is one of its and that model is still there."""
+    made = trained.run.config.get("texture")
+    if not isinstance(made, dict):
+        return None
+    try:
+        return load_trained(Path(str(made.get("run")))).gaussians
+    except InputError as error:
+        say(f"neural3d: warning: shown without what was before: {error}")
+        return None
 
 
 def _counting(render_fn: RenderFn, total: int) -> RenderFn:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,9 +19,9 @@ from neural3d.render.model import Model
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.depth_views import DepthView, seen_by
-from neural3d.surface.photo_views import Unexposed, photo_view
+from neural3d.surface.photo_views import Unexposed, photo_views
 from neural3d.train.config import SplatConfig
-from neural3d.train.exposure import exposure_from_tensors, without_exposure
+from neural3d.train.exposure import exposure_removal
 
 MIN_TEXTURE_PX, MAX_TEXTURE_PX = 64, 8192
 
@@ -107,12 +106,11 @@ def _renders(trained: Trained, model: Model) -> Seen:
 def _photos(trained: Trained, model: Model, scene: Scene) -> Seen:
     """Those held out stay out, so that they can still judge."""
     indices, tell = scene.train_indices.tolist(), tell_views("in the texture")
-    maps = _color_maps(trained)
+    photos, cameras = [scene.photos[index] for index in indices], trained.cameras[scene.train_indices]
 
     def views() -> Iterator[DepthView]:
-        for number, index in enumerate(indices):
-            view = seen_by(model, trained.cameras[index])
-            yield photo_view(view, scene.photos[index], maps(number))
+        for number, view in enumerate(photo_views(model, cameras, photos, _color_maps(trained))):
+            yield view
             tell(number + 1, len(indices))
 
     return Seen(views, "photos")
@@ -121,9 +119,5 @@ def _photos(trained: Trained, model: Model, scene: Scene) -> Seen:
 def _color_maps(trained: Trained) -> Callable[[int], Unexposed | None]:
     """What takes each training photo's exposure out, where the run has learnt it."""
     config = trained.settings.config
-    exposure = None
-    if isinstance(config, SplatConfig):
-        exposure = exposure_from_tensors(config.exposure, trained.checkpoint.tensors)
-    if exposure is None:
-        return lambda number: None
-    return lambda number: partial(without_exposure, exposure.color_map(number))
+    kind = config.exposure if isinstance(config, SplatConfig) else "none"
+    return exposure_removal(kind, trained.checkpoint.tensors)

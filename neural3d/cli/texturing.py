@@ -28,12 +28,8 @@ from neural3d.render.model import model_render_function
 from neural3d.run import Run, check_parents, check_target
 from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.bake import Texture, bake
-from neural3d.surface.cleaning import decimated, without_scraps
-from neural3d.surface.closing import closed
-from neural3d.surface.depth_views import at_most, seen_by
-from neural3d.surface.fusion import Fusion, fuse
-from neural3d.surface.mesh import Mesh
 from neural3d.surface.unwrap import unwrap
+from neural3d.surface.whole import whole_surface
 from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete
 from neural3d.texture.pictures import camera_on, surface_picture
@@ -43,7 +39,6 @@ from neural3d.texture.styles import restyled
 from neural3d.texture.tiles import tile
 from neural3d.train.state import fresh_state, state_tensors
 
-_LONGEST_PX, _CARVED_PX = 800, 320
 _MAX_TRIANGLES, _MAX_REACH = 2_000_000, 1.0
 _PREVIEW_EVERY = 5
 Making = TextureComplete | TextureEdit | TextureRestyle
@@ -120,7 +115,7 @@ def _facts(done: Completed) -> dict[str, Any]:
         "method": done.choice.method,
         "reason": done.choice.reason if trials else "asked for",
         "completed_texels": done.num_texels,
-        "nearest_color_texels": done.num_nearest,
+        "smooth_texels": done.num_smooth,
         "windows": done.num_charts,
         "trials": trials,
     }
@@ -128,23 +123,15 @@ def _facts(done: Completed) -> dict[str, Any]:
 
 def _baked(options: Making, trained: Trained) -> tuple[Texture, Atlas]:
     """The surface, closed as far as nobody saw through it, with what the photos say of it."""
-    mesh = _surface(options, trained)
+    mesh = whole_surface(
+        trained.model, trained.cameras, triangles=options.triangles, reach=options.reach, progress=tell_views("fused")
+    )
     flat = unwrap(mesh, options.texture)
     seen = seen_of(trained, trained.model, None, options.capture)
     texture = bake(flat, seen.views(), options.texture)
     atlas = atlas_of(flat, texture)
     say(f"neural3d: {100 * float((~atlas.known).float().mean()):.1f} % of the surface was seen by no photo")
     return texture, atlas
-
-
-def _surface(options: Making, trained: Trained) -> Mesh:
-    small = at_most(trained.cameras, _LONGEST_PX)
-    mesh = without_scraps(fuse(trained.model, small, Fusion(), progress=tell_views("fused")))
-    if options.reach > 0:
-        coarse = at_most(small, _CARVED_PX)
-        views = (seen_by(trained.model, coarse[i]) for i in range(len(coarse)))
-        mesh = closed(mesh, views, reach=options.reach)
-    return decimated(mesh, options.triangles)
 
 
 def _in_box(options: TextureEdit, trained: Trained, atlas: Atlas) -> Bool[Tensor, "N"]:
@@ -206,6 +193,7 @@ def _config(options: Making, trained: Trained) -> dict[str, Any]:
         name: value if isinstance(value, int | float | bool | None) else str(value)
         for name, value in asdict(options).items()
     }
+    asked["run"] = str(options.run.resolve())  # the viewer shows it as what was before
     return {**trained.run.config, "texture": {"kind": type(options).__name__, **asked}}
 
 

@@ -1,6 +1,6 @@
 """What a photo shows of a model's surface: its own colours at the model's depths."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from neural3d.cameras import Cameras
+from neural3d.render.model import Model
 from neural3d.scene import Photo
-from neural3d.surface.depth_views import DepthView
+from neural3d.surface.depth_views import DepthView, seen_by
 
 Unexposed = Callable[[Float[Tensor, "3 H W"], Float[Tensor, "3 H W"]], Float[Tensor, "3 H W"]]
 """A photo's colours with its own exposure taken out; the second picture is the model's render of the same view."""
@@ -17,6 +19,14 @@ Unexposed = Callable[[Float[Tensor, "3 H W"], Float[Tensor, "3 H W"]], Float[Ten
 _DISAGREEMENT = 0.15
 """Standard deviation, in colour, of what photo and model may differ: beyond are passers-by, highlights, bad poses."""
 _LEAST_SHARPNESS, _MOST_SHARPNESS = 0.1, 1.0
+
+
+def photo_views(
+    model: Model, cameras: Cameras, photos: Sequence[Photo], unexposed: Callable[[int], Unexposed | None]
+) -> Iterator[DepthView]:
+    """Photo after photo; `unexposed` says by the photo's number what takes its exposure out, if anything."""
+    for number, photo in enumerate(photos):
+        yield photo_view(seen_by(model, cameras[number]), photo, unexposed(number))
 
 
 def photo_view(view: DepthView, photo: Photo, unexposed: Unexposed | None = None) -> DepthView:

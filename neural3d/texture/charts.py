@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from neural3d.priors.exemplar.poisson import harmonic_fill
 from neural3d.texture.atlas import Atlas
 
 _LEAST_FACING = 0.35
@@ -21,6 +22,8 @@ _SHALLOW_PX = 8.0
 _SAME_PX = 2.5
 """A texel whose height is off by more texels than this is hidden behind what the chart shows."""
 _CANDIDATES, _LOOKED_AT = 48, 20_000
+_BESIDE = 2000
+"""Texels of which the middles of windows are chosen."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,21 @@ class Chart:
 
     frame: Frame
     image: Float[Tensor, "3 H W"]
-    """In [-1, 1]; of no meaning where nothing is known."""
+    """In [-1, 1]; where nothing is known, what is expected there from afar."""
     unknown: Bool[Tensor, "H W"]
     """On the surface, and to be filled in."""
     known: Bool[Tensor, "H W"]
     """On the surface, and known; what is neither is beside the surface, or turned away."""
     heights: Float[Tensor, "H W"]
     """Over the plane, in pixels."""
+
+
+def continued(chart: Chart) -> Chart:
+    """The same with its unknown texels expected to go on as smoothly as can be from what the chart shows."""
+    known = chart.known
+    mean = chart.image[:, known].mean(1)[:, None, None] if bool(known.any()) else chart.image.new_zeros(3, 1, 1)
+    smooth = harmonic_fill(torch.where(known, chart.image, mean), ~known)
+    return replace(chart, image=torch.where(known, chart.image, smooth))
 
 
 def frame_at(
@@ -157,12 +168,33 @@ def known_frames(
     known = atlas.known.nonzero()[:, 0]
     if len(known) == 0:
         return []
-    pool = known[torch.randperm(len(known), generator=generator)[:2000]]
+    pool = known[torch.randperm(len(known), generator=generator)[:_BESIDE]]
+    return _spread_frames(atlas, pool, side_px, up, count)
+
+
+def _spread_frames(
+    atlas: Atlas, pool: Int64[Tensor, "K"], side_px: int, up: Float[Tensor, "3"], count: int
+) -> list[Frame]:
+    if len(pool) == 0:
+        return []
     chosen = [int(pool[0])]
     while len(chosen) < min(count, len(pool)):
         apart = torch.cdist(_places_and_normals(atlas, pool), _places_and_normals(atlas, torch.tensor(chosen)))
         chosen.append(int(pool[apart.amin(1).argmax()]))
     return [frame_around(atlas, texel, side_px, up) for texel in chosen]
+
+
+def frames_beside_unknown(
+    atlas: Atlas, side_px: int, up: Float[Tensor, "3"], count: int, generator: torch.Generator
+) -> list[Frame]:
+    """Windows on what is known where it ends, each far from the others: what is unknown goes on from there."""
+    open_, known = (rows.nonzero()[:, 0] for rows in (~atlas.known, atlas.known))
+    if len(open_) == 0 or len(known) == 0:
+        return []
+    open_, known = (rows[torch.randperm(len(rows), generator=generator)[:_BESIDE]] for rows in (open_, known))
+    apart = torch.cdist(atlas.texels.points[known], atlas.texels.points[open_]).amin(1)
+    pool = known[apart < 0.25 * side_px * atlas.spacing]
+    return _spread_frames(atlas, pool, side_px, up, count)
 
 
 def _places_and_normals(atlas: Atlas, numbers: Int64[Tensor, "K"]) -> Float[Tensor, "K 6"]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from neural3d.errors import InputError
 from neural3d.priors.fitting import seeded
 from neural3d.priors.metrics import Card, score
-from neural3d.texture.charts import Chart
+from neural3d.texture.charts import Chart, continued
 from neural3d.texture.proposals import Propose, filled
 
 _LEAST_HIDDEN, _MOST_HIDDEN = 0.04, 0.5
@@ -113,7 +113,7 @@ def _hidden(chart: Chart, shape: Bool[Tensor, "H W"] | None) -> Chart | None:
         inner = functional.max_pool2d((~chart.known)[None, None].float(), 3, 1, 1)[0, 0] == 0
         hidden &= inner
         if _LEAST_HIDDEN * whole <= int(hidden.sum()) <= _MOST_HIDDEN * whole and whole >= 0.2 * hidden.numel():
-            return replace(chart, unknown=hidden, known=chart.known & ~hidden)
+            return continued(replace(chart, unknown=hidden, known=chart.known & ~hidden))
     return None
 
 

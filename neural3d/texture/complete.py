@@ -7,26 +7,39 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.quilting import Texels
 from neural3d.priors.fitting import seeded
 from neural3d.priors.records import Budget
 from neural3d.texture.atlas import Atlas
-from neural3d.texture.charts import Chart, Frame, chart_of, known_frames, nearest_known, next_frame, written_back
+from neural3d.texture.charts import (
+    Chart,
+    Frame,
+    chart_of,
+    frames_beside_unknown,
+    known_frames,
+    next_frame,
+    written_back,
+)
 from neural3d.texture.choice import Choice, choose
+from neural3d.texture.membrane import with_membrane
 from neural3d.texture.proposals import AUTO, AUTO_FAST, Propose, Trainer, filled, proposer
 
-_LIBRARY = 24
+_LIBRARY, _BESIDE_UNKNOWN = 24, 12
 _LEAST_KNOWN = 0.25
 """Of a chart, to be copied from or learnt from."""
-_COPIED_CHARTS = 4
+_COPIED_CHARTS = 6
+_UNLIKE = 8.0
+"""How far, in widths of a window, a place may be that is nearer by 1 in colour, in [-1, 1]."""
+_PALETTE_PX = 16
 _TRAINING_SHARE = 0.35
 _MOST_CHARTS = 400
 _LEAST_TEXELS = 4
 """Known ones, to complete from."""
-_NEGLIGIBLE, _NEGLIGIBLE_IN_ALL = 8, 40
-"""Texels: where a window shows fewer about its middle, or at all, they take the colour of the nearest known one."""
+_NEGLIGIBLE, _NEGLIGIBLE_IN_ALL = 8, 160
+"""Texels: where a window shows fewer about its middle, or at all, they take what is expected from afar."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,8 @@ class Completed:
     num_charts: int
     num_texels: int
     """How many were completed."""
-    num_nearest: int
-    """Of these, how many no window showed, so that they have the colour of the nearest one."""
+    num_smooth: int
+    """Of these, how many no window showed, so that they have the colours around them, led over smoothly."""
 
 
 @dataclass
@@ -89,7 +102,7 @@ def complete(
         raise InputError("no photo saw anything of the surface, so there is nothing to complete it from")
     if unknown == 0:
         return Completed(atlas, Choice(config.method, {}), 0, 0, 0)
-    generator = seeded(config.seed)
+    atlas, generator = with_membrane(atlas), seeded(config.seed)
     library = library_of(atlas, up, config.window_px, generator)
     choice, propose = _method(atlas, up, library, config, progress, keeps_colors=source is not None)
     progress.tell(choice.reason)
@@ -100,12 +113,14 @@ def complete(
 
     done, charts = in_windows(atlas, up, fill, config, progress)
     left = int((~done.known).sum())
-    return Completed(nearest_known(done) if left else done, choice, charts, unknown, left)
+    return Completed(done.with_colors(done.colors, torch.ones_like(done.known)), choice, charts, unknown, left)
 
 
 def library_of(atlas: Atlas, up: Float[Tensor, "3"], window_px: int, generator: torch.Generator) -> tuple[Chart, ...]:
-    """Windows all over the surface that show enough of what is known."""
-    charts = [chart_of(atlas, frame) for frame in known_frames(atlas, window_px, up, _LIBRARY, generator)]
+    """Windows all over the surface, and beside what is unknown, that show enough of what is known."""
+    frames = known_frames(atlas, window_px, up, _LIBRARY, generator)
+    frames += frames_beside_unknown(atlas, window_px, up, _BESIDE_UNKNOWN, generator)
+    charts = [chart_of(atlas, frame) for frame in frames]
     good = [chart for chart in charts if float(chart.known.float().mean()) >= _LEAST_KNOWN]
     return tuple(good or sorted(charts, key=lambda chart: -int(chart.known.sum()))[:2])
 
@@ -194,11 +209,22 @@ def _give_up_around(atlas: Atlas, texel: int, tried: Bool[Tensor, "N"]) -> None:
 
 
 def _nearest_charts(chart: Chart, library: Sequence[Chart]) -> list[Chart]:
-    """Places nearby are of the same material more often than others are."""
+    """Places of the colours that are expected come first, then those nearby: they are often of the same material."""
+    expected = _palette(chart.image, chart.unknown)
 
     def apart(other: Chart) -> float:
         turned = 1 - float(other.frame.axes[2] @ chart.frame.axes[2])
         away = float((other.frame.center - chart.frame.center).norm()) / (chart.frame.side_px * chart.frame.spacing)
-        return away + turned
+        shown = _palette(other.image, other.known)
+        unlike = float(torch.cdist(expected, shown).amin(1).mean()) if len(expected) and len(shown) else 0.0
+        return away + turned + _UNLIKE * unlike
 
     return sorted(library, key=apart)[:_COPIED_CHARTS]
+
+
+def _palette(image: Float[Tensor, "3 H W"], where: Bool[Tensor, "H W"]) -> Float[Tensor, "K 3"]:
+    """Mean colours, cell by cell, of the cells that mostly lie where they are asked for."""
+    layers = torch.cat([image * where, where[None].float()])[None]
+    cells = functional.avg_pool2d(layers, _PALETTE_PX)[0].flatten(1).T
+    chosen = cells[cells[:, 3] > min(0.5, 0.5 * float(cells[:, 3].max()))]
+    return chosen[:, :3] / chosen[:, 3:]

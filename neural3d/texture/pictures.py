@@ -1,7 +1,7 @@
 """What a completed surface looks like: before, what was missing, after."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neural3d.cameras import Cameras
@@ -35,6 +35,12 @@ def surface_picture(atlas: Atlas, camera: Cameras, marked: Bool[Tensor, "N"] | N
     colors = atlas.colors
     if marked is not None:
         colors = torch.where(marked[:, None], colors.new_tensor(_MASK_COLOR), colors)
+    numbers = shown_texels(atlas, camera)
+    return torch.where((numbers >= 0)[..., None], colors[numbers.clamp_min(0)], torch.tensor(_BACKGROUND))
+
+
+def shown_texels(atlas: Atlas, camera: Cameras) -> Int64[Tensor, "H W"]:
+    """Which texel each pixel of a camera shows; -1 where it shows none of the surface's."""
     width, height = camera.size_px[0].tolist()
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     in_camera = (torch.stack([x, y], dim=-1) - camera.principal_px[0]) / camera.focal_px[0]
@@ -45,6 +51,4 @@ def surface_picture(atlas: Atlas, camera: Cameras, marked: Bool[Tensor, "N"] | N
     hits = atlas.caster.hits(camera.centers_world[0].expand_as(rays), rays)
     corners = atlas.surface.mesh.triangles[hits.triangles.clamp_min(0)]
     numbers = atlas.numbers_at((atlas.surface.uvs[corners] * hits.weights[..., None]).sum(1))
-    shown = (hits.triangles >= 0) & (numbers >= 0)
-    found = torch.where(shown[:, None], colors[numbers.clamp_min(0)], torch.tensor(_BACKGROUND))
-    return found.view(height, width, 3)
+    return torch.where(hits.triangles >= 0, numbers, -1).view(height, width)

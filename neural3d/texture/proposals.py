@@ -1,4 +1,8 @@
-"""Ways to fill the unknown of a chart, by name: exemplar methods, and any prior that was trained on the scene."""
+"""Ways to fill the unknown of a chart, by name: exemplar methods, and any prior that was trained on the scene.
+
+All of them begin with what is expected from afar, so that windows of one side agree on its material: texels are copied
+from where the scene has such colours, blocks are chosen that look like it under a wide blur.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +11,11 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.nearest import NearestConfig, nearest_fill
-from neural3d.priors.exemplar.poisson import harmonic_fill
+from neural3d.priors.exemplar.poisson import solve_poisson
 from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt
 from neural3d.priors.files import load_prior
 from neural3d.priors.patches import PatchSource, Picture, to_bytes
@@ -26,9 +31,23 @@ _GRID_PX = 4
 """A crop's sides are multiples of this."""
 _FAST_NEAREST = NearestConfig(rounds=2, num_patches=2000)
 _FAST_QUILT, _QUILT = QuiltConfig(num_blocks=3000), QuiltConfig()
+_EXPECTED_SIGMA_PX = 5.0
+"""Of what is expected from afar only this much means something."""
+_SMOOTH_ANCHOR = 0.01
+"""What is expected is met 10 texels from the border of what is known."""
+_ALIKE_PX = 17
+"""Side of what is compared in colour, to say which texels are of a material that is expected."""
+_ALIKE = 0.25
+"""Distance of mean colours, in [-1, 1], within which materials are alike."""
+_LEAST_ALIKE = 3000
+"""Texels to copy from; where fewer are alike, the most alike ones are taken."""
+_PALETTE = 64
 
 Propose = Callable[[Float[Tensor, "3 H W"], Bool[Tensor, "H W"], Texels, torch.Generator], Float[Tensor, "3 H W"]]
-"""Fill what is unknown in an image in [-1, 1], with texels to copy from; what is known stays."""
+"""Fill what is unknown in an image in [-1, 1], with texels to copy from; what is known stays.
+
+Where it is unknown, the image has what is expected from afar.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,13 +70,15 @@ def proposer(name: str, trainer: Trainer = Trainer(), *, is_fast: bool = False, 
     blocks = replace(_FAST_QUILT if is_fast else _QUILT, keeps_colors=keeps_colors)
 
     def smooth(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
-        return harmonic_fill(image, unknown)
+        across, down = torch.zeros_like(image[..., 1:]), torch.zeros_like(image[:, 1:])
+        return solve_poisson(image, unknown, across, down, anchor=_SMOOTH_ANCHOR)
 
     def copied(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
-        return quilt(image, unknown, texels, generator, config=blocks)
+        coarse = replace(blocks, guide_sigma_px=_EXPECTED_SIGMA_PX)
+        return quilt(image, unknown, texels, generator, image, coarse)
 
     def resembling(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
-        guide = nearest_fill(image, unknown, texels, generator, nearest)
+        guide = nearest_fill(image, unknown, texels, generator, nearest, start=image)
         return quilt(image, unknown, texels, generator, guide, blocks)
 
     exemplar: dict[str, Propose] = {"smooth": smooth, "quilt": copied, "patchnn": resembling}
@@ -80,15 +101,16 @@ def filled(
 ) -> Float[Tensor, "3 H W"]:
     """The chart's image with its unknown texels filled; texels come from the chart itself and from the library.
 
-    A `source` takes the place of both. What lies beside the surface is filled along, and means nothing.
+    Of these only such are copied as are of the colours that the chart expects where it is unknown. A `source` takes the
+    place of both, as it is. What lies beside the surface is filled along, and means nothing.
 
     Raises: InputError where nothing large enough is known to copy from.
     """
     box = box_of(chart.unknown)
     known = chart.known[box]
     mean = _mean_color([chart, *library])
-    image = torch.where(known, chart.image[(slice(None), *box)], mean)
-    texels = texels_of([chart, *library]) if source is None else source
+    image = torch.where((chart.known | chart.unknown)[box], chart.image[(slice(None), *box)], mean)
+    texels = alike(texels_of([chart, *library]), chart.image[:, chart.unknown].T) if source is None else source
     result = chart.image.clone()
     try:
         proposed = propose(image, ~known, texels, generator)
@@ -105,6 +127,30 @@ def texels_of(charts: Sequence[Chart]) -> Texels:
     mean = _mean_color(charts)
     images = tuple(torch.where(chart.known, chart.image, mean) for chart in charts)
     return Texels(images, tuple(chart.known for chart in charts))
+
+
+def alike(texels: Texels, colors: Float[Tensor, "N 3"]) -> Texels:
+    """Of the texels those around which the mean colour is near to one of `colors`."""
+    palette = colors[torch.linspace(0, len(colors) - 1, min(_PALETTE, len(colors))).round().long()]
+    apart = [
+        torch.where(known, _distances(image, known, palette), torch.inf)
+        for image, known in zip(texels.images, texels.known, strict=True)
+    ]
+    all_of_them = torch.cat([distances[distances.isfinite()] for distances in apart])
+    if len(all_of_them) == 0:
+        return texels
+    enough = float(all_of_them.kthvalue(min(_LEAST_ALIKE, len(all_of_them))).values)
+    limit, reach = max(_ALIKE, enough), _ALIKE_PX // 2
+    near = [functional.max_pool2d((d <= limit)[None, None].float(), _ALIKE_PX, 1, reach)[0, 0] > 0 for d in apart]
+    return Texels(texels.images, tuple(known & mask for known, mask in zip(texels.known, near, strict=True)))
+
+
+def _distances(image: Tensor, known: Tensor, palette: Float[Tensor, "K 3"]) -> Float[Tensor, "H W"]:
+    """Of the mean of what is known around each texel to the nearest colour of the palette."""
+    layers = torch.cat([image * known, known[None].float()])[None]
+    sums = functional.avg_pool2d(layers, _ALIKE_PX, 1, _ALIKE_PX // 2)[0]
+    means = (sums[:3] / sums[3:].clamp_min(1e-6)).flatten(1).T
+    return torch.cdist(means, palette).amin(1).view_as(known)
 
 
 def _prior(name: str, trainer: Trainer) -> Prior:

@@ -1,7 +1,8 @@
 """Colour differences between photos that are not the scene's: learnt beside it, left out of every render."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -227,6 +228,18 @@ def _adam_for_photo(
     mine = [tensor.view(1, -1) for tensor in (parameters[row], gradient, first[row], second[row])]
     rates = torch.full((mine[0].shape[1],), rate, device=parameters.device)
     adam_step(*mine, rates, step=1 + (step - 1) // len(parameters))
+
+
+def exposure_removal(
+    kind: Literal["none", "affine", "bilateral"], tensors: Mapping[str, Tensor]
+) -> Callable[[int], Callable[[Tensor, Tensor], Tensor] | None]:
+    """Of a checkpoint: by a training photo's number, what takes its exposure out (`without_exposure`), if it has any.
+
+    Raises:
+        InputError: The checkpoint's run learnt exposure in another way.
+    """
+    exposure = exposure_from_tensors(kind, tensors)
+    return lambda photo: None if exposure is None else partial(without_exposure, exposure.color_map(photo))
 
 
 def without_exposure(

@@ -265,3 +265,15 @@ def test_peak_memory_grows():
 
 def test_the_commit_is_named(repository):
     assert (commit() is not None) == (repository / ".git").exists()
+
+
+def test_the_priors_table():
+    """What copies whole patches covers the truth as true patches do; a Gaussian of few latents does not."""
+    report = bench.measure_priors(["ae-linear", "clip"], seconds=0.3, drawn=48, seeds=2)
+    assert PROVENANCE <= set(report) and set(report["floors"]) == {"32"}
+    floor, copies, linear = report["floors"]["32"], report["priors"]["clip"], report["priors"]["ae-linear"]
+    assert floor["coverage"]["mean"] > 0.7 and floor["precision"]["mean"] > 0.7
+    assert copies["copies"] and copies["coverage"]["mean"] > 0.7
+    assert linear["distance"]["mean"] > 3 * abs(floor["distance"]["mean"])
+    json.dumps(report, allow_nan=False)
+    assert "ae-linear" in bench.text_of(report) and "clip (copies)" in bench.text_of(report)

@@ -1,4 +1,4 @@
-"""Runs within Blender and says what it makes of a file: python blender_probe.py usd|blend|exr FILE [POINTS [SIZE]]."""
+"""Runs within Blender and says what it makes of a file: blender_probe.py usd|blend|exr|glb FILE [POINTS [SIZE]]."""
 
 import json
 import sys
@@ -30,9 +30,28 @@ def passes(path: str) -> list[str]:
     return [socket.name for socket in node.outputs if socket.enabled]
 
 
+def mesh(path: str) -> dict:
+    """The one mesh of a glTF file: where it lies, its corners' places in its picture, and the picture's size."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=path)
+    (found,) = (o for o in bpy.data.objects if o.type == "MESH")
+    places = [list(found.matrix_world @ vertex.co) for vertex in found.data.vertices]
+    images = [list(image.size) for image in bpy.data.images if image.size[0]]
+    colors = [attribute.name for attribute in found.data.color_attributes]
+    return {
+        "triangles": len(found.data.polygons),
+        "places": places,
+        "uv_layers": len(found.data.uv_layers),
+        "images": images,
+        "colors": len(colors),
+    }
+
+
 def main(kind: str, path: str, points: list[list[float]], size: list[int]) -> None:
     if kind == "exr":
         found = passes(path)
+    elif kind == "glb":
+        found = mesh(path)
     else:
         if kind == "usd":
             bpy.ops.wm.read_factory_settings(use_empty=True)

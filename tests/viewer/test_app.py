@@ -290,3 +290,18 @@ def test_the_curves_stay_small_and_skip_what_is_no_measurement() -> None:
     seconds, psnr = curves.data(0)
     assert seconds[0] == 0.0 and seconds[-1] == 4999.0 == psnr[-1]
     assert not curves.add(5000.0, 4999.0, 1.0, 300.0), "the same measurement, told again"
+
+
+def test_a_switch_shows_what_was_before(gaussians: Gaussians, clients_of: Callable, until: Callable) -> None:
+    """One of the two at a time, drawn alone, and what was before leaves by no export while it is hidden."""
+    with view_gaussians(gaussians, before=gaussians[:100], port=0) as viewer, clients_of(viewer).visit() as client:
+        until(lambda: bool(viewer.server.get_clients()), "the client is known")
+        assert len(viewer.document.models.merged()) == 300
+        switch = next(
+            handle
+            for handle in viewer.server.gui._gui_input_handle_from_uuid.values()
+            if getattr(handle, "label", "") == "Show as it was before"
+        )
+        press(client, switch)
+        until(lambda: len(viewer.document.models.merged()) == 100, "what was before")
+        assert not viewer.document.can_undo

@@ -39,8 +39,11 @@ def nearest_fill(
     texels: Texels,
     generator: torch.Generator,
     config: NearestConfig = NearestConfig(),
+    start: Float[Tensor, "3 H W"] | None = None,
 ) -> Float[Tensor, "3 H W"]:
     """Fill the unknown; what is known stays.
+
+    The coarsest scale begins with `start`, else with the smoothest continuation, and noise.
 
     Source: Granot et al., Drop the GAN: In Defense of Patches Nearest Neighbors as Single Image Generative Models,
         2022, equation 1 (normalised scores); coarse to fine: Wexler et al., Space-Time Completion of Video, 2007.
@@ -54,14 +57,22 @@ def nearest_fill(
     filled: Tensor | None = None
     for picture, hole, source in reversed(scales):
         if filled is None:
-            noise = config.noise * torch.randn(picture.shape, generator=generator)
-            filled = harmonic_fill(torch.where(hole, _mean(picture, hole), picture), hole) + noise
+            first = _continued(picture, hole) if start is None else _at_size(start, picture)
+            filled = first + config.noise * torch.randn(picture.shape, generator=generator)
         else:
             filled = functional.interpolate(filled[None], picture.shape[1:], mode="bilinear", align_corners=False)[0]
         filled = torch.where(hole, filled, picture)
         for _ in range(config.rounds):
             filled = torch.where(hole, _voted(filled, hole, source, config, generator), picture)
     return filled
+
+
+def _continued(image: Tensor, hole: Tensor) -> Tensor:
+    return harmonic_fill(torch.where(hole, _mean(image, hole), image), hole)
+
+
+def _at_size(image: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(image[None], like.shape[1:], mode="area")[0]
 
 
 def halve(

@@ -11,7 +11,6 @@ from neural3d.priors.exemplar.poisson import solve_poisson
 
 _GOOD_ENOUGH = 1.05
 """Blocks whose cost is below this multiple of the best one's are drawn from evenly."""
-_GUIDE_SIGMA_PX = 1.5
 _ENOUGH_BLOCKS = 100
 _ANCHOR = 0.01
 """Seams are blended over 10 texels to either side; by differences alone colours drifted in the middle of wide holes."""
@@ -27,6 +26,9 @@ class QuiltConfig:
     """Blocks to choose from, drawn at random."""
     guidance: float = 1.5
     """Weight of looking like the guide where nothing is known, against fitting what is known."""
+    guide_sigma_px: float = 1.5
+    """Standard deviation of the blur under which blocks and guide are compared: what is finer in the guide means
+    nothing."""
     keeps_colors: bool = False
     """Leave the outermost copied texels as they are, so that blending does not tint the rest by what is around."""
 
@@ -106,7 +108,7 @@ def draw_blocks(texels: Texels, config: QuiltConfig, generator: torch.Generator)
         mine = found[chosen[(chosen >= first) & (chosen < first + len(found))] - first]
         numbers = first_texel + torch.arange(image[0].numel()).view_as(image[0])
         pixels.append(_cut(image, mine, side))
-        blurred.append(_cut(smoothed(image), mine, side))
+        blurred.append(_cut(smoothed(image, config.guide_sigma_px), mine, side))
         origins.append(_cut(numbers[None], mine, side)[:, 0])
         first, first_texel = first + len(found), first_texel + numbers.numel()
     return Blocks(torch.cat(pixels), torch.cat(blurred), torch.cat(origins))
@@ -130,7 +132,8 @@ class Quilt:
         self._known = functional.pad(~unknown, pad)
         self._open = functional.pad(unknown, pad)
         self._asked = self._open.clone()
-        self._guide = None if guide is None else functional.pad(smoothed(guide), pad, mode="replicate")
+        smooth = None if guide is None else smoothed(guide, config.guide_sigma_px)
+        self._guide = None if smooth is None else functional.pad(smooth, pad, mode="replicate")
         self._origins = torch.zeros_like(self._open, dtype=torch.long)
         flat = blocks.pixels.flatten(1)
         self._flat, self._squares = flat, flat.square()
@@ -185,11 +188,11 @@ class Quilt:
         return int(good[torch.randint(len(good), (1,), generator=generator)])
 
 
-def smoothed(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+def smoothed(image: Float[Tensor, "3 H W"], sigma_px: float) -> Float[Tensor, "3 H W"]:
     """Blurred by a Gaussian, the border repeated."""
-    reach = round(3 * _GUIDE_SIGMA_PX)
+    reach = round(3 * sigma_px)
     offsets = torch.arange(-reach, reach + 1, dtype=image.dtype)
-    kernel = torch.exp(-0.5 * (offsets / _GUIDE_SIGMA_PX) ** 2)
+    kernel = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
     padded = functional.pad(image[None], 4 * [reach], mode="replicate")
     return functional.conv2d(functional.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)[0]

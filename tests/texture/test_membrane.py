@@ -1,0 +1,63 @@
+"""What is expected of an unknown side: a membrane between the colours around it, and texels of such colours."""
+
+import pytest
+import torch
+
+from neural3d.priors.exemplar.quilting import Texels
+from neural3d.surface.unwrap import unwrap
+from neural3d.texture.atlas import Atlas, atlas_of
+from neural3d.texture.membrane import with_membrane
+from neural3d.texture.proposals import alike
+
+from .sheets import atlas_texture, sheet
+
+pytest.importorskip("xatlas")
+pytest.importorskip("open3d", exc_type=ImportError)
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def ramp() -> Atlas:
+    """Colours that are linear in x; the middle half of the sheet, from y = -1 to 1, is unknown and has garbage."""
+    flat = unwrap(sheet(24), SIDE)
+    atlas = atlas_of(flat, atlas_texture(flat, SIDE))
+    colors = (0.5 + 0.4 * atlas.texels.points[:, :1]) * torch.tensor([1.0, 0.5, 0.2])
+    known = atlas.texels.points[:, 0].abs() > 0.5
+    return atlas.with_colors(torch.where(known[:, None], colors, torch.rand(len(colors), 3)), known)
+
+
+def test_a_ramp_is_led_over_and_known_texels_stay(ramp: Atlas):
+    found = with_membrane(ramp)
+    assert torch.equal(found.known, ramp.known)
+    assert torch.equal(found.colors[ramp.known], ramp.colors[ramp.known])
+    true = (0.5 + 0.4 * ramp.texels.points[:, :1]) * torch.tensor([1.0, 0.5, 0.2])
+    assert (found.colors - true)[~ramp.known].abs().max() < 0.05
+    other = ramp.with_colors(torch.where(ramp.known[:, None], ramp.colors, 0.9), ramp.known)
+    assert torch.equal(with_membrane(other).colors, found.colors), "what lies in the unknown is never read"
+
+
+def test_a_membrane_stays_between_its_border_s_colours(ramp: Atlas):
+    noisy = ramp.with_colors((ramp.colors + 0.2 * torch.rand_like(ramp.colors)).clamp(0, 1), ramp.known)
+    found = with_membrane(noisy).colors[~ramp.known]
+    known = noisy.colors[ramp.known]
+    assert (found >= known.amin(0)).all() and (found <= known.amax(0)).all()
+
+
+def test_what_hangs_on_nothing_known_has_the_mean(ramp: Atlas):
+    """Few known texels, in which no vertex lies, and none at all."""
+    few = torch.zeros_like(ramp.known)
+    few[ramp.known.nonzero()[0, 0]] = True
+    found = with_membrane(ramp.with_colors(ramp.colors, few))
+    assert torch.allclose(found.colors[~few], ramp.colors[few].expand(int((~few).sum()), 3), atol=1e-6)
+    none = ramp.with_colors(ramp.colors, torch.zeros_like(few))
+    assert with_membrane(none) is none
+
+
+def test_texels_of_other_colours_are_not_copied():
+    images = torch.full((3, 60, 160), -0.5)
+    images[:, :, 80:] = torch.tensor([0.8, -0.2, -0.2])[:, None, None]
+    known = torch.ones(60, 160, dtype=torch.bool)
+    chosen = alike(Texels((images,), (known,)), torch.tensor([[0.75, -0.15, -0.2]]).expand(9, 3)).known[0]
+    assert chosen[:, 90:].all() and not chosen[:, :70].any()
+    lonely = alike(Texels((images,), (known,)), torch.tensor([[-1.0, 1.0, 1.0]])).known[0]
+    assert lonely.sum() >= 3000, "where nothing is alike, the most alike is taken"
