@@ -11,6 +11,7 @@ from neural3d.capture.colmap_files import ColmapImage, read_model, read_points
 from neural3d.capture.lenses import Lens
 from neural3d.capture.poses import pose_from_colmap
 from neural3d.errors import InputError
+from neural3d.ply_vertices import colored_vertices
 from neural3d.storage import atomic_write, atomic_write_text
 
 MODEL_FOLDER = "sparse/0"
