@@ -16,7 +16,7 @@ from torch.nn import functional
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.nearest import NearestConfig, nearest_fill
 from neural3d.priors.exemplar.poisson import solve_poisson
-from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt
+from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt, smoothed
 from neural3d.priors.files import load_prior
 from neural3d.priors.patches import PatchSource, Picture, to_bytes
 from neural3d.priors.prior import Prior, PriorConfig
@@ -78,7 +78,9 @@ def proposer(name: str, trainer: Trainer = Trainer(), *, is_fast: bool = False, 
         return quilt(image, unknown, texels, generator, image, coarse)
 
     def resembling(image: Tensor, unknown: Tensor, texels: Texels, generator: torch.Generator) -> Tensor:
-        guide = nearest_fill(image, unknown, texels, generator, nearest, start=image)
+        found = nearest_fill(image, unknown, texels, generator, nearest, start=image)
+        # Patches that resemble each other, step by step, may end at other colours than those that are expected.
+        guide = found + smoothed(image - found, _EXPECTED_SIGMA_PX)
         return quilt(image, unknown, texels, generator, guide, blocks)
 
     exemplar: dict[str, Propose] = {"smooth": smooth, "quilt": copied, "patchnn": resembling}

@@ -7,7 +7,7 @@ from neural3d.priors.exemplar.quilting import Texels
 from neural3d.surface.unwrap import unwrap
 from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.membrane import with_membrane
-from neural3d.texture.proposals import alike
+from neural3d.texture.proposals import alike, proposer
 
 from .sheets import atlas_texture, sheet
 
@@ -61,3 +61,19 @@ def test_texels_of_other_colours_are_not_copied():
     assert chosen[:, 90:].all() and not chosen[:, :70].any()
     lonely = alike(Texels((images,), (known,)), torch.tensor([[-1.0, 1.0, 1.0]])).known[0]
     assert lonely.sum() >= 3000, "where nothing is alike, the most alike is taken"
+
+
+@pytest.mark.parametrize("method", ["smooth", "quilt", "patchnn"])
+def test_what_is_filled_in_has_the_colours_that_are_expected(method):
+    """Dark grain on the left, bright grain on the right, and a hole in the dark where something between is expected."""
+    generator = torch.Generator().manual_seed(0)
+    grain = 0.15 * torch.randn(3, 48, 96, generator=generator)
+    image = torch.where(torch.arange(96) < 56, torch.tensor(-0.5), torch.tensor(0.5)) + grain
+    unknown = torch.zeros(48, 96, dtype=torch.bool)
+    unknown[8:40, 8:40] = True
+    expected = torch.where(unknown, torch.tensor(-0.3), image)
+    texels = Texels((expected,), (~unknown,))
+    result = proposer(method, is_fast=True)(expected, unknown, texels, generator)
+    inside = result[:, 14:34, 14:34]
+    assert -0.55 < inside.mean() < -0.25, method
+    assert method == "smooth" or inside.std() > 0.05, "grain is grain"
