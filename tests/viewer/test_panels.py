@@ -344,7 +344,7 @@ def test_controls_survive_values_without_sense(guest: Guest, until: Callable, cl
     assert controls._path.move().fps >= 1 and len(controls._path.move().keys) <= 600 * 120
 
 
-def test_what_is_visible_is_exported_as_a_mesh(scene: Scene, tmp_path: Path) -> None:
+def test_what_is_visible_is_exported_as_a_mesh(scene: Scene, tmp_path: Path, until: Callable) -> None:
     """A ball of radius 1 around the origin, its bright side up: +y in glTF."""
     try:
         require_open3d()
@@ -352,6 +352,7 @@ def test_what_is_visible_is_exported_as_a_mesh(scene: Scene, tmp_path: Path) -> 
         pytest.skip(str(error))
     seen = replace(scene, cameras=cameras_around(), photos=scene.photos[:1] * 24)
     with view_gaussians(ball(), seen, port=0) as viewer:
+        until(lambda: len(viewer.document.models.entries) > 0, "the model is on show")
         files = viewer.controls._files
         files._format.value = MESH
         path = files.export(tmp_path, "scene")
