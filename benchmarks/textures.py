@@ -11,7 +11,7 @@ from pathlib import Path
 from neural3d.bench import keep
 from neural3d.bench.textures import measure_textures
 
-METHODS = ("telea", "navier-stokes", "biharmonic", "nearest", "quilt", "auto-fast", "auto")
+METHODS = ("telea", "navier-stokes", "biharmonic", "nearest", "gpdm", "quilt", "auto-fast", "auto")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

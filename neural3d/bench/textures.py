@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from neural3d.bench.machine import provenance
+from neural3d.bench.patch_distribution import matched_fill
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.nearest import NearestConfig, nearest_fill
 from neural3d.priors.exemplar.quilting import Texels
@@ -109,6 +110,8 @@ def _fill(name: str) -> Fill:
         return _biharmonic()
     if name == "nearest":
         return _nearest
+    if name == "gpdm":
+        return matched_fill
     return lambda image, hole, seed: _ours(name, image, hole, seed)
 
 

@@ -49,7 +49,7 @@ def nearest_fill(
         2022, equation 1 (normalised scores); coarse to fine: Wexler et al., Space-Time Completion of Video, 2007.
     Raises: ValueError where no patch of the texels is known as a whole.
     """
-    if not len(_patches(texels, config.patch)):
+    if not len(whole_patches(texels, config.patch)):
         raise ValueError(f"texels: nowhere are {config.patch} x {config.patch} known; give larger images")
     scales = [(image, unknown, texels)]
     while _can_halve(scales[-1][1], scales[-1][2], config):
@@ -102,7 +102,7 @@ def _voted(
 ) -> Float[Tensor, "3 H W"]:
     """Each texel of the hole as the mean of what the patches over it were replaced by."""
     side, (height, width) = config.patch, hole.shape
-    keys = _patches(source, side)
+    keys = whole_patches(source, side)
     keys = keys[torch.randperm(len(keys), generator=generator)[: config.num_patches]]
     padded = functional.pad(filled[None], 4 * [side // 2], mode="replicate")
     patches = functional.unfold(padded, side)[0].T
@@ -117,7 +117,7 @@ def _voted(
     return total[inside] / number[inside].clamp_min(1)
 
 
-def _patches(texels: Texels, side: int) -> Float[Tensor, "K D"]:
+def whole_patches(texels: Texels, side: int) -> Float[Tensor, "K D"]:
     """All patches that are known as a whole."""
     found = []
     for image, known in zip(texels.images, texels.known, strict=True):
@@ -133,7 +133,7 @@ def _can_halve(unknown: Tensor, texels: Texels, config: NearestConfig) -> bool:
     if min(unknown.shape) < 4 * config.patch or float(unknown.sum()) < 2 * config.patch**2:
         return False
     smaller = halve(torch.zeros(3, *unknown.shape), unknown, texels)[2]
-    return len(_patches(smaller, config.patch)) >= config.least_patches
+    return len(whole_patches(smaller, config.patch)) >= config.least_patches
 
 
 def _distances(queries: Tensor, keys: Tensor) -> Float[Tensor, "Q K"]:
@@ -160,7 +160,7 @@ def patch_distance(
     images: Float[Tensor, "B 3 H W"], texels: Texels, side: int, num_patches: int, generator: torch.Generator
 ) -> Float[Tensor, ""]:
     """Mean squared distance of each patch to the nearest of some real ones; differentiable in the images."""
-    keys = _patches(texels, side)
+    keys = whole_patches(texels, side)
     keys = keys[torch.randperm(len(keys), generator=generator)[:num_patches]]
     patches = functional.unfold(images, side).movedim(1, 2).flatten(0, 1)
     with torch.no_grad():
