@@ -28,6 +28,10 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "-> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor "
       "slot_offsets)");
   m.def(
+      "bin_gaussians_within(Tensor means_px, Tensor conics, Tensor depths, Tensor extents_px, int width, int height, "
+      "int capacity) -> (Tensor tile_offsets, Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor "
+      "slot_offsets, Tensor pairs)");
+  m.def(
       "rasterize(Tensor means_px, Tensor conics, Tensor opacities, Tensor colors, Tensor background, Tensor "
       "tile_offsets, "
       "Tensor gaussian_from_intersection, Tensor slot_from_intersection, Tensor slot_offsets, int width, int height, "

@@ -227,6 +227,34 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
   });
 }
 
+// The first `count` entries in a tensor of another length, and -1 behind them.
+static Tensor with_length(const Tensor& entries, int64_t count, int64_t length) {
+  Tensor out = fresh({length}, ScalarType::Int);
+  const int32_t* from = pointer<int32_t>(entries);
+  std::fill_n(std::copy_n(from, count, pointer<int32_t>(out)), length - count, -1);
+  return out;
+}
+
+static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> bin_gaussians_within(Tensor means_px, Tensor conics,
+                                                                               Tensor depths, Tensor extents,
+                                                                               int64_t width, int64_t height,
+                                                                               int64_t capacity) {
+  STD_TORCH_CHECK(capacity >= 0 && capacity <= INT32_MAX, "neural3d: lists have room for 0 to 2147483647 pairs");
+  const auto [tile_offsets, gaussians, slots, slot_offsets] =
+      bin_gaussians(means_px, conics, depths, extents, width, height);
+  Tensor pairs = fresh({}, ScalarType::Long);
+  const int64_t found = gaussians.size(0), kept = found <= capacity ? found : 0;
+  *pointer<int64_t>(pairs) = found;
+  if (kept < found)
+    for (const Tensor& offsets : {tile_offsets, slot_offsets})
+      std::fill_n(pointer<int32_t>(offsets), offsets.numel(), 0);
+  return {tile_offsets, with_length(gaussians, kept, capacity), with_length(slots, kept, capacity), slot_offsets,
+          pairs};
+}
+
 }  // namespace n3d
 
-STABLE_TORCH_LIBRARY_IMPL(neural3d, CPU, m) { m.impl("bin_gaussians", TORCH_BOX(&n3d::bin_gaussians)); }
+STABLE_TORCH_LIBRARY_IMPL(neural3d, CPU, m) {
+  m.impl("bin_gaussians", TORCH_BOX(&n3d::bin_gaussians));
+  m.impl("bin_gaussians_within", TORCH_BOX(&n3d::bin_gaussians_within));
+}

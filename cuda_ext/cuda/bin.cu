@@ -4,11 +4,16 @@
 // tile: stable, and over no more bits than there are tiles. Sorting all pairs by (tile, depth) would move each of the
 // many pairs six times instead of twice.
 //
-// How many pairs there are decides how large the outputs are, so the host must read one number. It is on its way while
-// the device goes on to sort by depth; the device has work while the host waits.
+// How many pairs there are decides how large the outputs are. bin_gaussians makes them just as large, for which the
+// host must read one number: it is on its way while the device goes on to sort by depth. bin_gaussians_within is told
+// how large they are, and the host need not know: the kernels ask the device's memory how many pairs there are, keys
+// behind the last pair are the greatest and come before none, and if there are too many all lists are left empty.
 //
 // Source: the order of sorting and the tiles of an ellipse: Hanson et al. 2024, Speedy-Splat; warps that share the
 // tiles of large Gaussians: Radl et al. 2024, StopThePop, sec. 5.
+#include <algorithm>
+#include <optional>
+
 #include "../math/tiles.h"
 #include "launch.h"
 #include "mailbox.h"
@@ -43,11 +48,20 @@ struct Ellipses {
   Grid grid;
 };
 
+// How many pairs there are, which only the device needs to know, and for how many the lists have room.
+struct Room {
+  const int64_t* total;
+  int64_t capacity;
+
+  __device__ __forceinline__ bool fits() const { return *total <= capacity; }
+};
+
 // Gaussians in the order of their depths, and where their pairs lie before and after the sort by tile.
 struct Deal {
-  const int32_t* gaussians;      // [N] nearest first
-  const uint32_t* starts;        // [N] of each rank's pairs among the unsorted
-  const uint32_t* slot_offsets;  // [N+1] by Gaussian
+  const int32_t* gaussians;  // [N] nearest first
+  const uint32_t* starts;    // [N] of each rank's pairs among the unsorted
+  uint32_t* slot_offsets;    // [N+1] by Gaussian
+  Room room;
 };
 
 template <class S>
@@ -137,7 +151,7 @@ __device__ __forceinline__ void list_together(const scalar::Ellipse<S>& e, Grid 
 template <class S, class K>
 __global__ void __launch_bounds__(kThreads) list_kernel(Ellipses<S> in, Deal deal, Pairs<K> out) {
   const int32_t rank = int32_t(blockIdx.x) * kThreads + int32_t(threadIdx.x);
-  const bool exists = rank < in.count;
+  const bool exists = rank < in.count && deal.room.fits();
   const int32_t g = exists ? deal.gaussians[rank] : 0;
   const uint32_t slot = exists ? deal.slot_offsets[g] : 0, met = exists ? deal.slot_offsets[g + 1] - slot : 0;
   const uint32_t at = exists ? deal.starts[rank] : 0;
@@ -164,16 +178,23 @@ __device__ __forceinline__ int32_t lower_bound(const K* tiles, int32_t count, in
   return low;
 }
 
+struct TileBins {
+  int32_t *tile_offsets, *gaussians, *slots;  // [T+1] [capacity] [capacity]
+};
+
 template <class K>
-__global__ void __launch_bounds__(kThreads) unpack_kernel(Pairs<K> sorted, int32_t count, int32_t* gaussians,
-                                                          int32_t* slots, int64_t tiles, int32_t* tile_offsets) {
+__global__ void __launch_bounds__(kThreads)
+    unpack_kernel(Pairs<K> sorted, Deal deal, int32_t gaussians, int64_t tiles, TileBins out) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < count) {
-    const uint64_t owner = sorted.owners[i];
-    gaussians[i] = int32_t(uint32_t(owner));
-    slots[i] = int32_t(owner >> 32);
+  const bool fits = deal.room.fits();
+  const int32_t pairs = fits ? int32_t(*deal.room.total) : 0;
+  if (i < deal.room.capacity) {
+    const uint64_t owner = i < pairs ? sorted.owners[i] : ~uint64_t(0);
+    out.gaussians[i] = int32_t(uint32_t(owner));
+    out.slots[i] = int32_t(owner >> 32);
   }
-  if (i <= tiles) tile_offsets[i] = lower_bound(sorted.tiles, count, i);
+  if (i <= tiles) out.tile_offsets[i] = lower_bound(sorted.tiles, pairs, i);
+  if (i <= gaussians && !fits) deal.slot_offsets[i] = 0;
 }
 
 // The numbers of a tensor of int32 that are counted modulo 2^32 until it is known that they fit.
@@ -217,46 +238,73 @@ struct Lists {
   Tensor tile_offsets, gaussians, slots;
 };
 
-// Lists the pairs nearest first and sorts them by tile. K holds every tile.
+// Lists the pairs nearest first and sorts them by tile. K holds every tile. With spare room the keys behind the last
+// pair are made the greatest there are: a stable sort leaves them behind the pairs of the last tile.
 template <class K, class S>
-Lists list_pairs(const OnDevice& on, const Ellipses<S>& in, const Deal& deal, int64_t pairs) {
-  const int64_t tiles = int64_t(in.grid.tiles_x) * in.grid.tiles_y;
-  Lists lists{on.fresh({tiles + 1}, ScalarType::Int), on.fresh({pairs}, ScalarType::Int),
-              on.fresh({pairs}, ScalarType::Int)};
-  Tensor keys = fresh_bytes(on, 2 * pairs * int64_t(sizeof(K))), owners = on.fresh({2, pairs}, ScalarType::Long);
+Lists list_pairs(const OnDevice& on, const Ellipses<S>& in, const Deal& deal, bool spare) {
+  const int64_t tiles = int64_t(in.grid.tiles_x) * in.grid.tiles_y, room = deal.room.capacity;
+  Lists lists{on.fresh({tiles + 1}, ScalarType::Int), on.fresh({room}, ScalarType::Int),
+              on.fresh({room}, ScalarType::Int)};
+  Tensor keys = fresh_bytes(on, 2 * room * int64_t(sizeof(K))), owners = on.fresh({2, room}, ScalarType::Long);
   K* key = keys_pointer<K>(on, keys);
   uint64_t* owner = reinterpret_cast<uint64_t*>(on.pointer<int64_t>(owners));
+  if (spare && room > 0)
+    check_cuda(cudaMemsetAsync(key, 0xff, size_t(room) * sizeof(K), on.stream()), "cudaMemsetAsync");
   N3D_LAUNCH((list_kernel<S, K>), blocks_for(in.count, kThreads), kThreads, 0, on.stream(), in, deal,
              (Pairs<K>{key, owner}));
-  sort_pairs(on, key, key + pairs, owner, owner + pairs, pairs, 0, bit_length(tiles - 1));
-  N3D_LAUNCH(unpack_kernel<K>, blocks_for(pairs > tiles ? pairs : tiles + 1, kThreads), kThreads, 0, on.stream(),
-             (Pairs<K>{key + pairs, owner + pairs}), int32_t(pairs), on.pointer<int32_t>(lists.gaussians),
-             on.pointer<int32_t>(lists.slots), tiles, on.pointer<int32_t>(lists.tile_offsets));
+  sort_pairs(on, key, key + room, owner, owner + room, room, 0, bit_length(tiles - 1));
+  const TileBins out{on.pointer<int32_t>(lists.tile_offsets), on.pointer<int32_t>(lists.gaussians),
+                     on.pointer<int32_t>(lists.slots)};
+  const int64_t most = std::max({room, tiles + 1, int64_t(in.count) + 1});
+  N3D_LAUNCH(unpack_kernel<K>, blocks_for(most, kThreads), kThreads, 0, on.stream(),
+             (Pairs<K>{key + room, owner + room}), deal, in.count, tiles, out);
   return lists;
 }
 
+struct Binned {
+  Lists lists;
+  Tensor slot_offsets, total;
+};
+
+// Lists all pairs: in room for `capacity` of them, or else in just the room that they need, for which the host waits.
 template <class S>
-std::tuple<Tensor, Tensor, Tensor, Tensor> bin(const OnDevice& on, const Ellipses<S>& in) {
+Binned bin(const OnDevice& on, const Ellipses<S>& in, std::optional<int64_t> capacity) {
   const int64_t n = in.count, tiles = int64_t(in.grid.tiles_x) * in.grid.tiles_y;
   using K = typename DepthKey<S>::type;
   Tensor counts = on.fresh({n + 1}, ScalarType::Int), slot_offsets = on.fresh({n + 1}, ScalarType::Int);
   Tensor keys = fresh_bytes(on, n * int64_t(sizeof(K))), gaussians = on.fresh({n}, ScalarType::Int);
-  Tensor total = on.fresh({1}, ScalarType::Long);
+  Tensor total = on.fresh({}, ScalarType::Long);
   N3D_LAUNCH(count_kernel<S>, blocks_for(n + 1, kThreads), kThreads, 0, on.stream(), in, unsigned_pointer(on, counts),
              keys_pointer<K>(on, keys), on.pointer<int32_t>(gaussians));
   total_sum(on, unsigned_pointer(on, counts), on.pointer<int64_t>(total), n + 1);
-  const Mailbox mailbox(on, on.pointer<int64_t>(total));
+  std::optional<Mailbox> mailbox;
+  if (!capacity) mailbox.emplace(on, on.pointer<int64_t>(total));
 
   exclusive_sum(on, unsigned_pointer(on, counts), unsigned_pointer(on, slot_offsets), n + 1);
   const Tensor sorted = sort_by_depth<S>(on, keys, gaussians, n);
   const Tensor starts = starts_by_depth(on, sorted, counts, n);
-  const int64_t pairs = mailbox.read();
-  STD_TORCH_CHECK(pairs <= INT32_MAX, "neural3d: ", pairs, " (tile, Gaussian) pairs in one image; at most 2147483647. ",
+  const int64_t room = capacity ? *capacity : mailbox->read();
+  STD_TORCH_CHECK(room <= INT32_MAX, "neural3d: ", room, " (tile, Gaussian) pairs in one image; at most 2147483647. ",
                   "Render a smaller image or fewer Gaussians.");
-  const Deal deal{on.pointer<int32_t>(sorted), unsigned_pointer(on, starts), unsigned_pointer(on, slot_offsets)};
-  const Lists lists = tiles <= 65536 ? list_pairs<uint16_t>(on, in, deal, pairs)  // a third fewer bytes to move
-                                     : list_pairs<uint32_t>(on, in, deal, pairs);
-  return {lists.tile_offsets, lists.gaussians, lists.slots, slot_offsets};
+  const Deal deal{on.pointer<int32_t>(sorted),
+                  unsigned_pointer(on, starts),
+                  unsigned_pointer(on, slot_offsets),
+                  {on.pointer<int64_t>(total), room}};
+  const bool spare = capacity.has_value();
+  const Lists lists = tiles <= 65536 ? list_pairs<uint16_t>(on, in, deal, spare)  // a third fewer bytes to move
+                                     : list_pairs<uint32_t>(on, in, deal, spare);
+  return {lists, slot_offsets, total};
+}
+
+template <class S>
+Ellipses<S> ellipses_of(const OnDevice& on, const Tensor& means_px, const Tensor& conics, const Tensor& depths,
+                        const Tensor& extents, int64_t width, int64_t height) {
+  const int64_t tiles_x = (width + kTile - 1) / kTile, tiles_y = (height + kTile - 1) / kTile;
+  const int64_t n = means_px.size(0);
+  STD_TORCH_CHECK(n < INT32_MAX && tiles_x < INT32_MAX && tiles_y < INT32_MAX && tiles_x * tiles_y < INT32_MAX,
+                  "neural3d: an image has at most 2147483646 tiles and Gaussians");
+  return {on.pointer<S>(means_px),     on.pointer<S>(conics), on.pointer<S>(extents), on.pointer<S>(depths), int32_t(n),
+          {int(tiles_x), int(tiles_y)}};
 }
 
 }  // namespace
@@ -265,19 +313,27 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> bin_gaussians(Tensor means_px,
                                                                 Tensor extents, int64_t width, int64_t height) {
   return N3D_FOR_SCALAR(means_px, S, [&] {
     const OnDevice on(means_px);
-    const int64_t tiles_x = (width + kTile - 1) / kTile, tiles_y = (height + kTile - 1) / kTile;
-    const int64_t n = means_px.size(0);
-    STD_TORCH_CHECK(n < INT32_MAX && tiles_x < INT32_MAX && tiles_y < INT32_MAX && tiles_x * tiles_y < INT32_MAX,
-                    "neural3d: an image has at most 2147483646 tiles and Gaussians");
-    return bin<S>(on, {on.pointer<S>(means_px),
-                       on.pointer<S>(conics),
-                       on.pointer<S>(extents),
-                       on.pointer<S>(depths),
-                       int32_t(n),
-                       {int(tiles_x), int(tiles_y)}});
+    const Binned made = bin<S>(on, ellipses_of<S>(on, means_px, conics, depths, extents, width, height), std::nullopt);
+    return std::make_tuple(made.lists.tile_offsets, made.lists.gaussians, made.lists.slots, made.slot_offsets);
+  });
+}
+
+static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> bin_gaussians_within(Tensor means_px, Tensor conics,
+                                                                               Tensor depths, Tensor extents,
+                                                                               int64_t width, int64_t height,
+                                                                               int64_t capacity) {
+  return N3D_FOR_SCALAR(means_px, S, [&] {
+    const OnDevice on(means_px);
+    STD_TORCH_CHECK(capacity >= 0 && capacity <= INT32_MAX, "neural3d: lists have room for 0 to 2147483647 pairs");
+    const Binned made = bin<S>(on, ellipses_of<S>(on, means_px, conics, depths, extents, width, height), capacity);
+    return std::make_tuple(made.lists.tile_offsets, made.lists.gaussians, made.lists.slots, made.slot_offsets,
+                           made.total);
   });
 }
 
 }  // namespace n3d
 
-STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) { m.impl("bin_gaussians", TORCH_BOX(&n3d::bin_gaussians)); }
+STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) {
+  m.impl("bin_gaussians", TORCH_BOX(&n3d::bin_gaussians));
+  m.impl("bin_gaussians_within", TORCH_BOX(&n3d::bin_gaussians_within));
+}

@@ -2,6 +2,7 @@
 // level are sorted by their rows, and a warp adds up what belongs to one row, in a fixed order and without atomics.
 #include "../math/hashgrid.h"
 #include "launch.h"
+#include "order.h"
 #include "primitives.h"
 #include "warp.h"
 
@@ -143,9 +144,25 @@ __global__ void __launch_bounds__(kThreads) pull_rows_kernel(Hash<S> a, int l, S
   for (int f = 0; f < F; ++f) row[f] = sum[f];
 }
 
+// Each point adds to its rows by itself: only to measure what order costs.
+template <int F, class S>
+__global__ void __launch_bounds__(kThreads) add_corners_kernel(Hash<S> a, S* d_table) {
+  const int64_t point = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (point >= a.points) return;
+  const HashLevel& level = a.levels.level[blockIdx.y];
+  const Place<S> place(a, level, point);
+  const S* grad = a.grad + (point * a.levels.count + blockIdx.y) * F;
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    S* row = d_table + (level.first + place.row(level, k)) * F;
+#pragma unroll
+    for (int f = 0; f < F; ++f) leave_part(row + f, place.weight(k) * grad[f]);
+  }
+}
+
 // The gradient of one level's rows, for all levels in turn in the same work space.
 template <int F, class S>
-void pull_table(const OnDevice& on, const Hash<S>& a, S* d_table) {
+void sum_corners(const OnDevice& on, const Hash<S>& a, S* d_table) {
   const int64_t count = 8 * a.points;
   if (count == 0) return;
   STD_TORCH_CHECK(count < int64_t(1) << 31, "neural3d: a hash grid takes fewer than 2^28 points at a time");
@@ -169,6 +186,16 @@ void pull_table(const OnDevice& on, const Hash<S>& a, S* d_table) {
     N3D_LAUNCH((pull_rows_kernel<F, S>), blocks_for(most, kThreads / kWarp), kThreads, 0, on.stream(), a, l,
                Sorted{sorted_rows, sorted_corners, begins, heads, count}, d_table);
   }
+}
+
+// The gradient of the whole table, which is all 0 before.
+template <int F, class S>
+void pull_table(const OnDevice& on, const Hash<S>& a, S* d_table) {
+  if constexpr (kOrdered)
+    sum_corners<F>(on, a, d_table);
+  else
+    N3D_LAUNCH((add_corners_kernel<F, S>), dim3(blocks_for(a.points, kThreads), a.levels.count), kThreads, 0,
+               on.stream(), a, d_table);
 }
 
 template <class S>

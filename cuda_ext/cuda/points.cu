@@ -1,6 +1,9 @@
 // Points that carry features: a thread finds the points near a place; a lane for each number (two, of 64) blends their
 // features there. For the gradients the pairs of places and points are sorted by point, and whoever owns a point adds
 // up what its places pull, in their order and without atomics.
+//
+// To refuse a neighbour that is no point, the host would have to wait for the numbers. So such a place gets NaN for its
+// feature and its confidence, which nobody takes for an answer, and nothing is read for it.
 #include "../math/neural_points.h"
 #include "launch.h"
 #include "primitives.h"
@@ -82,7 +85,8 @@ __device__ __forceinline__ S answer(const S* u, const S* mix, const S* offset, i
   return scalar::max(scalar::fma(offset[2], __ldg(mix + 2 * C + at), sum), S(0));
 }
 
-// Each of the first k lanes of a group weighs one neighbour and tells the others.
+// Each of the first k lanes of a group weighs one neighbour and tells the others. One that is no point weighs NaN, and
+// makes all shares of its place NaN.
 template <int C, class S>
 __global__ void __launch_bounds__(kThreads) blend_kernel(Blend<S> a, S* features, S* confidence, S* shares) {
   using R = Row<C>;
@@ -91,7 +95,9 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(Blend<S> a, S* features
   const bool exists = s < a.places, weighs = exists && lane < a.k;
   const int32_t mine = weighs ? a.neighbors[s * a.k + lane] : -1;
   S offset[3] = {}, weight(0), total(1), sums[R::kNumbers] = {}, known(0);
-  if (mine >= 0) weight = scalar::point_weight(a.positions + 3 * s, a.points + 3 * int64_t(mine), a.radius, offset);
+  if (mine >= a.count) weight = S(NAN);
+  if (mine >= 0 && mine < a.count)
+    weight = scalar::point_weight(a.positions + 3 * s, a.points + 3 * int64_t(mine), a.radius, offset);
   for (int k = 0; k < a.k; ++k) total += __shfl_sync(kWholeWarp, weight, k, R::kGroup);
   const S share = weight / total;
   if (weighs) shares[s * a.k + lane] = share;
@@ -110,17 +116,18 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(Blend<S> a, S* features
           scalar::fma(m, answer<C>(a.embeddings + int64_t(point) * C, a.mix, away, lane + n * R::kGroup), sums[n]);
   }
   if (!exists) return;
+  const bool answers = total == total;
 #pragma unroll
-  for (int n = 0; n < R::kNumbers; ++n) features[s * C + lane + n * R::kGroup] = sums[n];
-  if (lane == 0) confidence[s] = known;
+  for (int n = 0; n < R::kNumbers; ++n) features[s * C + lane + n * R::kGroup] = answers ? sums[n] : S(NAN);
+  if (lane == 0) confidence[s] = answers ? known : S(NAN);
 }
 
-// What a pair is sorted by: its point; those without one come last.
+// What a pair is sorted by: its point; those without one come last, as do those whose neighbour is no point.
 __global__ void __launch_bounds__(kThreads)
     pairs_kernel(const int32_t* neighbors, int64_t count, uint32_t points, uint32_t* keys, int32_t* pairs) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  keys[i] = neighbors[i] < 0 ? points : uint32_t(neighbors[i]);
+  keys[i] = uint32_t(neighbors[i]) < points ? uint32_t(neighbors[i]) : points;
   pairs[i] = int32_t(i);
 }
 
@@ -223,7 +230,6 @@ scalar::PointCells<S> cells_of(const OnDevice& on, const Tensor& points, const T
           cells_per_unit};
 }
 
-// As for the cells: that the neighbours are points, the caller has seen to.
 template <class S>
 Blend<S> blend_of(const OnDevice& on, const Tensor& positions, const Tensor& points, const Tensor& embeddings,
                   const Tensor& confidences, const Tensor& mix, const Tensor& neighbors, double radius) {

@@ -177,6 +177,7 @@ __device__ __forceinline__ void note_segments(const TileLists<S>& lists, const R
 template <class S, int D>
 __global__ void __launch_bounds__(kThreads, sizeof(S) == sizeof(float) ? kBlocks : 1)
     blend_kernel(TileLists<S> lists, RasterState<S> state, const Splat<S>* splats, int first, Picture<S> out) {
+  if (state.checkpoints) state.measure(lists.pairs());
   const int tile = out.order[blockIdx.x], part = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   const int column = lists.left(tile) + part_column(part) + pixel_column(lane);
   const int row = lists.top(tile) + part_row(part) + pixel_row(lane);
@@ -213,11 +214,11 @@ static std::tuple<Tensor, Tensor, Tensor> rasterize(Tensor means_px, Tensor coni
                                                     double alpha_min, double transmittance_min, bool with_state) {
   return N3D_FOR_SCALAR(means_px, S, [&] {
     const OnDevice on(means_px);
-    const int64_t n = means_px.size(0), channels = colors.size(1), pairs = gaussians.size(0);
+    const int64_t n = means_px.size(0), channels = colors.size(1), room = gaussians.size(0);
     const auto lists = tile_lists<S>(on, tile_offsets, gaussians, slots, width, height, alpha_min, transmittance_min);
-    const StateSize size = state_size<S>(n, channels, lists.tiles, pairs);
+    const StateSize size = state_size<S>(n, channels, lists.tiles, room);
     Tensor memory = on.fresh({with_state ? size.total() : size.splats}, ScalarType::Byte);
-    RasterState<S> state = state_at<S>(on.pointer<uint8_t>(memory), size, channels, pairs);
+    RasterState<S> state = state_at<S>(on.pointer<uint8_t>(memory), size, channels);
     if (!with_state) state.checkpoints = nullptr;
     Tensor image = on.fresh({channels, height, width}, scalar_type<S>());
     Tensor alphas = on.fresh({height, width}, scalar_type<S>()), order = on.fresh({lists.tiles}, ScalarType::Int);

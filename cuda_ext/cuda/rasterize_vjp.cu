@@ -7,6 +7,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "order.h"
 #include "raster_state.h"
 #include "spread.h"
 
@@ -110,13 +111,13 @@ template <class S, int kCount>
 __device__ __forceinline__ Item load_item(const TileLists<S>& lists, const Splat<S>* splats, const Segment<S>& segment,
                                           int at, unsigned alive, Splat<S>* shared, S* slots) {
   if (at >= segment.length) return {0, 0};
-  Item item = {lists.slots[segment.begin + at], 0};
+  Item item = {(kOrdered ? lists.slots : lists.gaussians)[segment.begin + at], 0};
   if (alive) {
     const Splat<S> g = splats[lists.gaussians[segment.begin + at]];
     *shared = g;
     item.parts = parts_reached(g, S(segment.left) + S(0.5), S(segment.top) + S(0.5), lists.cut) & alive;
   }
-  if (item.parts == 0)
+  if (kOrdered && item.parts == 0)
     for (int k = 0; k < kCount; ++k) slots[int64_t(item.slot) * kCount + k] = S(0);
   return item;
 }
@@ -146,7 +147,7 @@ __device__ __forceinline__ void pull_segment(const TileLists<S>& lists, const Ra
       const unsigned parts = __shfl_sync(kWholeWarp, item.parts, from);
       const int32_t slot = __shfl_sync(kWholeWarp, item.slot, from);
       const S sum = pull_splat<S, D>(shared[from], parts, x, y, lists.cut, pixels, lane);
-      if (index >= 0) slots[int64_t(slot) * kCount + index] = sum;
+      if (index >= 0) leave_part(slots + int64_t(slot) * kCount + index, sum);
     }
     __syncwarp();
   }
@@ -155,9 +156,12 @@ __device__ __forceinline__ void pull_segment(const TileLists<S>& lists, const Ra
 template <class S, int D>
 __global__ void __launch_bounds__(kPullThreads)
     pull_kernel(TileLists<S> lists, RasterState<S> state, const Splat<S>* splats, ImageGradient<S> in, int first,
-                int64_t segments, S* slots) {
+                S* slots) {
   N3D_SHARED(shared, Splat<S>[kPullThreads]);
   const int64_t id = int64_t(blockIdx.x) * (kPullThreads / kWarp) + warp_in_block();
+  const int32_t pairs = lists.pairs();
+  state.measure(pairs);
+  const int64_t segments = state.first_segment(lists.tiles, pairs);
   const int tile = id < segments ? state.tiles[id] : -1;
   if (tile < 0) return;
   pull_segment<S, D>(lists, state, splats, in, first, Segment<S>(lists, state, id, tile),
@@ -208,7 +212,7 @@ __global__ void __launch_bounds__(kSumThreads)
   if (i >= count) return;
   const int lane = lane_in_warp();
   const int32_t begin = slot_offsets[i], end = slot_offsets[i + 1];
-  const S sum = sum_slots<kCount>(slots, begin, end, lane);
+  const S sum = sum_slots<kCount>(slots, kOrdered ? begin : int32_t(i), kOrdered ? end : int32_t(i) + 1, lane);
   const S sum_x = __shfl_sync(kWholeWarp, sum, 1), sum_y = __shfl_sync(kWholeWarp, sum, 2);
   if (lane >= kCount) return;
   S* place = gradient_place(lane, i, first, channels, out);
@@ -229,25 +233,25 @@ static std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_vjp(Tensor means_px,
   return N3D_FOR_SCALAR(means_px, S, [&] {
     const OnDevice on(means_px);
     constexpr ScalarType type = scalar_type<S>();
-    const int64_t n = means_px.size(0), channels = colors.size(1), pairs = gaussians.size(0);
+    const int64_t n = means_px.size(0), channels = colors.size(1), room = gaussians.size(0);
     const auto lists = tile_lists<S>(on, tile_offsets, gaussians, slots, width, height, alpha_min, transmittance_min);
-    const StateSize size = state_size<S>(n, channels, lists.tiles, pairs);
+    const StateSize size = state_size<S>(n, channels, lists.tiles, room);
     STD_TORCH_CHECK(state.numel() == size.total(), "neural3d: rasterize kept no state for this backward pass");
-    const RasterState<S> kept = state_at<S>(on.pointer<uint8_t>(state), size, channels, pairs);
+    const RasterState<S> kept = state_at<S>(on.pointer<uint8_t>(state), size, channels);
     Tensor d_means = on.fresh({n, 2}, type), d_conics = on.fresh({n, 3}, type), d_opacities = on.fresh({n}, type);
     Tensor d_colors = on.fresh({n, channels}, type);
     const Gradients<S> out{on.pointer<S>(d_means), on.pointer<S>(d_conics), on.pointer<S>(d_opacities),
                            on.pointer<S>(d_colors)};
-    Tensor space = on.fresh({pairs, kMomentCount + (channels < kChannels ? channels : kChannels)}, type);
-    const int64_t segments = segment_count(pairs, lists.tiles);
+    const int64_t segments = most_segments(room, lists.tiles);
     for (int first = 0; first < channels; first += kChannels) {
       const Splat<S>* splats = kept.splats + int64_t(first / kChannels) * n;
       const ImageGradient<S> in{on.pointer<S>(image), on.pointer<S>(alphas), on.pointer<S>(d_image),
                                 first == 0 ? on.pointer<S>(d_alphas) : nullptr};
       with_channels(int(channels) - first, [&](auto group) {
-        constexpr int D = group.value;
+        constexpr int D = group.value, count = kMomentCount + D;
+        Tensor space = kOrdered ? on.fresh({room, count}, type) : on.zeros({n, count}, type);
         N3D_LAUNCH((pull_kernel<S, D>), blocks_for(segments, kPullThreads / kWarp), kPullThreads, 0, on.stream(), lists,
-                   kept, splats, in, first, segments, on.pointer<S>(space));
+                   kept, splats, in, first, on.pointer<S>(space));
         N3D_LAUNCH((sum_kernel<S, D>), blocks_for(n, kSumThreads / kWarp), kSumThreads, 0, on.stream(),
                    on.pointer<S>(space), on.pointer<int32_t>(slot_offsets), on.pointer<S>(conics),
                    on.pointer<S>(opacities), n, first, int(channels), out);

@@ -48,7 +48,7 @@ from neural3d.train.fields import (
     require_resumable_field,
     train_field,
 )
-from neural3d.train.gradients import GradientFn, photo_gradient
+from neural3d.train.gradients import GradientFn
 from neural3d.train.gsplat_gradients import gsplat_photo_gradient
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
 from neural3d.train.initial import require_start
@@ -85,8 +85,8 @@ class Work:
     scene: Scene
     config: Config
     device: torch.device
-    gradient_of: GradientFn
-    """What renders a photo's view and pulls the difference back, for splats."""
+    gradient_of: GradientFn | None
+    """What renders a photo's view and pulls the difference back, for splats; None: the engine."""
     initial: Gaussians | None
     """The first splats, if not those of the capture's points."""
     open_run: Callable[[], Run]
@@ -349,13 +349,13 @@ def _require_possible(options: Train | Make) -> None:
         raise InputError("--ignore-moving: gsplat's renderer is not asked what moves; use --backend native")
 
 
-def _renderer(backend: str) -> GradientFn:
-    """What renders and pulls back.
+def _renderer(backend: str) -> GradientFn | None:
+    """What renders and pulls back in the place of the engine, if anything.
 
     Raises: InputError where gsplat was asked for and does not work here.
     """
     if backend == "native":
-        return photo_gradient
+        return None
     require_gsplat()
     return gsplat_photo_gradient
 

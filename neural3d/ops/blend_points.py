@@ -22,6 +22,9 @@ def blend_points(
 ) -> tuple[Float[Tensor, "S C"], Float[Tensor, "S"]]:
     """Features and confidences at places; `neural3d.reference.blend_points` is the specification.
 
+    Limits: on a GPU a neighbour that is no point is not refused, as the host would have to wait for the numbers; its
+    place's feature and confidence are NaN.
+
     Raises:
         ValueError: An argument does not fit, or a constant asks for a gradient.
     """
@@ -39,7 +42,7 @@ def blend_points(
     check_no_gradient(positions=positions, points=points)
     if not 1 <= neighbors.shape[1] <= MOST_NEIGHBORS:
         raise ValueError(f"neighbors: expected 1 to {MOST_NEIGHBORS} for a place, got {neighbors.shape[1]}")
-    if neighbors.numel() and int(neighbors.max()) >= count:
+    if neighbors.is_cpu and neighbors.numel() and int(neighbors.max()) >= count:
         raise ValueError(f"neighbors: expected rows before {count}, got {int(neighbors.max())}")
     if not radius > 0:
         raise ValueError(f"radius: expected more than 0, got {radius}")

@@ -38,6 +38,8 @@ class Projected:
 class TileBins:
     """Which Gaussians meet which tile: T tiles of 16 x 16 px in row-major order, I intersections.
 
+    Lists that were made within a capacity (`bin_gaussians_within`) are that long, and -1 where no pair is.
+
     Each Gaussian owns one slot for each tile that it meets, in row-major order of the tiles, so that per-intersection
     results can be summed per Gaussian in one fixed order.
     """
@@ -47,7 +49,7 @@ class TileBins:
     gaussian_from_intersection: Int32[Tensor, "I"]
     """Within a tile by ascending (depth, index)."""
     slot_from_intersection: Int32[Tensor, "I"]
-    """A permutation of 0 to I - 1."""
+    """A permutation of 0 to I - 1 (of the pairs there are)."""
     slot_offsets: Int32[Tensor, "N_plus_1"]
     """Gaussian g owns the slots slot_offsets[g] to slot_offsets[g + 1]."""
     width: int

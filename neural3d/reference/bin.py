@@ -1,7 +1,7 @@
 """Which Gaussians meet which tile, nearest first."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from neural3d.ops.records import TILE_PX, Projected, TileBins
@@ -31,6 +31,23 @@ def bin_gaussians(projected: Projected, *, width: int, height: int, alpha_min: f
         width,
         height,
     )
+
+
+def bin_gaussians_within(
+    projected: Projected, *, width: int, height: int, capacity: int, alpha_min: float = 1 / 255
+) -> tuple[TileBins, Int64[Tensor, ""]]:
+    """The same in lists of `capacity` entries, -1 behind the last pair, and how many pairs there are.
+
+    Where they are more than `capacity`, all lists are empty.
+    """
+    bins = bin_gaussians(projected, width=width, height=height, alpha_min=alpha_min)
+    lists = [bins.gaussian_from_intersection, bins.slot_from_intersection]
+    offsets = [bins.tile_offsets, bins.slot_offsets]
+    pairs = len(lists[0])
+    if pairs > capacity:
+        lists, offsets = [entries[:0] for entries in lists], [torch.zeros_like(numbers) for numbers in offsets]
+    gaussian, slot = (torch.nn.functional.pad(entries, (0, capacity - len(entries)), value=-1) for entries in lists)
+    return TileBins(offsets[0], gaussian, slot, offsets[1], width, height), torch.tensor(pairs, device=gaussian.device)
 
 
 def _offsets(owner: Int[Tensor, "I"], num_owners: int) -> Int[Tensor, "num_owners_plus_1"]:

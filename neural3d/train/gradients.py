@@ -20,6 +20,7 @@ from neural3d.splats.view import View
 from neural3d.train.exposure import ColorMap
 from neural3d.train.few_photos import bending
 from neural3d.train.photos import TrainingPhoto
+from neural3d.train.readings import Letter
 
 NEAR, BLUR_PX2, ALPHA_MIN, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 1e-4
 
@@ -82,6 +83,8 @@ class PhotoGradient:
     """The part of the means' gradients that is the colours', which vary with the direction of view."""
     means_seen_px: Float[Tensor, "N 2"] | None = None
     """Where the means lie on the photo."""
+    pairs: Letter | int | None = None
+    """How many (tile, Gaussian) pairs the photo has; where a capacity was given, the number is on its way."""
 
 
 @runtime_checkable
@@ -111,13 +114,16 @@ def photo_gradient(
     ssim_weight: float,
     bend_weight: float = 0.0,
     believed: Callable[[Tensor], Tensor | None] | None = None,
+    capacity: int | None = None,
 ) -> PhotoGradient:
     """The engine's own `GradientFn`; with `bend_weight` the depth is rendered, too, and its bends cost (`bending`).
 
     `believed` is shown the render as the photo would show it, and says which of the photo's pixels count (None: all).
+    With a `capacity` the tiles' lists have room for that many (tile, Gaussian) pairs, and the host waits for nothing;
+    where `pairs` turn out to be more, all else that is returned is void (`PlannedGradient` sees to it).
     """
     engine, view = native(), photo.view
-    projected, colors, bins = _front(gaussians, view, sh_degree)
+    projected, colors, bins, pairs = _front(gaussians, view, sh_degree, capacity)
     channels, behind = colors, background
     if bend_weight > 0:
         channels = torch.cat([colors, projected.depths[:, None]], dim=1)
@@ -160,18 +166,23 @@ def photo_gradient(
         visible_rows(projected),
         d_means_by_color,
         projected.means_px,
+        pairs,
     )
 
 
-def _front(gaussians: Gaussians, view: View, sh_degree: int) -> tuple[Projected, Tensor, tuple[Tensor, ...]]:
-    """Ellipses, their colours, and the tiles' lists."""
+def _front(
+    gaussians: Gaussians, view: View, sh_degree: int, capacity: int | None
+) -> tuple[Projected, Tensor, tuple[Tensor, ...], Letter | int]:
+    """Ellipses, their colours, the tiles' lists, and how many pairs there are."""
     engine = native()
     projected = Projected(*engine.project(*_project_arguments(gaussians, view)))
     colors = engine.sh_colors(gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px)
-    bins = engine.bin_gaussians(
-        projected.means_px, projected.conics, projected.depths, projected.extents_px, view.width, view.height
-    )
-    return projected, colors, bins
+    ellipses = (projected.means_px, projected.conics, projected.depths, projected.extents_px, view.width, view.height)
+    if capacity is None:
+        bins = engine.bin_gaussians(*ellipses)
+        return projected, colors, bins, len(bins[1])
+    *bins, pairs = engine.bin_gaussians_within(*ellipses, capacity)
+    return projected, colors, tuple(bins), Letter(pairs)
 
 
 def _project_arguments(gaussians: Gaussians, view: View) -> tuple:

@@ -54,15 +54,24 @@ class MovingThings:
         return MovingThings(torch.full((1,), UNKNOWN, device=device))
 
     def believed(
-        self, shown: Float[Tensor, "3 H W"], photo: TrainingPhoto, background: Float[Tensor, "3"], fraction: float
+        self,
+        shown: Float[Tensor, "3 H W"],
+        photo: TrainingPhoto,
+        background: Float[Tensor, "3"],
+        fraction: float,
+        before: Float[Tensor, "1"] | None = None,
     ) -> Bool[Tensor, "H W"] | None:
-        """Which pixels of the photo count, `shown` being the render with its exposure; None: all."""
+        """Which pixels of the photo count, `shown` being the render with its exposure; None: all.
+
+        Who may ask twice in a step gives what was typical `before` it: then only the last answer is learnt from.
+        """
         height, width = photo.pixels.shape[:2]
         block = max(SMALLEST_BLOCK_PX, round(max(height, width) / BLOCKS_ACROSS))
         differences = block_differences(shown, target_of(photo, background), photo.valid, block)
         high = differences.flatten().quantile(QUANTILE)
-        nearer = self.typical * torch.where(high > self.typical, STEP, 1 / STEP)
-        self.typical.copy_(torch.where(self.typical < UNKNOWN, nearer, high))
+        before = self.typical if before is None else before
+        nearer = before * torch.where(high > before, STEP, 1 / STEP)
+        self.typical.copy_(torch.where(before < UNKNOWN, nearer, high))
         if fraction < BEGIN:
             return photo.valid
         doubted = doubtful(differences, (FACTOR * self.typical).clamp(min=FLOOR))

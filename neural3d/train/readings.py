@@ -8,6 +8,22 @@ from torch import Tensor
 Label = TypeVar("Label")
 
 
+class Letter:
+    """Numbers on their way from a device to the host, in the order of the device's work."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        """Send them; what the device is asked for from now on, it does behind them."""
+        # Pinned memory, which torch takes for such copies by itself.
+        self._copy = numbers.to("cpu", non_blocking=True)
+        self._mark = None if numbers.is_cpu else _mark(numbers.device)
+
+    def read(self) -> Any:
+        """A number, or lists of them, once they have come."""
+        if self._mark is not None:
+            self._mark.synchronize()
+        return self._copy.tolist()
+
+
 class Readings(Generic[Label]):
     """What steps leave for the host, in their order, each with a label of the host's own.
 
@@ -20,7 +36,7 @@ class Readings(Generic[Label]):
     def __init__(self, batch: int) -> None:
         self.batch = batch
         self._waiting: list[tuple[Label, Tensor]] = []
-        self._travelling: tuple[list[Label], Tensor, Any] | None = None
+        self._travelling: tuple[list[Label], Letter] | None = None
 
     def put(self, label: Label, numbers: Tensor) -> list[tuple[Label, Any]]:
         """Leave a tensor, of one shape and dtype in all calls; returns, as lists or numbers, what has arrived."""
@@ -42,17 +58,14 @@ class Readings(Generic[Label]):
 
     def _send(self) -> None:
         labels, tensors = zip(*self._waiting, strict=True)
-        # Pinned memory, which torch takes for such copies by itself.
-        letter = torch.stack(tensors).to("cpu", non_blocking=True)
-        self._travelling = (list(labels), letter, _mark(tensors[0].device))
+        self._travelling = (list(labels), Letter(torch.stack(tensors)))
         self._waiting = []
 
     def _arrived(self) -> list[tuple[Label, Any]]:
         if self._travelling is None:
             return []
-        (labels, letter, mark), self._travelling = self._travelling, None
-        mark.synchronize()
-        return list(zip(labels, letter.tolist(), strict=True))
+        (labels, letter), self._travelling = self._travelling, None
+        return list(zip(labels, letter.read(), strict=True))
 
 
 def _mark(device: torch.device) -> torch.cuda.Event:

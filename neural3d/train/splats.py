@@ -22,13 +22,14 @@ from neural3d.train.config import SplatConfig
 from neural3d.train.densify import Densifier, StepContext
 from neural3d.train.exposure import ColorMap, exposure_from_tensors, fresh_exposure
 from neural3d.train.few_photos import left_out, thinned
-from neural3d.train.gradients import GradientFn, PhotoGradient, photo_gradient
+from neural3d.train.gradients import GradientFn, PhotoGradient
 from neural3d.train.initial import initial_gaussians
 from neural3d.train.loop import Budget, StepOutcome, TrainingLoop, frame_meta
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.moving_things import MovingThings
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import TrainingPhoto, background_color, background_kind, build_pyramid, photo_index
+from neural3d.train.planned_gradient import engine_gradient
 from neural3d.train.schedule import (
     CAMERAS_FROM,
     active_sh_degree,
@@ -69,15 +70,15 @@ def train_splats(
     run: Run | None = None,
     observers: Sequence[TrainingObserver] = (),
     densifier: Densifier | None = None,
-    gradient_of: GradientFn = photo_gradient,
+    gradient_of: GradientFn | None = None,
     initial: Gaussians | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainResult:
     """Train on the scene's training photos until the steps or the time are used up, or an observer asks to stop.
 
-    `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back;
-    `initial` the first Gaussians, which else stand on the capture's points (`train/field_start.py` makes them of a
-    field).
+    `densifier` and `gradient_of` replace what decides over the number of Gaussians, and what renders and pulls back
+    (our own engine, as fits the device); `initial` the first Gaussians, which else stand on the capture's points
+    (`train/field_start.py` makes them of a field).
     With a `run`, training goes on from its latest checkpoint and keeps new ones there; with a fixed seed and no limit
     on time the result is the same bytes, interrupted or not, on any number of threads.
 
@@ -148,11 +149,12 @@ class _SplatLearner:
         scene: Scene,
         config: SplatConfig,
         densifier: Densifier | None,
-        gradient_of: GradientFn,
+        gradient_of: GradientFn | None,
         initial: Gaussians | None,
         device: torch.device,
     ) -> None:
-        self.scene, self.config, self.gradient_of, self.device = scene, config, gradient_of, device
+        self.scene, self.config, self.device = scene, config, device
+        self.gradient_of = engine_gradient(device) if gradient_of is None else gradient_of
         self.initial = initial
         self.cap = gaussian_cap(scene, config)
         self.densifier: Densifier = _densifier(config, self.cap) if densifier is None else densifier
@@ -230,7 +232,8 @@ class _SplatLearner:
         if config.bend_weight > 0:
             options["bend_weight"] = config.bend_weight
         if self.moving is not None:
-            options["believed"] = partial(self.moving.believed, photo=photo, background=background, fraction=fraction)
+            known = {"before": self.moving.typical.clone(), "photo": photo, "background": background}
+            options["believed"] = partial(self.moving.believed, fraction=fraction, **known)
         gradient = self.gradient_of(gaussians, photo, background, **options)
         if factors is not None:
             gradient.gaussians.logit_opacities.mul_(factors)

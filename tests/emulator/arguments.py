@@ -72,6 +72,7 @@ def blending(dtype: torch.dtype, seen: tuple[Tensor, ...], colors: Tensor) -> di
     pulls = (torch.randn_like(image), torch.randn_like(alphas))
     return {
         "bin_gaussians": ellipses,
+        "bin_gaussians_within": (*ellipses, len(bins[1]) + 1000),
         "rasterize": (*blended, True),
         "rasterize_vjp": (*blended, image, alphas, state, *pulls),
     }

@@ -52,11 +52,20 @@ def emulated_operators() -> ModuleType:
     return torch.ops.neural3d_emulated
 
 
-def build(namespace: str, sources: list[Path], *, sanitized: bool = False) -> Path:
+@cache
+def unordered_operators() -> ModuleType:
+    """`torch.ops.neural3d_unordered`: drivers that add by atomics, which only benchmarks use."""
+    cuda = REPOSITORY / "cuda_ext" / "cuda"
+    sources = [operators_sources()[0], *(cuda / f"{name}.cu" for name in ("rasterize_vjp", "hashgrid", "primitives"))]
+    torch.ops.load_library(str(build("neural3d_unordered", sources, defines=("-DN3D_UNORDERED",))))
+    return torch.ops.neural3d_unordered
+
+
+def build(namespace: str, sources: list[Path], *, sanitized: bool = False, defines: tuple[str, ...] = ()) -> Path:
     """The library that registers the sources' operators under a namespace; compiled where it is not there yet."""
     if sys.platform != "linux":
         pytest.skip("the emulator is for Linux")
-    flags = [*FLAGS, *(SANITIZED if sanitized else PLAIN), *_includes(), f"-DN3D_EMULATED={namespace}"]
+    flags = [*FLAGS, *(SANITIZED if sanitized else PLAIN), *_includes(), f"-DN3D_EMULATED={namespace}", *defines]
     context = _hash(" ".join(flags), torch.__version__, _version(), *(path.read_text() for path in _headers()))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda path: _object(path, flags, context), [HERE / "emulator.cpp", *sources]))

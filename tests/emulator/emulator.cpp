@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -89,6 +90,7 @@ std::unique_ptr<char[]> dynamic;
 size_t shared_bytes;
 std::string failure;
 int votes;
+std::atomic<int64_t> waits{0};
 
 std::string text(uint3 i) {
   std::ostringstream s;
@@ -329,6 +331,10 @@ void fail(const char* what) {
 
 int lane() { return current % kLanes; }
 
+void note_host_wait() { ++waits; }
+
+int64_t host_waits() { return waits; }
+
 void set_order(const std::string& name) {
   static const std::map<std::string, Order> names = {
       {"ascending", Order::ascending}, {"descending", Order::descending}, {"shuffled", Order::shuffled}};
@@ -345,8 +351,14 @@ extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** str
   return 0;
 }
 
-STABLE_TORCH_LIBRARY(emulator, m) { m.def("set_order(str name) -> ()"); }
+STABLE_TORCH_LIBRARY(emulator, m) {
+  m.def("set_order(str name) -> ()");
+  m.def("host_waits() -> int");
+}
 
 // An operator without tensors has no device to choose it by.
 #define N3D_ANY_DEVICE(ns, m) _STABLE_TORCH_LIBRARY_IMPL(ns, CompositeExplicitAutograd, m, C10_UID)
-N3D_ANY_DEVICE(N3D_EMULATED, m) { m.impl("set_order", TORCH_BOX(&emulator::set_order)); }
+N3D_ANY_DEVICE(N3D_EMULATED, m) {
+  m.impl("set_order", TORCH_BOX(&emulator::set_order));
+  m.impl("host_waits", TORCH_BOX(&emulator::host_waits));
+}

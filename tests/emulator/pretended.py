@@ -45,11 +45,17 @@ class _There(Tensor):
 
 
 class PretendedDevice(TorchDispatchMode):
-    """While it is entered, `device="meta"` is a device like a GPU; `waits` names what the host waited for."""
+    """While it is entered, `device="meta"` is a device like a GPU.
+
+    `waits` names what the host waited for while the device had nothing to do. `launched` are the operators of ours in
+    their order, and `reads` those of them that were launched between the sending of a letter and the host's look at it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.launched: list[str] = []
+        self.reads: list[list[str]] = []
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -91,9 +97,18 @@ class PretendedDevice(TorchDispatchMode):
     def _run(self, operator, args, kwargs) -> Any:
         known = {id(t.inner): t for t in tree_leaves((args, kwargs)) if _is_there(t)}
         if operator.namespace == "neural3d":
-            operator = getattr(emulated_operators(), operator._opname).default
+            return tree_map(lambda value: _in_place(value, known), self._run_ours(operator._opname, args, kwargs))
         result = operator(*tree_map(_inner, args), **tree_map(_inner, kwargs))
         return tree_map(lambda value: _in_place(value, known), result)
+
+    def _run_ours(self, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """On the emulator, which counts what a driver waits for."""
+        operators = emulated_operators()
+        before = operators.host_waits()
+        result = getattr(operators, name)(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        self.waits += [name] * (operators.host_waits() - before)
+        self.launched.append(name)
+        return result
 
 
 def _in_place(value: Any, known: dict[int, Tensor]) -> Any:
@@ -114,15 +129,19 @@ def _inner(value: Any) -> Any:
 class _Mark:
     """An event that the device has always passed already."""
 
+    def __init__(self, device: PretendedDevice) -> None:
+        self.device, self.place = device, len(device.launched)
+
     def synchronize(self) -> None:
         """Nothing to wait for."""
+        self.device.reads.append(self.device.launched[self.place :])
 
 
 @contextmanager
 def pretended_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedDevice]:
     """Enter a `PretendedDevice`, with events for it."""
-    monkeypatch.setattr(readings, "_mark", lambda device: _Mark())
     with PretendedDevice() as mode:
+        monkeypatch.setattr(readings, "_mark", lambda device: _Mark(mode))
         yield mode
 
 

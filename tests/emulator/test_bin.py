@@ -80,3 +80,36 @@ def test_too_many_pairs_are_refused_with_their_number():
     extents[:] = 1e9
     with pytest.raises(RuntimeError, match=rf"{129 << 24} \(tile, Gaussian\) pairs in one image; at most 2147483647"):
         emulated_operators().bin_gaussians(means, conics, depths, extents, 1 << 16, 1 << 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", SIZES)
+def test_with_room_to_spare_they_are_the_same(drivers, size, dtype):
+    for count in (0, 1, 31, 400):
+        arguments = ellipses(count, size, dtype)
+        pairs = len(native().bin_gaussians(*arguments, *size)[1])
+        for capacity in (0, max(pairs - 1, 0), pairs, pairs + 1, 2 * pairs + 77):
+            expected = native().bin_gaussians_within(*arguments, *size, capacity)
+            for actual, wanted in zip(drivers.bin_gaussians_within(*arguments, *size, capacity), expected, strict=True):
+                assert torch.equal(actual, wanted)
+
+
+def test_the_host_waits_for_the_number_of_pairs_but_where_it_has_planned():
+    """The counter itself is tested by the first half."""
+    operators, arguments = emulated_operators(), ellipses(600, (257, 129), torch.float32)
+    before = operators.host_waits()
+    operators.bin_gaussians(*arguments, 257, 129)
+    assert operators.host_waits() == before + 1
+    operators.bin_gaussians_within(*arguments, 257, 129, 100_000)
+    operators.bin_gaussians_within(*arguments, 257, 129, 10)
+    assert operators.host_waits() == before + 1
+
+
+def test_too_many_pairs_for_any_list_are_told_without_a_wait():
+    """Their number is more than 32 bits hold: what is counted modulo 2^32 must not pass for few."""
+    count, size = (1 << 16) + 3, (1 << 12, 1 << 12)
+    means, conics, depths, extents = (tensor[:1].repeat(count, 1) for tensor in ellipses(2, size, torch.float32))
+    extents[:] = 1e9
+    *lists, pairs = emulated_operators().bin_gaussians_within(means, conics, depths[:, 0], extents, *size, 1 << 20)
+    assert int(pairs) == count << 16 and int(pairs) % (1 << 32) < 1 << 20
+    assert all(not offsets.any() for offsets in (lists[0], lists[3]))

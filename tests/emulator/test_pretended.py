@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+from ops.random_rays import field_arguments
+
+from neural3d.ops.blend_points import blend_points
+from neural3d.train.readings import Letter
 
 from .pretended import ELSEWHERE, PretendedDevice, pretended_device
 
@@ -51,6 +55,24 @@ def test_what_forgets_the_device_fails(mistake, there):
 def test_what_makes_the_host_wait_is_noted(wait, there):
     wait(torch.zeros(3, device=ELSEWHERE))
     assert len(there.waits) == 1
+
+
+def test_what_a_driver_waits_for_is_noted(there):
+    ellipses = [torch.rand(9, size, device=ELSEWHERE) for size in (2, 3, 2)]
+    depths = torch.rand(9, device=ELSEWHERE)
+    *lists, pairs = torch.ops.neural3d.bin_gaussians_within(*ellipses[:2], depths, ellipses[2], 40, 40, 1000)
+    assert there.waits == [] and pairs.device == ELSEWHERE
+    letter = Letter(pairs)
+    exact = torch.ops.neural3d.bin_gaussians(*ellipses[:2], depths, ellipses[2], 40, 40)
+    assert there.waits == ["bin_gaussians"]
+    assert letter.read() == len(exact[1]) > 0
+    assert there.reads == [["bin_gaussians"]]
+
+
+def test_neighbors_are_blended_without_a_wait(there):
+    values = [tensor.to(ELSEWHERE, non_blocking=True) for tensor in field_arguments(torch.float32)["blend_points"][:6]]
+    blend_points(*values, 0.3)
+    assert there.waits == []
 
 
 def test_what_does_not_is_not(there):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 
-from .build import ORDERS, emulated_operators
+from .build import ORDERS, emulated_operators, unordered_operators
 
 TOLERANCES = {torch.float32: ("float32 twin", "float32 gradient"), torch.float64: ("float64 twin", "float64 twin")}
 FLIPPED_GRADIENTS = 0.01
@@ -123,6 +123,22 @@ def test_longer_segments(drivers):
     assert_as_on_the_cpu(drivers, made)
 
 
+@pytest.mark.parametrize("room", [6_000, 600_000])
+def test_no_bit_depends_on_the_room_in_the_lists(drivers, room):
+    """The larger would make segments longer, which decides how the backward pass rounds."""
+    made, cutoffs = scene(500, (40, 33), 3, torch.float32, spread=0.3), (1 / 255, 1e-4)
+    offsets, *lists, slot_offsets = made.bins
+    assert made.bins[0].diff().max() > 4 * 64 and len(lists[0]) < 6_000 and 600_000 > 8192 * 64
+    longer = tuple(torch.nn.functional.pad(entries, (0, room - len(entries)), value=-1) for entries in lists)
+    roomy = Scene(made.ellipses, (offsets, *longer, slot_offsets), made.size, made.pulls)
+    results = []
+    for one in (made, roomy):
+        blended = one.blend(drivers, cutoffs)
+        results.append([*blended[:2], *one.pull(drivers, cutoffs, blended)])
+    for expected, actual in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+
+
 def test_without_gradients_no_state_is_kept(drivers):
     made, cutoffs = scene(300, (40, 33), 3, torch.float32), (1 / 255, 1e-4)
     image, alphas, state = made.blend(drivers, cutoffs)
@@ -156,3 +172,17 @@ def test_bad_colors_stay_where_they_are_seen(drivers):
     touched = image.isnan().any(dim=0)
     assert 0 < touched.sum() < 64 * 64 / 2
     assert torch.equal(image[:, ~touched], clean[:, ~touched])
+
+
+@pytest.mark.long  # it compiles drivers that nothing else uses
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_only_benchmarks_use_pulls_as_much(order):
+    """The drivers that add by atomics, which the others are timed against; by more than one group of channels, too."""
+    for channels in (3, 5):
+        made, cutoffs = scene(300, (40, 33), channels, torch.float64, spread=0.3), (1 / 255, 1e-4)
+        blended = made.blend(emulated_operators(), cutoffs)
+        unordered_operators().set_order(order)
+        found = made.pull(unordered_operators(), cutoffs, blended)
+        unordered_operators().set_order(ORDERS[0])
+        for actual, expected in zip(found, made.pull(emulated_operators(), cutoffs, blended), strict=True):
+            assert_close(actual, expected, "float64 twin")

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "sh_colors": "sh",
     "sh_pulls": "sh",
     "bin_gaussians": "bin",
+    "bin_gaussians_within": "bin",
     "rasterize": "rasterize",
     "photometric_loss": "photometric",
     "adam_step": "adam",
@@ -54,6 +55,7 @@ class Backend:
     sh_colors: Callable[..., Tensor]
     sh_pulls: Callable[..., tuple[Tensor, Tensor]]
     bin_gaussians: Callable[..., TileBins]
+    bin_gaussians_within: Callable[..., tuple[TileBins, Tensor]]
     rasterize: Callable[..., tuple[Tensor, Tensor]]
     photometric_loss: Callable[..., Tensor]
     adam_step: Callable[..., Tensor]

@@ -190,3 +190,51 @@ def test_needles_across_the_image_lose_no_tile(native, dtype):
     lit = pairs_with_light(cast(needles, torch.float64), width, height, 1.01 / 255)
     assert lit <= found
     assert len(found) < 1.5 * len(lit) < 0.3 * len(pairs_of_boxes(needles, width, height))
+
+
+@pytest.mark.parametrize("spare", [0, 1, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(37, 29), (256, 256)])
+def test_lists_within_a_capacity_are_the_lists(backend, reference, size, dtype, spare):
+    """256 tiles are as many as eight bits count: the last tile has the key that stands behind all pairs."""
+    projected = random_projected(reference, *size, dtype)
+    exact = backend.bin_gaussians(projected, width=size[0], height=size[1])
+    count = len(exact.gaussian_from_intersection)
+    options = {"width": size[0], "height": size[1], "capacity": count + spare}
+    within, pairs = backend.bin_gaussians_within(projected, **options)
+    assert int(pairs) == count > 0 and exact.tile_offsets[-2] < count
+    assert torch.equal(within.tile_offsets, exact.tile_offsets) and torch.equal(within.slot_offsets, exact.slot_offsets)
+    for name in ("gaussian_from_intersection", "slot_from_intersection"):
+        entries = getattr(within, name)
+        assert torch.equal(entries[:count], getattr(exact, name)) and entries[count:].tolist() == [-1] * spare
+
+
+@pytest.mark.parametrize("short", [1, 50, None])
+def test_lists_without_room_are_empty_and_say_what_they_need(backend, reference, short):
+    projected = random_projected(reference, 80, 64, torch.float32)
+    count = len(backend.bin_gaussians(projected, width=80, height=64).gaussian_from_intersection)
+    capacity = 0 if short is None else count - short
+    bins, pairs = backend.bin_gaussians_within(projected, width=80, height=64, capacity=capacity)
+    assert int(pairs) == count > 50 and pairs.shape == ()
+    assert not bins.tile_offsets.any() and not bins.slot_offsets.any()
+    assert (len(bins.tile_offsets), len(bins.slot_offsets)) == (21, 301)
+    for entries in (bins.gaussian_from_intersection, bins.slot_from_intersection):
+        assert entries.tolist() == [-1] * capacity
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_capacity_for_hardly_any_gaussians(backend, reference, count):
+    projected = project(reference, make_gaussians(count), make_view())
+    expected = backend.bin_gaussians(projected, width=37, height=29)
+    bins, pairs = backend.bin_gaussians_within(projected, width=37, height=29, capacity=9)
+    assert int(pairs) == expected.tile_offsets[-1] <= 9 and len(bins.slot_from_intersection) == 9
+    assert torch.equal(bins.tile_offsets, expected.tile_offsets)
+
+
+@pytest.mark.parametrize("capacity", [-1, 1 << 31])
+def test_no_list_has_such_a_capacity(backend, reference, capacity):
+    if backend.name == "reference":
+        pytest.skip("the specification leaves arguments to the wrappers")
+    projected = random_projected(reference, 37, 29, torch.float32)
+    with pytest.raises(ValueError, match="capacity: expected 0 to 2"):
+        backend.bin_gaussians_within(projected, width=37, height=29, capacity=capacity)

@@ -105,12 +105,20 @@ def _bytes(values: Tensor) -> Tensor:
 
 
 def train(
-    scene: Scene, *, densifier=None, run=None, observers=(), initial=None, device="cpu", **options
+    scene: Scene,
+    *,
+    densifier=None,
+    gradient_of=None,
+    run=None,
+    observers=(),
+    initial=None,
+    device="cpu",
+    **options,
 ) -> TrainResult:
     """`train_splats` with a quick configuration, changed by `options`."""
     config = replace(QUICK, **options)
-    watched = {"run": run, "observers": observers}
-    return train_splats(scene, config, **watched, densifier=densifier, initial=initial, device=device)
+    seams = {"run": run, "observers": observers, "densifier": densifier, "gradient_of": gradient_of}
+    return train_splats(scene, config, **seams, initial=initial, device=device)
 
 
 def psnr_of(gaussians: Gaussians, scene: Scene, background: Tensor | None = None) -> float:

@@ -135,7 +135,7 @@ def test_a_run_without_it_cannot_go_on_with_it():
 def test_held_out_views_of_the_bundled_scene():
     """Photos that something passed through teach as much again; photos as they are teach no less."""
     capture = Path(__file__).parents[2] / "scenes" / "teatime"
-    rows = measure_moving_things(capture, steps=900, downscale=4, every=3)["rows"]
+    rows = measure_moving_things(capture, steps=900, downscale=4.0, every=3)["rows"]
     plain, watched, planted, ignored = (row["psnr"] for row in rows)
     assert ignored > planted + 0.3
     assert watched > plain - 0.1

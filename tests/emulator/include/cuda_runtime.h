@@ -50,6 +50,7 @@ uint64_t published(Site site, unsigned mask, int lane);
 unsigned active_lanes();
 [[noreturn]] void fail(const char* what);  // ends the launch with an error that names kernel, block and thread
 int lane();
+void note_host_wait();  // the host has waited for the device
 
 template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,

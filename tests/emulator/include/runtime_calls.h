@@ -1,4 +1,5 @@
-// The calls of CUDA's runtime that the drivers make on the host. Everything has happened when a call returns.
+// The calls of CUDA's runtime that the drivers make on the host. Everything has happened when a call returns; those for
+// which a host waits on the chip are counted. There is no other such call here, so that drivers cannot use one unseen.
 #pragma once
 
 using cudaStream_t = struct CUstream_st*;
@@ -23,5 +24,5 @@ inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
 using cudaEvent_t = struct CUevent_st*;
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = nullptr, cudaSuccess; }
 inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return emulator::note_host_wait(), cudaSuccess; }
 inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }

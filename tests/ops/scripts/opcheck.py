@@ -45,6 +45,7 @@ def arguments() -> dict[str, tuple]:
         "sh_colors_vjp": detached(*sh_inputs, colors, colors),
         "sh_pulls": detached(*sh_inputs, colors, colors),
         "bin_gaussians": (means_px, conics, depths, extents_px, WIDTH, HEIGHT),
+        "bin_gaussians_within": (means_px, conics, depths, extents_px, WIDTH, HEIGHT, 1000),
         "rasterize": (*raster, True),
         "rasterize_vjp": detached(*raster, image, alphas, kept, image, alphas),
         "photometric": (image.clone().requires_grad_(), target, target[..., 0].contiguous(), mask, torch.ones(3), 0.2),
