@@ -4,15 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = ("build", "test", "sanitize", "train", "bench")
 CAPTURES = ("nerf_synthetic_mic", "snowmiku")
-TRAINERS = ("native", "gsplat", "gsplat-default", "gsplat-mcmc")
-TABLES = ("operators", "gradients", "frames", "gsplat-operators")
+TRAINERS = ("native", "native-exact", "gsplat", "gsplat-default", "gsplat-mcmc")
+TABLES = ("operators", "gradients", "frames", "gsplat-operators", "determinism")
 MINUTE = 60.0
 PLUGINS = ("jaxtyping._pytest_plugin", "_hypothesis_pytestplugin")
 """Of pytest, those that our tests use; whatever else the machine has may not fit this pytest."""
@@ -52,14 +52,25 @@ def parts_of(step: str, options: Options, *, output: Path) -> list[Part]:
 
 
 def _build(options: Options, output: Path) -> list[Part]:
-    """The library with its CUDA drivers, and gsplat's kernels for this machine's GPU alone."""
+    """The library with its CUDA drivers, gsplat's kernels for this machine's GPU alone, and drivers without order."""
     wants_cuda = {"NEURAL3D_CUDA": "1"} if options.device == "cuda" else {"NEURAL3D_CUDA": "0"}
     library = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     kernels = [sys.executable, "-c", "from neural3d.render.gsplat_view import require_gsplat; require_gsplat()"]
+    unordered = [sys.executable, str(ROOT / "benchmarks" / "unordered_sums.py"), str(_unordered(output))]
     return [
         Part("build/library", library, 7.5 * MINUTE, wants_cuda),
         Part("build/gsplat", kernels, 7.5 * MINUTE, {"MAX_JOBS": str(min(16, os.cpu_count() or 1))}),
+        Part("build/unordered", unordered, 7.5 * MINUTE, missing=_without_a_gpu(options)),
     ]
+
+
+def _unordered(output: Path) -> Path:
+    """The library that `bench/determinism` compares ours with."""
+    return output / "unordered.so"
+
+
+def _without_a_gpu(options: Options) -> str | None:
+    return None if options.device == "cuda" else "a dry run on the CPU has none of the GPU's sums"
 
 
 def _test(options: Options, output: Path) -> list[Part]:
@@ -114,8 +125,11 @@ def _train(options: Options, output: Path) -> list[Part]:
 
 
 def _bench(options: Options, output: Path) -> list[Part]:
-    """Operators, gradients and frames."""
-    return [_measurement(f"bench/{table}", options, output, 2 * MINUTE) for table in TABLES]
+    """Operators, gradients, frames, and what a fixed order of sums costs."""
+    parts = [_measurement(f"bench/{table}", options, output, 2 * MINUTE) for table in TABLES]
+    *others, determinism = parts
+    command = [*determinism.command, "--unordered", str(_unordered(output))]
+    return [*others, replace(determinism, command=command, missing=_without_a_gpu(options))]
 
 
 def _measurement(name: str, options: Options, output: Path, limit_s: float) -> Part:

@@ -17,6 +17,7 @@ EQUAL_DB = 0.1
 """Within this many dB of each other two trainings are equally good."""
 TRAINER_NAMES = {
     "native": "neural3d",
+    "native-exact": "neural3d, waiting for each step's number of pairs",
     "gsplat": "neural3d's trainer with `--backend gsplat`",
     "gsplat-default": "gsplat, DefaultStrategy",
     "gsplat-mcmc": "gsplat, MCMCStrategy",
@@ -69,6 +70,7 @@ def markdown(records: Records) -> str:
         _training(records),
         _frames(records),
         _operators(records),
+        _determinism(records),
         _aims(records),
         _parts(records),
     ]
@@ -191,6 +193,18 @@ def _flat(result: dict[str, Any] | None) -> list[tuple[str, str, float]]:
 
 def _ms(taken: float | None) -> str:
     return "" if taken is None else f"{taken:.3f}"
+
+
+def _determinism(records: Records) -> str:
+    """What adding in a fixed order costs."""
+    header = ["gradient", "in a fixed order", "by atomics", "times", "two runs apart, by atomics"]
+    rows = []
+    for name, found in (_result(records, "bench/determinism") or {}).items():
+        ordered, unordered = found["ordered"], found["unordered"]
+        ours = _ms(ordered["ms"]) + ("" if ordered["apart"] == 0 else f" (NOT DETERMINISTIC: {ordered['apart']:.1e})")
+        times = f"{ordered['ms'] / unordered['ms']:.2f}"
+        rows.append([name, ours, _ms(unordered["ms"]), times, f"{unordered['apart']:.1e}"])
+    return _table("What determinism costs, milliseconds", header, rows or [["all", NOT_MEASURED, NOT_MEASURED, "", ""]])
 
 
 def _aims(records: Records) -> str:

@@ -9,6 +9,7 @@ from neural3d.idle_threads import let_idle_threads_sleep
 let_idle_threads_sleep()  # as the command line does; before torch comes in below
 # ruff: noqa: E402
 from neural3d.bench.formats import measure_formats
+from neural3d.bench.gpu.pace import measure_device_render, measure_device_step
 from neural3d.bench.memory import measure_memory
 from neural3d.bench.plot import quality_svg
 from neural3d.bench.priors import measure_priors
@@ -16,6 +17,8 @@ from neural3d.bench.quality import measure_quality
 from neural3d.bench.rendering import measure_render
 from neural3d.bench.step import measure_step
 from neural3d.bench.tables import Report, markdown_of, priors_rows, text_of
+from neural3d.devices import DeviceName, choose_device
+from neural3d.errors import InputError
 from neural3d.run import finite_json
 from neural3d.storage import atomic_write_text
 
@@ -34,12 +37,28 @@ __all__ = [
 Table = Literal["step", "render", "quality", "memory", "priors"]
 
 
-def main(table: Table, json: bool) -> int:
+def main(table: Table, json: bool, device: DeviceName | None = None) -> int:
     """Measure and print one table, or one JSON object; returns the exit status.
 
     Raises:
         InputError: What the table needs is not at hand.
     """
+    report = _measured(table, device)
+    print(_json_of(report) if json else text_of(report))
+    return 0
+
+
+def _measured(table: Table, asked: DeviceName | None) -> Report:
+    """On the device that was asked for; left to itself, where training and rendering would be done.
+
+    Raises: InputError.
+    """
+    on_devices = {"step": measure_device_step, "render": measure_device_render}
+    if table not in on_devices and asked == "cuda":
+        raise InputError(f"--device cuda: {table} is measured on the CPU; a GPU has {' and '.join(on_devices)}")
+    device = choose_device(asked if table in on_devices else "cpu")
+    if device.type != "cpu":
+        return on_devices[table](device)
     measures = {
         "step": measure_step,
         "render": measure_render,
@@ -47,9 +66,7 @@ def main(table: Table, json: bool) -> int:
         "memory": measure_memory,
         "priors": measure_priors,
     }
-    report = measures[table]()
-    print(_json_of(report) if json else text_of(report))
-    return 0
+    return measures[table]()
 
 
 def keep(report: Report, folder: Path, name: str | None = None) -> None:

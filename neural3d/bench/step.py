@@ -26,9 +26,10 @@ from neural3d.splats.view import splat_view, view_of
 from neural3d.train.config import SplatConfig
 from neural3d.train.densify import StepContext
 from neural3d.train.exposure import Exposure, fresh_exposure
-from neural3d.train.gradients import photo_gradient
+from neural3d.train.gradients import GradientFn
 from neural3d.train.mcmc import Mcmc
 from neural3d.train.photos import TrainingPhoto, background_color
+from neural3d.train.planned_gradient import engine_gradient
 from neural3d.train.schedule import active_sh_degree, means_rate, parameter_rates
 from neural3d.train.state import SplatState, adam_update, fresh_state
 
@@ -66,6 +67,7 @@ class Workload:
     densifier: Mcmc
     pairs: int
     blended_share: float
+    gradient_of: GradientFn
 
     def rewind(self) -> None:
         """Back to the Gaussians that every repeat starts from; what Adam remembers stays."""
@@ -73,8 +75,8 @@ class Workload:
             tensor.copy_(self.start.tensors()[name])
 
 
-def workload(spec: SceneSpec) -> Workload:
-    """The generated scene, and a photo of it in other colours to be fitted."""
+def workload(spec: SceneSpec, device: torch.device = torch.device("cpu")) -> Workload:
+    """The generated scene, and a photo of it in other colours to be fitted; the same numbers on every device."""
     native().keep_memory()  # as training does
     scene = generate(spec)
     view, black = view_of(scene.cameras, 0), torch.zeros(3)
@@ -85,18 +87,18 @@ def workload(spec: SceneSpec) -> Workload:
     image = splat_view(recolored, view, black).image.clamp(0, 1)
     pixels = (255 * image).round().to(torch.uint8).permute(1, 2, 0).contiguous()
     densifier = Mcmc(max_gaussians=round((1 + GROWN) * len(scene.gaussians)))
-    photo = TrainingPhoto(view, pixels, None, None)
-    state = fresh_state(scene.gaussians)
-    return Workload(scene.gaussians, state, photo, fresh_exposure(CONFIG.exposure, 1), densifier, pairs, share)
+    photo = TrainingPhoto(view, pixels, None, None).to(device)
+    start, exposure = scene.gaussians.to(device), fresh_exposure(CONFIG.exposure, 1, device)
+    return Workload(start, fresh_state(start), photo, exposure, densifier, pairs, share, engine_gradient(device))
 
 
 def take_step(work: Workload) -> None:
     """What training does for one photo, with the default configuration."""
-    degree = active_sh_degree(CONFIG, FRACTION)
-    gradient = photo_gradient(
+    degree, device = active_sh_degree(CONFIG, FRACTION), work.state.device
+    gradient = work.gradient_of(
         work.state.gaussians,
         work.photo,
-        background_color("black", CONFIG.seed, STEP),
+        background_color("black", CONFIG.seed, STEP, device),
         sh_degree=degree,
         exposure=work.exposure.color_map(0),
         ssim_weight=CONFIG.ssim_weight,
@@ -105,7 +107,7 @@ def take_step(work: Workload) -> None:
     rate = means_rate(CONFIG.rates, FRACTION, EXTENT)
     context = StepContext(STEP, FRACTION, CONFIG.seed, EXTENT, rate, visible)
     work.densifier.before_update(work.state, gradient, context)
-    columns = parameter_rates(CONFIG.rates, FRACTION, EXTENT, degree, work.state.gaussians.sh.shape[1])
+    columns = parameter_rates(CONFIG.rates, FRACTION, EXTENT, degree, work.state.gaussians.sh.shape[1], device)
     adam_update(work.state, gradient.gaussians, columns, step=STEP, visible=visible)
     work.densifier.after_update(work.state, context)
     work.exposure.update(0, gradient.exposure, rate=CONFIG.rates.exposure, step=STEP)

@@ -12,6 +12,8 @@ def text_of(report: Report) -> str:
     rows = {
         "step": _step_rows,
         "render": _render_rows,
+        "device_step": _device_step_rows,
+        "device_render": _device_render_rows,
         "quality": _quality_rows,
         "memory": _memory_rows,
         "demo": _demo_rows,
@@ -150,6 +152,26 @@ def _step_rows(report: Report) -> list[Row]:
     if report["avx2_ratio"] is not None:
         rows.append(("AVX2 / AVX-512", f"{report['avx2_ratio']:.2f}"))
     return [*rows, (f"plain torch / native ({report['torch_twin_scene']})", f"{report['torch_twin_ratio']:.0f}")]
+
+
+def _device_step_rows(report: Report) -> list[Row]:
+    rows = []
+    for scene, found in report["scenes"].items():
+        rows.append((f"training step on {report['device']}", f"{found['step_ms']:.3f} ms, {scene}"))
+        rows += _device_rows(found)
+    return rows
+
+
+def _device_render_rows(report: Report) -> list[Row]:
+    frames = f"{report['fps']:.1f} frames a second, {report['scene']}"
+    return [(f"rendering on {report['device']}", frames), *_device_rows(report)]
+
+
+def _device_rows(found: Report) -> list[Row]:
+    """Each operator by itself, with what it takes to launch it, and the memory."""
+    rows = [(f"  {name}", f"{ms:.3f} ms") for name, ms in found["operators"].items()]
+    memory = found["peak_memory_mib"]
+    return rows if memory is None else [*rows, ("  memory", f"{memory:.0f} MiB")]
 
 
 def _render_rows(report: Report) -> list[Row]:

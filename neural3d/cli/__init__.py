@@ -88,7 +88,7 @@ def _run(command: "Command", interrupts: Interrupts) -> int:
         case options.Bench():
             from neural3d import bench
 
-            return bench.main(command.table, command.json)
+            return bench.main(command.table, command.json, command.device)
         case _:
             from neural3d.cli import results
 

@@ -411,6 +411,8 @@ class Bench:
     table: Positional[Literal["step", "render", "quality", "memory", "priors"]]
     """step and render: speed, a minute each; quality: PSNR over training time, 10 minutes; memory: 3 minutes;
     priors: what each of them draws, 7 minutes."""
+    device: Device = None
+    """For step and render; a GPU has tables of its own."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 

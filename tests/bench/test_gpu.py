@@ -2,23 +2,32 @@
 
 import importlib.util
 import inspect
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from emulator.build import ORDERS, emulated_operators, unordered_operators
 from train.gsplat_stand_in import front_of_gsplat, front_of_twins, gsplat_replaced
 
+from neural3d.bench.gpu import determinism
+from neural3d.bench.gpu.determinism import measure_determinism
 from neural3d.bench.gpu.frames import measure_frames
 from neural3d.bench.gpu.gsplat_trainer import PRESETS, train_with_gsplat
 from neural3d.bench.gpu.operators import STAGES, gsplat_stages, measure_gradients, measure_operators, our_stages
+from neural3d.bench.gpu.pace import measure_device_render, measure_device_step
 from neural3d.bench.gpu.training import TRAINERS, measure_training
 from neural3d.bench.gpu.workloads import workload
 from neural3d.bench.quality import CaptureSpec
 from neural3d.bench.scenes import SceneSpec
+from neural3d.bench.tables import text_of
 from neural3d.capture import load_capture
+from neural3d.errors import InputError
+from neural3d.ops.records import HashLevels
 from neural3d.scene import Points, Scene
 from neural3d.train.config import SplatConfig
 from neural3d.train.gradients import photo_gradient
@@ -54,6 +63,46 @@ def test_every_stage_of_ours_is_timed():
     found = measure_operators(CPU, specs=(TINY,), repeats=2)[TINY.name]
     assert list(found) == list(STAGES)
     assert all(taken > 0 for taken in found.values())
+
+
+def test_the_tables_of_a_device():
+    step = measure_device_step(CPU, specs=(TINY,), repeats=2)
+    assert step["scenes"][TINY.name]["step_ms"] > 0 and set(step["scenes"][TINY.name]["operators"]) == set(STAGES)
+    assert "training step on cpu" in text_of(step) and "rasterize_vjp" in text_of(step)
+    render = measure_device_render(CPU, spec=TINY, repeats=2)
+    assert render["fps"] == pytest.approx(1e3 / render["frame_ms"]) and "memory" not in text_of(render)
+
+
+@pytest.mark.long  # it compiles drivers that nothing else uses
+def test_the_cost_of_a_fixed_order_is_measured_on_the_same_numbers(monkeypatch):
+    """The emulated drivers in the place of a GPU's; in another order of threads atomics add otherwise."""
+    ordered, unordered = emulated_operators(), unordered_operators()
+    monkeypatch.setattr("neural3d.bench.gpu.operators.native", emulated_operators)
+    orders = itertools.cycle(ORDERS[:2])
+
+    def in_turns(operators, name):
+        def call(*arguments):
+            operators.set_order(next(orders))
+            return getattr(operators, name)(*arguments)
+
+        return call
+
+    pulls = ("rasterize_vjp", "hash_encode_vjp")
+    ways = [
+        SimpleNamespace(**{name: in_turns(operators, name) for name in pulls}) for operators in (ordered, unordered)
+    ]
+    small = {"specs": (TINY,), "points": 500, "levels": HashLevels(2, 4, 8, 8), "repeats": 1}
+    found = measure_determinism(CPU, ways[1], ordered=ways[0], **small)
+    ordered.set_order(ORDERS[0]), unordered.set_order(ORDERS[0])
+    assert len(found) == 2
+    for both in found.values():
+        assert both["ordered"]["apart"] == 0 < both["unordered"]["apart"] < 1e-4
+        assert both["ordered"]["ms"] > 0 < both["unordered"]["ms"]
+
+
+def test_a_library_that_was_not_built_is_named(tmp_path):
+    with pytest.raises(InputError, match="build it with: benchmarks/unordered_sums.py"):
+        determinism.unordered_operators(tmp_path / "unordered.so")
 
 
 def test_gradients_and_frames_of_both_are_timed():

@@ -73,7 +73,7 @@ def test_what_was_not_measured_says_so(report):
     table = report.markdown({})
     assert "Nothing was measured yet" in table and "`make gpu-check`" in table
     assert not re.search(r"\d+(\.\d+)? (frames/s|s|MiB) ", table)
-    for section in ("Training", "Rendering", "Operators", "Aims"):
+    for section in ("Training", "Rendering", "Operators", "What determinism costs", "Aims"):
         part = table[table.index(f"## {section}") :].split("\n## ")[0]
         assert "not measured" in part
     assert row(table, "build/library")[1] == "not run"
@@ -130,6 +130,14 @@ def test_frames_and_operators_are_compared(report, record):
     assert row(table, "a scene", "adam")[2:] == ["0.200", ""]
     assert row(table, "a scene", "photo to gradient")[2:] == ["1.000", "4.000"]
     assert row(table, "frames/s by gsplat's")[2:] == ["3.00", "yes"]
+
+
+def test_the_cost_of_determinism_is_told(report, record):
+    ways = {"ordered": {"ms": 0.3, "apart": 0.0}, "unordered": {"ms": 0.2, "apart": 2e-6}}
+    broken = {"ordered": {"ms": 0.3, "apart": 1e-7}, "unordered": {"ms": 0.2, "apart": 2e-6}}
+    table = report.markdown({"bench/determinism": record("", {"a gradient": ways, "another": broken})})
+    assert row(table, "a gradient")[1:] == ["0.300", "0.200", "1.50", "2.0e-06"]
+    assert row(table, "another")[1] == "0.300 (NOT DETERMINISTIC: 1.0e-07)"
 
 
 def test_a_failed_part_gives_no_number(report, record):

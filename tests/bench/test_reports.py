@@ -103,8 +103,17 @@ def test_the_render_table():
 
 def test_one_json_object_on_stdout(monkeypatch, capsys):
     monkeypatch.setattr(bench, "measure_render", lambda: {"fps": float("nan"), "table": "render"})
-    assert bench.main("render", True) == 0
+    assert bench.main("render", True, "cpu") == 0
     assert json.loads(capsys.readouterr().out) == {"fps": None, "table": "render"}
+
+
+def test_a_gpu_measures_what_it_does(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "choose_device", torch.device)
+    monkeypatch.setattr(bench, "measure_device_step", lambda device: {"on": str(device)})
+    assert bench.main("step", True, "cuda") == 0
+    assert json.loads(capsys.readouterr().out) == {"on": "cuda"}
+    with pytest.raises(InputError, match="--device cuda: quality is measured on the CPU; a GPU has step and render"):
+        bench.main("quality", False, "cuda")
 
 
 def test_medians_leave_out_the_first_calls_and_what_lies_between():

@@ -1,6 +1,6 @@
 """One measurement in a process of its own: `python -m neural3d.bench.gpu PART --output FILE`; used by gpu_check.py.
 
-PART is operators, gsplat-operators, gradients, frames, or train/CAPTURE/TRAINER.
+PART is operators, gsplat-operators, gradients, frames, determinism, or train/CAPTURE/TRAINER.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from neural3d.bench.gpu.determinism import measure_determinism, unordered_operators
 from neural3d.bench.gpu.frames import measure_frames
 from neural3d.bench.gpu.operators import measure_gradients, measure_gsplat_operators, measure_operators
 from neural3d.bench.gpu.training import measure_training
@@ -26,18 +27,20 @@ TABLES = {
     "gradients": measure_gradients,
     "frames": measure_frames,
 }
-WITHOUT_GSPLAT = ("operators", "native")
+WITHOUT_GSPLAT = ("operators", "determinism", "native", "native-exact")
 
 
-def measure(part: str, *, device: torch.device, steps: int, downscale: float | None) -> dict[str, Any]:
+def measure(part: str, *, device: torch.device, steps: int, downscale: float | None, unordered: Path) -> dict[str, Any]:
     """What a part measures.
 
-    Raises: InputError where the capture, or gsplat, is not at hand.
+    Raises: InputError where the capture, gsplat, or the library `unordered` is not at hand.
     """
     if part.split("/")[-1] not in WITHOUT_GSPLAT:
         require_gsplat()
     if part in TABLES:
         return TABLES[part](device)
+    if part == "determinism":
+        return measure_determinism(device, unordered_operators(unordered))
     _, capture, trainer = part.split("/")
     (spec,) = chosen_captures([capture])
     spec = spec if downscale is None else replace(spec, downscale=downscale)
@@ -51,6 +54,8 @@ if __name__ == "__main__":
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--downscale", type=float)
+    parser.add_argument("--unordered", type=Path, default=Path("unordered.so"), help="see benchmarks/unordered_sums.py")
     given = parser.parse_args()
-    found = measure(given.part, device=choose_device(given.device), steps=given.steps, downscale=given.downscale)
+    options = {"steps": given.steps, "downscale": given.downscale, "unordered": given.unordered}
+    found = measure(given.part, device=choose_device(given.device), **options)
     atomic_write_text(given.output, json.dumps(finite_json(found), allow_nan=False))

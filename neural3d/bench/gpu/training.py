@@ -67,7 +67,7 @@ Trainer = Callable[[Scene, SplatConfig, torch.device, Snapshots], tuple[Gaussian
 
 
 def _ours(
-    gradient_of: GradientFn, scene: Scene, config: SplatConfig, device: torch.device, snapshots: Snapshots
+    gradient_of: GradientFn | None, scene: Scene, config: SplatConfig, device: torch.device, snapshots: Snapshots
 ) -> tuple[Gaussians, float]:
     result = train_splats(scene, config, observers=[snapshots], device=device, gradient_of=gradient_of)
     wait_for(device)
@@ -82,12 +82,16 @@ def _gsplats(
 
 
 TRAINERS: dict[str, tuple[Trainer, Callable[..., RenderFn]]] = {
-    "native": (partial(_ours, photo_gradient), render_function),
+    "native": (partial(_ours, None), render_function),
+    "native-exact": (partial(_ours, photo_gradient), render_function),
     "gsplat": (partial(_ours, gsplat_photo_gradient), gsplat_render_function),
     "gsplat-default": (partial(_gsplats, PRESETS["default"]), gsplat_render_function),
     "gsplat-mcmc": (partial(_gsplats, PRESETS["mcmc"]), gsplat_render_function),
 }
-"""Our trainer with either rasterizer, gsplat's with either strategy; each is judged by the one it trained with."""
+"""Our trainer with either rasterizer, gsplat's with either strategy; each is judged by the one it trained with.
+
+native-exact waits in the middle of each step for the number of pairs, in the place of planning memory for them.
+"""
 
 
 def measure_training(trainer: str, spec: CaptureSpec, *, steps: int, device: torch.device) -> dict[str, Any]:
