@@ -37,7 +37,8 @@ TYPED = [
     ("view a.ply", View, {"source": Path("a.ply"), "host": "127.0.0.1"}),
     ("view a.ply --allow-host a --allow-host b", View, {"allow_host": ("a", "b")}),
     ("export r --format ply --output a.ply", Export, {"format": "ply"}),
-    ("bench quality --json", Bench, {"table": "quality", "json": True}),
+    ("bench quality --json", Bench, {"table": "quality", "json": True, "device": None}),
+    ("bench step --device cuda", Bench, {"table": "step", "device": "cuda"}),
 ]
 NOT_UNDERSTOOD = [
     "",

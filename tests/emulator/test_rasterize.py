@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 
-from .build import ORDERS, emulated_operators, unordered_operators
+from .build import ORDERS, emulated_operators
 
 TOLERANCES = {torch.float32: ("float32 twin", "float32 gradient"), torch.float64: ("float64 twin", "float64 twin")}
 FLIPPED_GRADIENTS = 0.01
@@ -172,17 +172,3 @@ def test_bad_colors_stay_where_they_are_seen(drivers):
     touched = image.isnan().any(dim=0)
     assert 0 < touched.sum() < 64 * 64 / 2
     assert torch.equal(image[:, ~touched], clean[:, ~touched])
-
-
-@pytest.mark.long  # it compiles drivers that nothing else uses
-@pytest.mark.parametrize("order", ORDERS)
-def test_what_only_benchmarks_use_pulls_as_much(order):
-    """The drivers that add by atomics, which the others are timed against; by more than one group of channels, too."""
-    for channels in (3, 5):
-        made, cutoffs = scene(300, (40, 33), channels, torch.float64, spread=0.3), (1 / 255, 1e-4)
-        blended = made.blend(emulated_operators(), cutoffs)
-        unordered_operators().set_order(order)
-        found = made.pull(unordered_operators(), cutoffs, blended)
-        unordered_operators().set_order(ORDERS[0])
-        for actual, expected in zip(found, made.pull(emulated_operators(), cutoffs, blended), strict=True):
-            assert_close(actual, expected, "float64 twin")
