@@ -69,6 +69,17 @@ def test_what_is_typical_is_the_median_over_photos():
     assert 0.02 < float(moving.typical) < 0.035
 
 
+def test_who_asks_twice_in_a_step_is_answered_as_if_once():
+    """A gradient that is thrown away must leave nothing behind: neither in what is typical, nor in the answer."""
+    seen, right = torch.full((3, 48, 48), 0.5), torch.full((3, 48, 48), 0.45)
+    once, twice = MovingThings(torch.full((1,), 0.02)), MovingThings(torch.full((1,), 0.02))
+    expected = once.believed(right, _photo(seen), BLACK, 0.5)
+    before = twice.typical.clone()
+    for shown in (torch.zeros(3, 48, 48), right):
+        found = twice.believed(shown, _photo(seen), BLACK, 0.5, before)
+    assert torch.equal(found, expected) and torch.equal(twice.typical, once.typical)
+
+
 def test_a_thing_is_left_out_with_its_rim_once_the_run_has_begun():
     render, seen = torch.full((3, 48, 48), 0.3), torch.full((3, 48, 48), 0.3)
     seen[:, 12:30, 18:36] = 0.9
