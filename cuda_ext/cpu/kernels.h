@@ -77,12 +77,13 @@ struct PairArgs {
 // A Gaussian made ready for the blend loops: one cache line for floats.
 template <class S>
 struct BlendRecord {
-  S x, y;        // px
-  S a, b, c;     // the exponent in base 2: log2 alpha = top + a dx^2 + b dx dy + c dy^2
-  S top;         // log2 of the opacity
-  S peak_scale;  // -1 / (2 a): where a row's parabola peaks
-  S unused;
-  S color[8];  // channels of this pass
+  S x, y;              // px
+  S a, b, c;           // the exponent in base 2: log2 alpha = top + a dx^2 + b dx dy + c dy^2
+  S twice_a, twice_c;  // of its slopes
+  S top;               // log2 of the opacity
+  S peak_x, peak_y;    // -1 / (2 a), -1 / (2 c): where a row's and a column's parabola peak, over its slope
+  S unused[2];
+  S color[kMaxChannels];  // channels of this pass
 };
 
 // Gaussians to records, and slots to gradients, for `channels` of the colours.

@@ -124,6 +124,13 @@ N3D_INLINE Lanes<T, L> fma(const Lanes<T, L>& a, const Lanes<T, L>& b, const Lan
   for (int i = 0; i < L; ++i) r.v[i] = a.v[i] * b.v[i] + c.v[i];
   return r;
 }
+// c - a b
+template <class T, int L>
+N3D_INLINE Lanes<T, L> fnma(const Lanes<T, L>& a, const Lanes<T, L>& b, const Lanes<T, L>& c) {
+  Lanes<T, L> r;
+  for (int i = 0; i < L; ++i) r.v[i] = c.v[i] - a.v[i] * b.v[i];
+  return r;
+}
 template <class T, int L>
 N3D_INLINE Lanes<T, L> min(const Lanes<T, L>& a, const Lanes<T, L>& b) {
   Lanes<T, L> r;
@@ -234,6 +241,7 @@ N3D_INLINE M16 operator&(M16 a, M16 b) { return {__mmask16(a.k & b.k)}; }
 N3D_INLINE M16 operator|(M16 a, M16 b) { return {__mmask16(a.k | b.k)}; }
 N3D_INLINE uint32_t bits(M16 m) { return m.k; }
 N3D_INLINE F16 fma(F16 a, F16 b, F16 c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
+N3D_INLINE F16 fnma(F16 a, F16 b, F16 c) { return _mm512_fnmadd_ps(a.v, b.v, c.v); }
 N3D_INLINE F16 min(F16 a, F16 b) { return _mm512_min_ps(a.v, b.v); }
 N3D_INLINE F16 max(F16 a, F16 b) { return _mm512_max_ps(a.v, b.v); }
 N3D_INLINE F16 sqrt(F16 a) { return _mm512_sqrt_ps(a.v); }
@@ -345,6 +353,7 @@ N3D_INLINE M8 operator&(M8 a, M8 b) { return {_mm256_and_ps(a.k, b.k)}; }
 N3D_INLINE M8 operator|(M8 a, M8 b) { return {_mm256_or_ps(a.k, b.k)}; }
 N3D_INLINE uint32_t bits(M8 m) { return uint32_t(_mm256_movemask_ps(m.k)); }
 N3D_INLINE F8 fma(F8 a, F8 b, F8 c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
+N3D_INLINE F8 fnma(F8 a, F8 b, F8 c) { return _mm256_fnmadd_ps(a.v, b.v, c.v); }
 N3D_INLINE F8 min(F8 a, F8 b) { return _mm256_min_ps(a.v, b.v); }
 N3D_INLINE F8 max(F8 a, F8 b) { return _mm256_max_ps(a.v, b.v); }
 N3D_INLINE F8 sqrt(F8 a) { return _mm256_sqrt_ps(a.v); }
@@ -472,13 +481,6 @@ N3D_INLINE void store_rows(const V& a, typename V::scalar* p, int64_t stride, in
   N3D_ALIGN64 typename V::scalar lane[V::lanes];
   a.store(lane);
   for (int i = 0; i < count; ++i) p[i * stride] = lane[i];
-}
-
-template <class V>
-N3D_INLINE V iota() {
-  N3D_ALIGN64 typename V::scalar lane[V::lanes];
-  for (int i = 0; i < V::lanes; ++i) lane[i] = typename V::scalar(i);
-  return V::load(lane);
 }
 
 }  // namespace N3D_ISA

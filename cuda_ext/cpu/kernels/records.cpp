@@ -26,8 +26,8 @@ static void pack_records(const RecordArgs<typename V::scalar>& a, int64_t begin,
       r.a = S(-0.5) * log2_e * a.conics[3 * i], r.b = -log2_e * a.conics[3 * i + 1];
       r.c = S(-0.5) * log2_e * a.conics[3 * i + 2];
       r.top = tops[lane];
-      r.peak_scale = S(-0.5) / r.a;
-      r.unused = S(0);
+      r.twice_a = r.a + r.a, r.twice_c = r.c + r.c;
+      r.peak_x = S(-0.5) / r.a, r.peak_y = S(-0.5) / r.c;
       for (int c = 0; c < a.channels; ++c) r.color[c] = a.colors[i * a.columns + c];
     }
   }
