@@ -180,6 +180,33 @@ def test_twins_agree_in_single(each_native, reference, cutoffs, channels):
             assert_close(actual[name], expected[name], "float32 gradient")
 
 
+def needles(count: int, width: int, height: int) -> dict[str, Tensor]:
+    """Ellipses up to two hundred times as long as wide, in all directions, their means in the image or near it."""
+    random = torch.Generator().manual_seed(3)
+    angle = math.pi * torch.rand(count, generator=random, dtype=torch.float64)
+    long, short = (10 ** torch.rand(count, generator=random, dtype=torch.float64) * size for size in (8, 0.4))
+    axes = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], dim=1).reshape(-1, 2, 2)
+    conics = axes.mT @ torch.diag_embed(torch.stack([long**-2, short**-2], dim=1)) @ axes
+    spread = torch.rand(count, 2, generator=random, dtype=torch.float64) * 1.5 - 0.25
+    return {
+        "means_px": spread * torch.tensor([width, height]),
+        "conics": torch.stack([conics[:, 0, 0], conics[:, 0, 1], conics[:, 1, 1]], dim=1),
+        "opacities": 0.005 + 0.1 * torch.rand(count, generator=random, dtype=torch.float64),
+        "colors": make_colors(count, 3),
+    }
+
+
+def test_needles_lose_no_pixel(each_native, reference):
+    # What is skipped is decided for several pixels at once; more of them than are prepared together.
+    width, height = 20, 18
+    ellipses = needles(150, width, height)
+    expected, _ = blend(reference, ellipses)
+    assert 0.3 < expected.max() < 1
+    assert_close(blend(each_native, ellipses)[0], expected, "float64 twin")
+    actual, _ = blend(each_native, as_dtype(ellipses, torch.float32))
+    assert_close_but_for_flips(actual, expected, "float32 twin")
+
+
 def functions(
     bins: TileBins, background: Tensor, cutoffs: Cutoffs
 ) -> Callable[[Backend], Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]]]:
