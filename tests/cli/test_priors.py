@@ -1,10 +1,12 @@
 """prior train, sample, inpaint: what is written, what is kept, what is refused in a line."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from neural3d.cli import main
@@ -15,6 +17,15 @@ from neural3d.priors.records import Budget
 from neural3d.priors.registry import ROWS, make_prior
 
 from .captures import refused
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """For networks so small two threads spend more time waiting for each other than computing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _write(path: Path, pixels: np.ndarray) -> Path:
