@@ -44,7 +44,7 @@ def closed(mesh: Mesh, views: Iterable[DepthView], *, reach: float = 0.25) -> Me
     if len(mesh.vertices) < _LEAST_POINTS:
         raise InputError(f"the surface has {len(mesh.vertices)} points, too few to close it; train longer")
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    cell = float((high - low).max()) / _CELLS
+    cell = cell_of(mesh)
     caster, near = RayCaster(mesh), max(_NEAR_CELLS * cell, 2 * _edge_length(mesh))
     furthest = reach * float((high - low).norm())
     points, normals = border_of_unseen(low - furthest, high + furthest, cell, views)
@@ -57,13 +57,17 @@ def closed(mesh: Mesh, views: Iterable[DepthView], *, reach: float = 0.25) -> Me
     return without_scraps(whole.of_triangles(kept[whole.triangles].all(dim=1)))
 
 
+def cell_of(mesh: Mesh) -> float:
+    """Edge of the cells in which a surface is closed: how far what closes it may stand before what is truly there."""
+    return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max()) / _CELLS
+
+
 def border_of_unseen(
     low: Float[Tensor, "3"], high: Float[Tensor, "3"], cell: float, views: Iterable[DepthView]
 ) -> tuple[Float[Tensor, "K 3"], Float[Tensor, "K 3"]]:
     """Where, in a box, space that some view saw to be empty meets space that several hide; normals point to the empty.
 
-    The places lie a cell inside of what is hidden; what is thinner than two cells has none. What lies in no view's
-    frame is neither: else the frames' own borders would become a surface.
+    What lies in no view's frame is neither: else the frames' own borders would become a surface.
     """
     counts = ((high - low) / cell).ceil().long()
     axes = [low[i] + cell * (torch.arange(int(counts[i])) + 0.5) for i in range(3)]
@@ -80,15 +84,9 @@ def border_of_unseen(
     balance = functional.pad((empty.float() - solid.float())[None, None], 6 * [2], mode="replicate")
     soft = functional.avg_pool3d(functional.avg_pool3d(balance, 3, 1), 3, 1)[0, 0]
     normals = torch.stack(torch.gradient(soft), dim=-1)
-    # Of a cell at the border only the centre is known to be hidden: the surface keeps a cell away from what is empty.
-    outermost = solid & _beside(empty)
-    border = solid & ~outermost & _beside(outermost) & (normals.norm(dim=-1) > 1e-6)
+    touches_empty = functional.max_pool3d(empty[None, None].float(), 3, 1, padding=1)[0, 0] > 0
+    border = solid & touches_empty & (normals.norm(dim=-1) > 1e-6)
     return centers[border], functional.normalize(normals[border], dim=-1)
-
-
-def _beside(cells: Bool[Tensor, "X Y Z"]) -> Bool[Tensor, "X Y Z"]:
-    """These cells and their neighbours."""
-    return functional.max_pool3d(cells[None, None].float(), 3, 1, padding=1)[0, 0] > 0
 
 
 def looked_at(points: Float[Tensor, "N 3"], view: DepthView) -> tuple[Bool[Tensor, "N"], Bool[Tensor, "N"]]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.render.contributions import blend_weights
 from neural3d.splats.gaussians import Gaussians, cat_gaussians
+from neural3d.surface.closing import cell_of
 from neural3d.texture.atlas import Atlas
 
 SH_CONSTANT = 0.28209479177387814
@@ -26,20 +27,26 @@ def with_completed(
 ) -> Gaussians:
     """The model with Gaussians on the surface that was completed, in place of those beside it that no camera saw.
 
-    All other Gaussians keep their bits. A closed side that juts out where cameras look past gets no Gaussians, so that
+    All other Gaussians keep their bits. The new ones lie a cell below the surface: this may stand so far before what
+    the photos show beside it. A closed side that juts out further where cameras look past gets no Gaussians, so that
     their pictures stay as they were learnt.
     """
     if bool(was_known.all()):
         return gaussians
-    new = surface_gaussians(atlas, ~was_known, gaussians, most)
+    new = surface_gaussians(atlas, ~was_known, gaussians, most, inset=cell_of(atlas.surface.mesh))
     kept = gaussians[(~unlearnt(gaussians, atlas, ~was_known, cameras)).nonzero()[:, 0]]
     whole = cat_gaussians([kept, new])
     shown = blend_weights(whole, cameras)[len(kept) :]
     return cat_gaussians([kept, new[(shown < _SHOWN_PX * len(cameras)).nonzero()[:, 0]]])
 
 
-def surface_gaussians(atlas: Atlas, where: Bool[Tensor, "N"], like: Gaussians, most: int) -> Gaussians:
-    """Flat opaque Gaussians side by side on texels of a surface, at most so many, one colour from all sides."""
+def surface_gaussians(
+    atlas: Atlas, where: Bool[Tensor, "N"], like: Gaussians, most: int, *, inset: float = 0.0
+) -> Gaussians:
+    """Flat opaque Gaussians side by side on texels of a surface, at most so many, one colour from all sides.
+
+    They lie `inset` below it, in its own units.
+    """
     points, normals, colors = (t[where] for t in (atlas.texels.points, atlas.texels.normals, atlas.colors))
     cell = 1.5 * atlas.spacing
     while True:
@@ -54,7 +61,7 @@ def surface_gaussians(atlas: Atlas, where: Bool[Tensor, "N"], like: Gaussians, m
     sh[:, 0] = (colors - 0.5) / SH_CONSTANT
     scales = torch.tensor([_WIDTH * cell, _WIDTH * cell, _THICKNESS * cell]).log().repeat(count, 1)
     opacities = torch.full((count,), _OPACITY).logit()
-    return Gaussians(points, scales, _turns_to(normals), opacities, sh, antialiased=like.antialiased)
+    return Gaussians(points - inset * normals, scales, _turns_to(normals), opacities, sh, antialiased=like.antialiased)
 
 
 def unlearnt(gaussians: Gaussians, atlas: Atlas, completed: Bool[Tensor, "N"], cameras: Cameras) -> Bool[Tensor, "M"]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
@@ -230,6 +231,27 @@ def test_new_gaussians_cover_what_was_completed_and_the_others_stay(holed: Atlas
     inside = (marked - torch.tensor([0.9, 0.1, 0.5])).abs().amax(-1) < 1e-6
     assert inside.sum() > 2000 and alpha[inside].median() > 0.95 and alpha[inside].quantile(0.05) > 0.6
     assert with_completed(model, holed, torch.ones_like(holed.known), cameras) is model
+
+
+def test_what_closes_a_side_hides_behind_what_photos_show():
+    """Of a ball that cameras see from all sides, half is taken for unseen, and stands half a cell too far out.
+
+    On the surface itself, all new Gaussians would stand in the photos' way and be left out.
+    """
+    o3d = pytest.importorskip("open3d", exc_type=ImportError)
+    found = o3d.geometry.TriangleMesh.create_sphere(1.005, 16)
+    vertices, triangles = (torch.from_numpy(np.asarray(t)) for t in (found.vertices, found.triangles))
+    flat = unwrap(Mesh(vertices.float(), triangles.long(), torch.full((len(vertices), 3), 0.5)), SIDE)
+    atlas = atlas_of(flat, atlas_texture(flat, SIDE))
+    model, cameras = ball(6000), cameras_around(8, 48)
+    model = replace(model, log_scales=model.log_scales + 0.5)
+    was_known = atlas.texels.points[:, 2] > 0
+    new = surface_gaussians(atlas, ~was_known, model, 100_000)
+    after = with_completed(model, atlas, was_known, cameras)
+    assert len(after) > len(model) + 0.9 * len(new) > len(model) + 500
+    with torch.no_grad():
+        pictures = [render_splats(one, cameras).colors for one in (model, after)]
+    assert (pictures[0] - pictures[1]).abs().max() < 0.02
 
 
 def test_gaussians_on_a_surface_take_its_colours(whole: Atlas):
