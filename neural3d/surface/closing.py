@@ -58,7 +58,7 @@ def closed(mesh: Mesh, views: Iterable[DepthView], *, reach: float = 0.25) -> Me
 
 
 def cell_of(mesh: Mesh) -> float:
-    """Edge of the cells in which a surface is closed: how far what closes it may stand before what is truly there."""
+    """Edge of the cells in which a surface of this size is closed, in its own units."""
     return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max()) / _CELLS
 
 
