@@ -236,7 +236,7 @@ def test_new_gaussians_cover_what_was_completed_and_the_others_stay(holed: Atlas
 def test_what_closes_a_side_hides_behind_what_photos_show():
     """Of a ball that cameras see from all sides, half is taken for unseen, and stands a quarter of a cell too far out.
 
-    On the surface itself, all new Gaussians would stand in the photos' way and be left out.
+    On the surface itself, new Gaussians would stand in the photos' way.
     """
     o3d = pytest.importorskip("open3d", exc_type=ImportError)
     found = o3d.geometry.TriangleMesh.create_sphere(1.005, 16)
