@@ -69,7 +69,11 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "-> Tensor");
   m.def(
       "hash_encode_vjp(Tensor positions, Tensor table, int levels, int coarsest, int finest, int log2_rows, "
-      "bool smooth, Tensor grad, bool with_positions) -> (Tensor, Tensor)");
+      "bool smooth, Tensor grad, bool with_positions, bool with_table) -> (Tensor, Tensor)");
+  m.def(
+      "adam_hash(Tensor(a!) table, Tensor positions, Tensor grad_features, int levels, int coarsest, int finest, int "
+      "log2_rows, bool smooth, Tensor(b!) first_moment, Tensor(c!) second_moment, Tensor learning_rates, int step, "
+      "float beta1, float beta2, float eps) -> Tensor");
   m.def(
       "march(Tensor origins, Tensor directions, Tensor offsets, Tensor box, Tensor occupied, bool contracted, float "
       "near, float far, float step, float cone, int max_steps) -> (Tensor positions, Tensor ts, Tensor deltas, Tensor "
@@ -94,13 +98,16 @@ STABLE_TORCH_LIBRARY(neural3d, m) {
       "radiance_mlp_vjp(Tensor features, Tensor weights, Tensor? ray_features, Tensor? ray_offsets, int width, int "
       "geometry, Tensor grad_densities, Tensor grad_colors) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "proposal_edges(Tensor features, Tensor edges, Tensor offsets, float near, float knee, float far, int count, float "
+      "proposal_edges(Tensor features, Tensor edges, Tensor offsets, float near, float knee, float far, int count, "
+      "float "
       "uniform) -> Tensor");
   m.def(
-      "interlevel(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float far) "
+      "interlevel(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float "
+      "far) "
       "-> Tensor");
   m.def(
-      "interlevel_vjp(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, float "
+      "interlevel_vjp(Tensor features, Tensor edges, Tensor densities, Tensor fine_edges, float near, float knee, "
+      "float "
       "far, Tensor grad) -> Tensor");
   m.def(
       "nearest_points(Tensor queries, Tensor points, Tensor cells, Tensor names, Tensor first, float radius, float "

@@ -1,6 +1,5 @@
 // One step of Adam, in place, over the rows that were seen.
-#include <cmath>
-
+#include "adam_rows.h"
 #include "driver.h"
 #include "prefetch.h"
 
@@ -10,27 +9,12 @@ constexpr int64_t kAdamGrain = 1024;
 // Rows of harmonics whose gradient is made at a time: with parameters and moments they stay in the nearest caches.
 constexpr int64_t kProductRows = 16;
 
-template <class S>
-static AdamArgs<S> adam_args(const Tensor& param, const Tensor& first, const Tensor& second, const Tensor& rates,
-                             const std::optional<Tensor>& visible, int64_t step, double beta1, double beta2,
-                             double eps) {
-  AdamArgs<S> a = {};
-  a.param = pointer<S>(param), a.first = pointer<S>(first), a.second = pointer<S>(second);
-  a.rates = pointer<S>(rates), a.visible = pointer<uint8_t>(visible);
-  a.columns = rates.numel();
-  a.beta1 = S(beta1), a.beta2 = S(beta2), a.eps = S(eps);
-  a.bias1 = S(1 / (1 - std::pow(beta1, double(step)))), a.bias2 = S(1 / std::sqrt(1 - std::pow(beta2, double(step))));
-  return a;
-}
-
 // Shares the rows out; update(begin, end) returns how many of them had a gradient that is not finite.
 template <class F>
 static Tensor count_poisoned(int64_t rows, const F& update) {
   std::atomic<int64_t> poisoned{0};
   share(rows, kAdamGrain, [&](int64_t begin, int64_t end) { poisoned += update(begin, end); });
-  Tensor count = fresh({}, ScalarType::Long);
-  *pointer<int64_t>(count) = poisoned;
-  return count;
+  return count_of(poisoned);
 }
 
 static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
@@ -40,14 +24,6 @@ static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tenso
     a.grad = pointer<S>(grad);
     return count_poisoned(param.size(0), [&](int64_t begin, int64_t end) { return kernels<S>().adam(a, begin, end); });
   });
-}
-
-// A piece of the rows as if they were all.
-template <class S>
-static AdamArgs<S> from_row(AdamArgs<S> a, int64_t row) {
-  a.param += row * a.columns, a.first += row * a.columns, a.second += row * a.columns;
-  if (a.visible) a.visible += row;
-  return a;
 }
 
 // Asks for rows before they are needed, so that they come while others' gradients are made.

@@ -1,11 +1,15 @@
 // A multiresolution hash grid. The gradient of each row of the table is a sum over the points in their order, whoever
 // adds it up, so the number of threads does not change a bit.
+#include <algorithm>
+
+#include "adam_rows.h"
 #include "driver.h"
 
 namespace n3d {
 namespace {
 
 constexpr int64_t kHashGrain = 4096;
+constexpr int64_t kRowBlock = 64;
 
 template <class S>
 HashArgs<S> hash_arguments(const Tensor& positions, const Tensor& table, int64_t levels, int64_t coarsest,
@@ -26,21 +30,80 @@ HashArgs<S> hash_arguments(const Tensor& positions, const Tensor& table, int64_t
   return a;
 }
 
-// Pieces of a level's rows, so that all threads have some.
-int64_t pieces_per_level(const HashLevels& levels) {
-  const int64_t threads = torch::stable::get_num_threads();
-  return (threads + levels.count - 1) / levels.count;
+template <class S>
+void take_gradient(HashArgs<S>& a, const Tensor& grad) {
+  STD_TORCH_CHECK(grad.numel() == a.points * a.levels.count * a.features,
+                  "neural3d: a gradient has the features' size");
+  a.d_out = pointer<S>(grad);
+}
+
+// Calls f(level, first row, end row) for pieces of all levels' rows, as many as give all threads some. Pieces begin at
+// whole blocks of rows, so that whoever walks them in lanes finds the same rows in the same lanes.
+template <class F>
+void each_piece(const HashLevels& levels, const F& f) {
+  const int64_t threads = torch::stable::get_num_threads(), parts = (threads + levels.count - 1) / levels.count;
+  // The finest levels, which take longest, come first.
+  share(levels.count * parts, 1, [&](int64_t piece, int64_t) {
+    const int l = levels.count - 1 - int(piece / parts);
+    const int64_t part = piece % parts, blocks = (levels.level[l].rows + kRowBlock - 1) / kRowBlock;
+    const auto at = [&](int64_t i) {
+      return uint32_t(std::min<int64_t>(blocks * i / parts * kRowBlock, levels.level[l].rows));
+    };
+    if (at(part) < at(part + 1)) f(l, at(part), at(part + 1));
+  });
+}
+
+// The points that anything pulls at: of samples along rays, those that are not behind something opaque.
+template <class S>
+struct Pulled {
+  std::vector<S> positions;
+  std::vector<int64_t> rows, counts;
+};
+
+template <class S>
+HashArgs<S> only_pulled(HashArgs<S> a, Pulled<S>& found) {
+  const int64_t stride = int64_t(a.levels.count) * a.features;
+  found.rows.resize(size_t(a.points)), found.counts.resize(size_t((a.points + kHashGrain - 1) / kHashGrain));
+  share(a.points, kHashGrain, [&](int64_t begin, int64_t end) {
+    int64_t to = begin;
+    for (int64_t i = begin; i < end; ++i) {
+      const S* row = a.d_out + i * stride;
+      if (std::any_of(row, row + stride, [](S g) { return g != S(0); })) found.rows[size_t(to++)] = i;
+    }
+    found.counts[size_t(begin / kHashGrain)] = to - begin;
+  });
+  int64_t count = 0;
+  for (size_t piece = 0; piece < found.counts.size(); ++piece) {
+    const int64_t* const from = found.rows.data() + int64_t(piece) * kHashGrain;
+    const int64_t here = found.counts[piece];
+    memmove(found.rows.data() + count, from, sizeof(*from) * size_t(here));
+    count += here;
+  }
+  found.positions.resize(size_t(3 * count));
+  for (int64_t i = 0; i < count; ++i)
+    for (int k = 0; k < 3; ++k) found.positions[size_t(3 * i + k)] = a.positions[3 * found.rows[size_t(i)] + k];
+  a.points = count, a.positions = found.positions.data(), a.pulled = found.rows.data();
+  return a;
 }
 
 template <class S>
-void pull_table(const HashArgs<S>& a) {
-  const int64_t parts = pieces_per_level(a.levels);
-  // The finest levels, which take longest, come first.
-  share(a.levels.count * parts, 1, [&](int64_t piece, int64_t) {
-    const int l = a.levels.count - 1 - int(piece / parts);
-    const int64_t part = piece % parts, rows = a.levels.level[l].rows;
-    kernels<S>().hash_table_vjp(a, l, uint32_t(rows * part / parts), uint32_t(rows * (part + 1) / parts));
+void pull_table(const HashArgs<S>& all, S* d_table) {
+  static thread_local Pulled<S> space;
+  const HashArgs<S> a = only_pulled(all, space);
+  each_piece(a.levels, [&](int l, uint32_t first, uint32_t end) {
+    kernels<S>().hash_table_vjp(a, l, first, end, d_table + (a.levels.level[l].first + first) * a.features);
   });
+}
+
+// What is pulled at a piece of the table never leaves the cache: its rows move as soon as it is known.
+template <class S>
+int64_t pull_and_move(const HashArgs<S>& a, const AdamArgs<S>& adam, int l, uint32_t first, uint32_t end) {
+  static thread_local std::vector<char> space;
+  S* const pulls = aligned_space<S>(space, int64_t(end - first) * a.features);
+  kernels<S>().hash_table_vjp(a, l, first, end, pulls);
+  AdamArgs<S> piece = from_row(adam, a.levels.level[l].first + first);
+  piece.grad = pulls;
+  return kernels<S>().adam(piece, 0, end - first);
 }
 
 }  // namespace
@@ -58,18 +121,35 @@ static Tensor hash_encode(Tensor positions, Tensor table, int64_t levels, int64_
 
 static std::tuple<Tensor, Tensor> hash_encode_vjp(Tensor positions, Tensor table, int64_t levels, int64_t coarsest,
                                                   int64_t finest, int64_t log2_rows, bool smooth, Tensor grad,
-                                                  bool with_positions) {
+                                                  bool with_positions, bool with_table) {
   return N3D_FOR_SCALAR(positions, S, [&] {
     auto a = hash_arguments<S>(positions, table, levels, coarsest, finest, log2_rows, smooth);
-    STD_TORCH_CHECK(grad.numel() == a.points * a.levels.count * a.features,
-                    "neural3d: a gradient has the features' size");
+    take_gradient(a, grad);
     Tensor d_positions = fresh({with_positions ? a.points : 0, 3}, scalar_type<S>());
-    Tensor d_table = fresh({table.size(0), table.size(1)}, scalar_type<S>());
-    a.d_out = pointer<S>(grad), a.d_table = pointer<S>(d_table), a.d_positions = pointer<S>(d_positions);
-    pull_table(a);
+    Tensor d_table = fresh({with_table ? table.size(0) : 0, table.size(1)}, scalar_type<S>());
+    a.d_positions = pointer<S>(d_positions);
+    if (with_table) pull_table(a, pointer<S>(d_table));
     if (with_positions)
       share(a.points, kHashGrain, [&](int64_t begin, int64_t end) { kernels<S>().hash_positions_vjp(a, begin, end); });
     return std::make_tuple(d_positions, d_table);
+  });
+}
+
+static Tensor adam_hash(Tensor table, Tensor positions, Tensor grad, int64_t levels, int64_t coarsest, int64_t finest,
+                        int64_t log2_rows, bool smooth, Tensor first, Tensor second, Tensor rates, int64_t step,
+                        double beta1, double beta2, double eps) {
+  return N3D_FOR_SCALAR(table, S, [&] {
+    auto a = hash_arguments<S>(positions, table, levels, coarsest, finest, log2_rows, smooth);
+    take_gradient(a, grad);
+    static thread_local Pulled<S> space;
+    a = only_pulled(a, space);
+    AdamArgs<S> adam = adam_args<S>(table, first, second, rates, std::nullopt, step, beta1, beta2, eps);
+    STD_TORCH_CHECK(adam.columns == a.features, "neural3d: a learning rate for each feature");
+    adam.only_pulled = true;
+    std::atomic<int64_t> poisoned{0};
+    each_piece(a.levels,
+               [&](int l, uint32_t begin, uint32_t end) { poisoned += pull_and_move(a, adam, l, begin, end); });
+    return count_of(poisoned);
   });
 }
 
@@ -78,4 +158,5 @@ static std::tuple<Tensor, Tensor> hash_encode_vjp(Tensor positions, Tensor table
 STABLE_TORCH_LIBRARY_IMPL(neural3d, CPU, m) {
   m.impl("hash_encode", TORCH_BOX(&n3d::hash_encode));
   m.impl("hash_encode_vjp", TORCH_BOX(&n3d::hash_encode_vjp));
+  m.impl("adam_hash", TORCH_BOX(&n3d::adam_hash));
 }

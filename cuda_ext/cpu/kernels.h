@@ -143,6 +143,7 @@ struct AdamArgs {
   S *param, *first, *second;  // [N,C]
   const S *grad, *rates;      // [N,C] [C]
   const uint8_t* visible;     // [N], or null for all rows
+  bool only_pulled;           // numbers whose gradient is 0 stay as they are
   int64_t columns;
   S beta1, beta2, eps;
   S bias1, bias2;  // 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
@@ -203,9 +204,10 @@ struct HashArgs {
   int features;  // of a row: 1, 2, 4 or 8
   bool smooth;
   HashLevels levels;
-  S* out;                    // [P,levels features], forward
-  const S* d_out;            // like out
-  S *d_table, *d_positions;  // like table, positions
+  S* out;                 // [P,levels features], forward
+  const S* d_out;         // like out
+  S* d_positions;         // like positions
+  const int64_t* pulled;  // [P]: row of d_out for each point of the table's gradient, ascending
 };
 
 constexpr int kRadianceRays = 64;  // that go through the layers together
@@ -232,10 +234,10 @@ struct PointBlendArgs {
   int64_t places, count;
   int k, width;  // 16, 32 or 64 numbers of a point
   S radius;
-  S *features, *confidence, *shares;    // [S,width] [S] [S,k]; backward: shares are read
-  const S *d_features, *d_confidence;   // like features, confidence
-  const int32_t *first_pairs, *pairs;   // [P + 1]: each point's pairs (place k + neighbour), ascending
-  S *d_embeddings, *d_confidences;      // like embeddings, confidences
+  S *features, *confidence, *shares;   // [S,width] [S] [S,k]; backward: shares are read
+  const S *d_features, *d_confidence;  // like features, confidence
+  const int32_t *first_pairs, *pairs;  // [P + 1]: each point's pairs (place k + neighbour), ascending
+  S *d_embeddings, *d_confidences;     // like embeddings, confidences
 };
 
 template <class S>
@@ -262,7 +264,8 @@ struct Kernels {
   void (*penalties)(const PenaltyArgs&, int64_t begin, int64_t end);
   void (*shake)(const ShakeArgs&, int64_t begin, int64_t end);
   void (*hash_encode)(const HashArgs<S>&, int64_t begin, int64_t end);
-  void (*hash_table_vjp)(const HashArgs<S>&, int level, uint32_t first_row, uint32_t end_row);
+  // Rows [first_row, end_row) of a level; what is pulled at the first goes to the begin of d_rows.
+  void (*hash_table_vjp)(const HashArgs<S>&, int level, uint32_t first_row, uint32_t end_row, S* d_rows);
   void (*hash_positions_vjp)(const HashArgs<S>&, int64_t begin, int64_t end);
   // Rays [begin, end), or samples where there are no rays; what these pull on the weights goes to d_rows.
   void (*radiance)(const RadianceArgs<S>&, int64_t begin, int64_t end, S* space);
@@ -300,7 +303,7 @@ namespace N3D_ISA {
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);            \
   void bilateral_vjp(const BilateralArgs<S>&, int, int, int, S*);        \
   void hash_encode(const HashArgs<S>&, int64_t, int64_t);                \
-  void hash_table_vjp(const HashArgs<S>&, int, uint32_t, uint32_t);      \
+  void hash_table_vjp(const HashArgs<S>&, int, uint32_t, uint32_t, S*);  \
   void hash_positions_vjp(const HashArgs<S>&, int64_t, int64_t);         \
   void radiance(const RadianceArgs<S>&, int64_t, int64_t, S*);           \
   void radiance_vjp(const RadianceArgs<S>&, int64_t, int64_t, S*, S*);   \

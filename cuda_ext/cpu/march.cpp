@@ -29,21 +29,34 @@ scalar::March<S> march_arguments(const Tensor& origins, const Tensor& directions
   return m;
 }
 
+constexpr int64_t kCells = scalar::kBlockCells;
+
+// Whether one of a block's cells along an axis is occupied; all at once, but at the grid's end.
+uint8_t any_of(const uint8_t* cells, int64_t count) {
+  uint64_t word = 0;
+  static_assert(sizeof(word) == kCells, "a block's row is a word");
+  if (count == kCells)
+    memcpy(&word, cells, sizeof(word));
+  else
+    for (int64_t i = 0; i < count; ++i) word |= cells[i];
+  return word != 0;
+}
+
 // Which blocks of cells hold an occupied one.
 template <class S>
 void find_blocks(scalar::March<S>& m, std::vector<uint8_t>& blocks) {
   const int64_t side = m.blocks_along(), cells = m.cells;
   blocks.assign(size_t(side * side * side), 0);
-  for (int64_t z = 0; z < cells; ++z)
-    for (int64_t y = 0; y < cells; ++y) {
-      const uint8_t* row = m.occupied + (z * cells + y) * cells;
-      uint8_t* to = blocks.data() + (z / scalar::kBlockCells * side + y / scalar::kBlockCells) * side;
-      for (int64_t block = 0; block < side; ++block) {
-        const int64_t first = block * scalar::kBlockCells, count = std::min<int64_t>(scalar::kBlockCells, cells - first);
-        for (int64_t x = 0; x < count; ++x) to[block] |= row[first + x];
+  uint8_t* const found = blocks.data();
+  share(side, 1, [&](int64_t layer, int64_t) {
+    for (int64_t z = layer * kCells; z < std::min(cells, (layer + 1) * kCells); ++z)
+      for (int64_t y = 0; y < cells; ++y) {
+        const uint8_t* row = m.occupied + (z * cells + y) * cells;
+        uint8_t* to = found + (layer * side + y / kCells) * side;
+        for (int64_t x = 0; x < cells; x += kCells) to[x / kCells] |= any_of(row + x, std::min(kCells, cells - x));
       }
-    }
-  m.blocks = blocks.data();
+  });
+  m.blocks = found;
 }
 
 // What a group of rays found: t, length and place in the grid of each sample.

@@ -4,6 +4,7 @@
 
 #include "../math/adam.h"
 #include "../math/harmonics.h"
+#include "adam_rows.h"
 #include "direction.h"
 #include "launch.h"
 #include "rows.h"
@@ -21,7 +22,8 @@ struct Adam {
   const uint8_t* visible;     // [N], or null for all rows
   int64_t rows;
   int columns, rows_per_block;
-  bool aligned;  // all [N,C]
+  bool aligned;      // all [N,C]
+  bool only_pulled;  // numbers whose gradient is 0 stay as they are
   scalar::AdamRates<S> step;
   unsigned long long* poisoned;  // counts the rows with a gradient that is not finite
 };
@@ -126,7 +128,8 @@ __device__ __forceinline__ void move(const Adam<S>& a, const Gradient& gradient,
 #pragma unroll
   for (int k = 0; k < n; ++k, walk.next()) {
     const S rate = __ldg(a.rates + walk.column);
-    if (piece.takes_part[walk.row] && rate != S(0)) p[k] -= scalar::adam_change(a.step, rate, g[k], m[k], v[k]);
+    const bool moves = piece.takes_part[walk.row] && rate != S(0) && !(a.only_pulled && g[k] == S(0));
+    if (moves) p[k] -= scalar::adam_change(a.step, rate, g[k], m[k], v[k]);
   }
   store<n>(a.param + e, p), store<n>(a.first + e, m), store<n>(a.second + e, v);
 }
@@ -217,17 +220,23 @@ Tensor count_poisoned(const OnDevice& on, Adam<S> a, const F& launch) {
 
 }  // namespace
 
-static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
-                   int64_t step, double beta1, double beta2, double eps) {
+Tensor move_rows(const Tensor& param, const Tensor& grad, const Tensor& first, const Tensor& second,
+                 const Tensor& rates, const std::optional<Tensor>& visible, bool only_pulled, int64_t step,
+                 double beta1, double beta2, double eps) {
   return N3D_FOR_SCALAR(param, S, [&] {
     const OnDevice on(param);
     Adam<S> adam = adam_arguments<S>(on, param, first, second, rates, visible, step, beta1, beta2, eps);
     const S* gradient = on.pointer<S>(grad);
-    adam.aligned &= aligned16(gradient);
+    adam.aligned &= aligned16(gradient), adam.only_pulled = only_pulled;
     return count_poisoned(on, adam, [&](const Adam<S>& a, unsigned blocks) {
       N3D_LAUNCH(adam_kernel<S>, blocks, kThreads, 0, on.stream(), a, gradient);
     });
   });
+}
+
+static Tensor adam(Tensor param, Tensor grad, Tensor first, Tensor second, Tensor rates, std::optional<Tensor> visible,
+                   int64_t step, double beta1, double beta2, double eps) {
+  return move_rows(param, grad, first, second, rates, visible, false, step, beta1, beta2, eps);
 }
 
 static Tensor adam_sh(Tensor sh, Tensor pulls, Tensor means, Tensor center, int64_t degree, Tensor first, Tensor second,

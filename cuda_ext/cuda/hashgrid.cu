@@ -1,6 +1,7 @@
 // A multiresolution hash grid. One thread looks up one point in one level. For the table's gradient the corners of a
 // level are sorted by their rows, and a warp adds up what belongs to one row, in a fixed order and without atomics.
 #include "../math/hashgrid.h"
+#include "adam_rows.h"
 #include "launch.h"
 #include "order.h"
 #include "primitives.h"
@@ -249,7 +250,7 @@ static Tensor hash_encode(Tensor positions, Tensor table, int64_t levels, int64_
 
 static std::tuple<Tensor, Tensor> hash_encode_vjp(Tensor positions, Tensor table, int64_t levels, int64_t coarsest,
                                                   int64_t finest, int64_t log2_rows, bool smooth, Tensor grad,
-                                                  bool with_positions) {
+                                                  bool with_positions, bool with_table) {
   return N3D_FOR_SCALAR(positions, S, [&] {
     const OnDevice on(positions);
     auto a = hash_arguments<S>(on, positions, table, levels, coarsest, finest, log2_rows, smooth);
@@ -257,10 +258,10 @@ static std::tuple<Tensor, Tensor> hash_encode_vjp(Tensor positions, Tensor table
                     "neural3d: a gradient has the features' size");
     a.grad = on.pointer<S>(grad);
     Tensor d_positions = on.fresh({with_positions ? a.points : 0, 3}, scalar_type<S>());
-    Tensor d_table = on.zeros({table.size(0), table.size(1)}, scalar_type<S>());
+    Tensor d_table = on.zeros({with_table ? table.size(0) : 0, table.size(1)}, scalar_type<S>());
     for_features(table.size(1), [&](auto features) {
       constexpr int F = decltype(features)::value;
-      pull_table<F>(on, a, on.pointer<S>(d_table));
+      if (with_table) pull_table<F>(on, a, on.pointer<S>(d_table));
       if (with_positions)
         N3D_LAUNCH((pull_positions_kernel<F, S>), blocks_for(a.points, kThreads), kThreads, 0, on.stream(), a,
                    on.pointer<S>(d_positions));
@@ -269,9 +270,19 @@ static std::tuple<Tensor, Tensor> hash_encode_vjp(Tensor positions, Tensor table
   });
 }
 
+static Tensor adam_hash(Tensor table, Tensor positions, Tensor grad, int64_t levels, int64_t coarsest, int64_t finest,
+                        int64_t log2_rows, bool smooth, Tensor first, Tensor second, Tensor rates, int64_t step,
+                        double beta1, double beta2, double eps) {
+  const Tensor d_table =
+      std::get<1>(hash_encode_vjp(positions, table, levels, coarsest, finest, log2_rows, smooth, grad, false, true));
+  STD_TORCH_CHECK(rates.numel() == table.size(1), "neural3d: a learning rate for each feature");
+  return move_rows(table, d_table, first, second, rates, std::nullopt, true, step, beta1, beta2, eps);
+}
+
 }  // namespace n3d
 
 STABLE_TORCH_LIBRARY_IMPL(neural3d, CUDA, m) {
   m.impl("hash_encode", TORCH_BOX(&n3d::hash_encode));
   m.impl("hash_encode_vjp", TORCH_BOX(&n3d::hash_encode_vjp));
+  m.impl("adam_hash", TORCH_BOX(&n3d::adam_hash));
 }

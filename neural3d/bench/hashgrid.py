@@ -22,6 +22,7 @@ from neural3d.scene import Scene
 from neural3d.train.fields import train_field
 from neural3d.train.hashgrid import HashGridLearner
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
+from neural3d.train.marched import REFRESH_STEPS
 from neural3d.train.observer import Progress, Request
 from neural3d.train.ray_batches import RayBatch
 
@@ -29,7 +30,9 @@ STEP_RAYS = 4096
 """Of the step that is compared."""
 WARM_SECONDS = 20.0
 """Of training before a step is measured: at the beginning more of space counts as occupied."""
-REPEATS, TWIN_REPEATS = 12, 2
+REPEATS, TWIN_REPEATS = 4, 8
+STEPS = REFRESH_STEPS
+"""That are timed together: one of them looks at a part of the occupancy grid, too."""
 MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Of a preset's time: when the curve's points are taken, the end aside."""
 JUDGED_VIEWS = 10
@@ -93,19 +96,24 @@ def _steps(scene: Scene) -> dict[str, Any]:
         step += 1
     twin = HashGridTwin(learner.shape, learner.weights, config.rate_start)
     batch, samples = _work(learner, step)
-    ours, theirs = (lambda: learner.take_step(step, 0.5)), (lambda: twin.step(batch, samples))
+
+    def ours() -> None:
+        for k in range(STEPS):
+            learner.take_step(step + k, 0.5)
+
     _, operators = split_ms(ours, REPEATS)
     spent = time.process_time()
     for _ in range(REPEATS):
         ours()
-    spent = 1e3 * (time.process_time() - spent) / REPEATS
-    times = interleaved_ms({"ours": ours, "torch": theirs}, TWIN_REPEATS)
+    spent = 1e3 * (time.process_time() - spent) / (REPEATS * STEPS)
+    times = interleaved_ms({"ours": ours, "torch": lambda: twin.step(batch, samples)}, TWIN_REPEATS)
+    step_ms = times["ours"] / STEPS
     return {
-        "step_ms": times["ours"],
+        "step_ms": step_ms,
         "step_processor_ms": spent,
         "step_ms_torch": times["torch"],
-        "torch_ratio": times["torch"] / times["ours"],
-        "operators_ms": operators,
+        "torch_ratio": times["torch"] / step_ms,
+        "operators_ms": {name: taken / STEPS for name, taken in operators.items()},
         "step_rays": STEP_RAYS,
         "step_samples": len(samples.ts),
         "warm_steps": step,

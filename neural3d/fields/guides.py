@@ -44,6 +44,17 @@ class OccupancyGuide:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """What a coarse grid says of P intervals of each ray."""
+
+    edges: Float[Tensor, "R P_plus_1"]
+    positions: Float[Tensor, "RP 3"]
+    """Of the intervals' middles, in the grid's unit cube."""
+    features: Float[Tensor, "R P L"]
+    """There, by level."""
+
+
+@dataclass(frozen=True)
 class ProposalGuide:
     """A coarse grid's guess of the density along the ray, and as many intervals for every ray, dense where it is thick.
 
@@ -62,20 +73,18 @@ class ProposalGuide:
 
     def samples(self, rays: Rays, offsets: Float[Tensor, "R"]) -> RaySamples:
         """Some more intervals than in training."""
-        edges, features = self.guess(rays, offsets)
-        count = int(VIEW_SAMPLES * self.fine)
-        fine = proposal_edges(features, edges, offsets, self.scale, count=count, uniform=UNIFORM_SHARE)
+        guess, count = self.guess(rays, offsets), int(VIEW_SAMPLES * self.fine)
+        fine = proposal_edges(guess.features, guess.edges, offsets, self.scale, count=count, uniform=UNIFORM_SHARE)
         return interval_samples(rays, fine, self.scale)
 
-    def guess(
-        self, rays: Rays, offsets: Float[Tensor, "R"]
-    ) -> tuple[Float[Tensor, "R P_plus_1"], Float[Tensor, "R P L"]]:
-        """Edges of the guess's intervals, and the grid's features at their middles; differentiable in the table."""
+    def guess(self, rays: Rays, offsets: Float[Tensor, "R"]) -> Guess:
+        """In intervals that are moved along by offsets."""
         inner = torch.arange(1, self.coarse, device=offsets.device) + (offsets[:, None] - 0.5)
         ends = torch.zeros_like(offsets)[:, None]
         edges = torch.cat([ends, inner / self.coarse, ends + 1], dim=1)
         positions = interval_samples(rays, edges, self.scale).positions
-        return edges, hash_encode(positions, self.table, self.levels).view(len(offsets), self.coarse, -1)
+        features = hash_encode(positions, self.table, self.levels)
+        return Guess(edges, positions, features.view(len(offsets), self.coarse, -1))
 
 
 def interval_samples(rays: Rays, edges: Float[Tensor, "R N_plus_1"], scale: RayScale) -> RaySamples:

@@ -107,8 +107,20 @@ def sample_light(
 ) -> tuple[Float[Tensor, "S"], Float[Tensor, "S 3"]]:
     """Densities, by length in the field's frame, and colours at samples; differentiable as `view_samples` is."""
     features = hash_encode(samples.positions, weights.table, shape.levels)
+    return feature_light(features, weights.layers, shape, samples, directions, appearance)
+
+
+def feature_light(
+    features: Float[Tensor, "S I"],
+    layers: Float[Tensor, "W"],
+    shape: HashGridShape,
+    samples: RaySamples,
+    directions: Float[Tensor, "R 3"],
+    appearance: Float[Tensor, "R A"],
+) -> tuple[Float[Tensor, "S"], Float[Tensor, "S 3"]]:
+    """The same from the features that the grid holds at the samples."""
     ray_features = torch.cat([sh_basis(directions, SH_DEGREE), appearance], dim=1)
-    return radiance_mlp(features, weights.layers, ray_features, samples.ray_offsets, shape.layers)
+    return radiance_mlp(features, layers, ray_features, samples.ray_offsets, shape.layers)
 
 
 def view_samples(

@@ -1,11 +1,12 @@
-"""Adam over the Gaussians that were seen: the native operator and its fake."""
+"""Adam over the rows that were seen: the native operators and their fakes."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neural3d.ops.library import native
-from neural3d.ops.validation import check_bytes, check_degree, check_floats
+from neural3d.ops.records import HashLevels
+from neural3d.ops.validation import check_bytes, check_degree, check_floats, check_hash_table
 
 
 def adam_step(
@@ -82,6 +83,43 @@ def adam_step_sh(
     return native().adam_sh(sh.detach(), *looks, *moments, visible, step, beta1, beta2, eps)
 
 
+def adam_step_hash(
+    table: Float[Tensor, "E F"],
+    positions: Float[Tensor, "P 3"],
+    pulls: Float[Tensor, "P LF"],
+    levels: HashLevels,
+    first_moment: Float[Tensor, "E F"],
+    second_moment: Float[Tensor, "E F"],
+    learning_rates: Float[Tensor, "F"],
+    *,
+    step: int,
+    smooth: bool = False,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-15,
+) -> Int64[Tensor, ""]:
+    """`adam_step` for the table that `hash_encode` looked up, by what pulls on the features that it gave.
+
+    `neural3d.reference.adam_step_hash` is the specification. The table's gradient never lies in memory as a whole.
+
+    Raises:
+        ValueError: An argument does not fit, or `step` is not at least 1.
+    """
+    check_hash_table(positions, table, levels)
+    size = tuple(table.shape)
+    check_floats(
+        table=(table, size),
+        pulls=(pulls, (len(positions), levels.count * size[1])),
+        first_moment=(first_moment, size),
+        second_moment=(second_moment, size),
+        learning_rates=(learning_rates, size[1:]),
+    )
+    _check_step(table, None, step)
+    looks = (positions.detach(), pulls, *levels.numbers, smooth)
+    moments = (first_moment, second_moment, learning_rates)
+    return native().adam_hash(table.detach(), *looks, *moments, step, beta1, beta2, eps)
+
+
 def _check_step(param: Tensor, visible: Tensor | None, step: int) -> None:
     if visible is not None:
         check_bytes("visible", visible, tuple(param.shape[:1]), param, boolean=True)
@@ -95,6 +133,11 @@ native()
 @torch.library.register_fake("neural3d::adam_sh")
 def _(sh, *_rest):
     return sh.new_empty((), dtype=torch.int64)
+
+
+@torch.library.register_fake("neural3d::adam_hash")
+def _(table, *_rest):
+    return table.new_empty((), dtype=torch.int64)
 
 
 @torch.library.register_fake("neural3d::adam")

@@ -6,9 +6,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.records import HashLevels
-from neural3d.ops.validation import check_floats
-
-ROW_WIDTHS = (1, 2, 4, 8)
+from neural3d.ops.validation import check_hash_table
 
 
 def hash_encode(
@@ -19,9 +17,7 @@ def hash_encode(
     Raises:
         ValueError: An argument does not fit, or a row has neither 1, 2, 4 nor 8 features.
     """
-    check_floats(positions=(positions, (None, 3)), table=(table, (levels.rows, None)))
-    if table.shape[1] not in ROW_WIDTHS:
-        raise ValueError(f"table: expected 1, 2, 4 or 8 features in a row, got {table.shape[1]}")
+    check_hash_table(positions, table, levels)
     return native().hash_encode(positions, table, *levels.numbers, smooth)
 
 
@@ -35,8 +31,8 @@ def _(positions, table, levels, *_rest):
 
 @torch.library.register_fake("neural3d::hash_encode_vjp")
 def _(positions, table, *rest):
-    rows = positions.shape[0] if rest[-1] else 0
-    return positions.new_empty((rows, 3)), torch.empty_like(table)
+    points, rows = (size if wanted else 0 for size, wanted in zip((len(positions), len(table)), rest[-2:], strict=True))
+    return positions.new_empty((points, 3)), table.new_empty((rows, table.shape[1]))
 
 
 def _setup(ctx, inputs, output):
@@ -46,9 +42,9 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, grad):
     positions, table = ctx.saved_tensors
-    wanted = ctx.needs_input_grad[0]
-    d_positions, d_table = native().hash_encode_vjp(positions, table, *ctx.options, grad.contiguous(), wanted)
-    return d_positions if wanted else None, d_table, *(None,) * len(ctx.options)
+    wanted = ctx.needs_input_grad[:2]
+    found = native().hash_encode_vjp(positions, table, *ctx.options, grad.contiguous(), *wanted)
+    return *(one if wants else None for one, wants in zip(found, wanted, strict=True)), *(None,) * len(ctx.options)
 
 
 torch.library.register_autograd("neural3d::hash_encode", _backward, setup_context=_setup)

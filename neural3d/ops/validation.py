@@ -6,6 +6,8 @@ The native drivers only repeat what would otherwise read foreign memory; their e
 import torch
 from torch import Tensor
 
+from neural3d.ops.records import HashLevels
+
 FLOATS = (torch.float32, torch.float64)
 
 
@@ -83,6 +85,17 @@ def check_degree(degree: int, coefficients: int) -> None:
     """
     if not 0 <= degree <= 3 or (degree + 1) ** 2 > coefficients:
         raise ValueError(f"degree: expected 0 to 3 and at most what {coefficients} coefficients hold, got {degree}")
+
+
+def check_hash_table(positions: Tensor, table: Tensor, levels: HashLevels) -> None:
+    """Places, and the table of a hash grid of so many rows.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    check_floats(positions=(positions, (None, 3)), table=(table, (levels.rows, None)))
+    if table.shape[1] not in (1, 2, 4, 8):
+        raise ValueError(f"table: expected 1, 2, 4 or 8 features in a row, got {table.shape[1]}")
 
 
 def check_no_gradient(**tensors: Tensor) -> None:

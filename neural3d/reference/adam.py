@@ -1,9 +1,11 @@
-"""Adam over the Gaussians that were seen."""
+"""Adam over the rows that were seen."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from neural3d.ops.records import HashLevels
+from neural3d.reference.hash_encode import hash_encode
 from neural3d.reference.sh import sh_basis
 
 
@@ -68,3 +70,37 @@ def adam_step_sh(
     rows = [tensor.view(size) for tensor in (sh, grad, first_moment, second_moment)]
     options = {"beta1": beta1, "beta2": beta2, "eps": eps}
     return adam_step(*rows, learning_rates, step=step, visible=visible, **options)
+
+
+def adam_step_hash(
+    table: Float[Tensor, "E F"],
+    positions: Float[Tensor, "P 3"],
+    pulls: Float[Tensor, "P LF"],
+    levels: HashLevels,
+    first_moment: Float[Tensor, "E F"],
+    second_moment: Float[Tensor, "E F"],
+    learning_rates: Float[Tensor, "F"],
+    *,
+    step: int,
+    smooth: bool = False,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-15,
+) -> Int64[Tensor, ""]:
+    """`adam_step` with the table's gradient where `pulls` is that of the features of `hash_encode`.
+
+    Numbers whose gradient is exactly 0 stay as they are, moments included: what no point looked at.
+
+    Source: Mueller et al. 2022, Instant Neural Graphics Primitives, section 4 (training).
+
+    Limits: so Adam's mean of the gradients is one over the steps in which a number was looked at.
+    """
+    with torch.enable_grad():
+        leaf = table.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(hash_encode(positions.detach(), leaf, levels, smooth=smooth), leaf, pulls)
+    before = [tensor.detach().clone() for tensor in (table, first_moment, second_moment)]
+    options = {"step": step, "beta1": beta1, "beta2": beta2, "eps": eps}
+    poisoned = adam_step(table, grad, first_moment, second_moment, learning_rates, **options)
+    for tensor, old in zip((table, first_moment, second_moment), before, strict=True):
+        tensor.copy_(torch.where(grad == 0, old, tensor))
+    return poisoned

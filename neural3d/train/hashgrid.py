@@ -20,10 +20,11 @@ from neural3d.fields.hashgrid import (
     HashGridPlace,
     HashGridShape,
     HashGridWeights,
-    sample_light,
+    feature_light,
 )
 from neural3d.fields.space import Shell
 from neural3d.ops.composite import composite
+from neural3d.ops.hash_encode import hash_encode
 from neural3d.scene import Scene
 from neural3d.train.exposure import AffineExposure
 from neural3d.train.field_space import field_space, seen_distances
@@ -37,7 +38,7 @@ from neural3d.train.proposal_search import PROPOSAL_LEVELS, ProposalSearch
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
 from neural3d.train.ray_colors import photo_colors_of, photo_colors_vjp, photo_sums
-from neural3d.train.search import Search, update_rows
+from neural3d.train.search import Search, update_rows, update_table
 from neural3d.train.visual_hull import tight_place
 
 INNER_PART = 0.9
@@ -132,28 +133,30 @@ class HashGridLearner:
         self.search.prepare(step, self.weights, self.shape)
         batch = self.pixels.batch(self.rays, self.background, config.seed, step, central=False)
         found = self.search.find(self.place.rays(batch.rays), step, fraction)
-        table, layers = (getattr(self.weights, name).requires_grad_() for name in ("table", "layers"))
-        appearance = self.weights.appearance.detach()[batch.views].requires_grad_()
+        features = hash_encode(found.samples.positions, self.weights.table, self.shape.levels).requires_grad_()
+        layers = self.weights.layers.detach().requires_grad_()
+        appearance = self.weights.appearance[batch.views].requires_grad_()
         with torch.enable_grad():
-            weights = HashGridWeights(table, layers, self.weights.appearance)
-            densities, colors = sample_light(weights, self.shape, found.samples, batch.rays.directions, appearance)
+            looks = (self.shape, found.samples, batch.rays.directions, appearance)
+            densities, colors = feature_light(features, layers, *looks)
             optical = densities if found.stretch is None else densities * found.stretch
             there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
             seen = composite(optical, colors, *there)
             photographed = partial(self._photographed, step=step, fraction=fraction)
             outputs, pulls, loss, error = compare(seen, batch, self.distortion, photographed)
-            gradients = torch.autograd.grad(outputs, (table, layers, appearance), pulls, materialize_grads=True)
+            gradients = torch.autograd.grad(outputs, (features, layers, appearance), pulls, materialize_grads=True)
         to_photos = photo_sums(gradients[2], batch.views, len(self.weights.appearance))
         poisoned = [
-            self._update(name, gradient, step, fraction)
-            for name, gradient in zip(_LEARNT, (*gradients[:2], to_photos), strict=True)
+            self._update_table(found.samples.positions, gradients[0], step, fraction),
+            self._update("layers", gradients[1], step, fraction),
+            self._update("appearance", to_photos, step, fraction),
+            self.search.learn(found, densities.detach(), step, fraction),
         ]
-        poisoned.append(self.search.learn(found, densities.detach(), step, fraction))
         return StepOutcome(loss, error, torch.stack(poisoned).sum(), len(self.weights.table))
 
     def snapshot(self) -> HashGridField:
         """A copy of the field."""
-        copies = HashGridWeights(*(getattr(self.weights, name).detach().clone() for name in _LEARNT))
+        copies = HashGridWeights(*(getattr(self.weights, name).clone() for name in _LEARNT))
         return HashGridField(self.shape, self.place, copies, self.search.guide())
 
     def size(self) -> dict[str, int]:
@@ -162,7 +165,7 @@ class HashGridLearner:
 
     def tensors(self) -> dict[str, Tensor]:
         """The field, Adam's moments, what the search knows, and the exposures."""
-        learnt = {name: getattr(self.weights, name).detach() for name in _LEARNT}
+        learnt = {name: getattr(self.weights, name) for name in _LEARNT}
         named = {**learnt, **self.moments, **self.search.tensors()}
         exposures = {} if self.exposure is None else self.exposure.tensors()
         return {**{f"hashgrid.{name}": tensor for name, tensor in named.items()}, **exposures}
@@ -192,14 +195,21 @@ class HashGridLearner:
         self.exposure.update_all(to_photos, rate=self._rate(fraction, self.config.exposure_rate), step=step + 1)
         return in_photo, pull
 
+    def _update_table(
+        self, positions: Float[Tensor, "S 3"], pulls: Float[Tensor, "S LF"], step: int, fraction: float
+    ) -> Tensor:
+        rows, rate = (self.weights.table, *self._moments("table")), self._rate(fraction, self.config.rate_start)
+        return update_table(rows, self.shape.levels, positions, pulls.contiguous(), rate, step)
+
     def _update(self, name: str, gradient: Tensor, step: int, fraction: float) -> Tensor:
-        """Adam; rows of the table that nobody looked at stay as they are."""
-        value = getattr(self.weights, name).detach()
+        value = getattr(self.weights, name)
         if value.numel() == 0:
             return torch.zeros((), dtype=torch.int64)
-        moments = (self.moments[f"{name}.first_moments"], self.moments[f"{name}.second_moments"])
         rate = self._rate(fraction, self.config.rate_start)
-        return update_rows((value, gradient.contiguous(), *moments), rate, step, only_seen=name == "table")
+        return update_rows((value, gradient.contiguous(), *self._moments(name)), rate, step)
+
+    def _moments(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.moments[f"{name}.first_moments"], self.moments[f"{name}.second_moments"]
 
 
 def hashgrid_model(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], config: HashGridConfig) -> HashGridField:

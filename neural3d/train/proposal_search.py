@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
-from neural3d.fields.guides import UNIFORM_SHARE, ProposalGuide, interval_samples
+from neural3d.fields.guides import UNIFORM_SHARE, Guess, ProposalGuide, interval_samples
 from neural3d.fields.hashgrid import HashGridPlace, HashGridShape, HashGridWeights
 from neural3d.fields.rays import Rays
 from neural3d.ops.proposal import interlevel, proposal_edges
 from neural3d.ops.records import HashLevels, RaySamples
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.random_numbers import Purpose, generator
-from neural3d.train.search import Found, update_rows
+from neural3d.train.search import Found, update_table
 
 PROPOSAL_LEVELS = HashLevels(count=2, coarsest=24, finest=96, log2_rows=20)
 """One row for each corner of both levels."""
@@ -37,9 +37,7 @@ FIRST_UNIFORM, LEARNT_FRACTION = 0.5, 0.2
 class Guessed(Found):
     """Samples, and the guess that they come from."""
 
-    edges: Float[Tensor, "R P_plus_1"]
-    features: Float[Tensor, "R P L"]
-    """Differentiable in the guess's table."""
+    guess: Guess
     fine: Float[Tensor, "R N_plus_1"]
 
 
@@ -70,37 +68,36 @@ class ProposalSearch:
         """Intervals of each ray, dense where the guess is; measured as the guess's scale does."""
         drawn = generator(self.config.seed, Purpose.COARSE, step).random(len(rays), dtype=np.float32)
         offsets, count = torch.from_numpy(drawn), self.config.ray_samples
-        with torch.enable_grad():
-            edges, features = self._guide(self.table.requires_grad_()).guess(rays, offsets)
+        guess = self._guide(self.table).guess(rays, offsets)
         share = max(1 - fraction / LEARNT_FRACTION, 0.0)
         uniform = UNIFORM_SHARE + share * (FIRST_UNIFORM - UNIFORM_SHARE)
-        fine = proposal_edges(features, edges, offsets, self.scale, count=count, uniform=uniform)
+        fine = proposal_edges(guess.features, guess.edges, offsets, self.scale, count=count, uniform=uniform)
         there, lengths = interval_samples(rays, fine, self.scale), fine.diff(dim=1).view(-1)
         middles = ((fine[:, 1:] + fine[:, :-1]) / 2).view(-1)
         samples = RaySamples(there.positions, middles, lengths, there.ray_offsets)
         stretch = there.deltas / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
-        return Guessed(samples, stretch, edges, features, fine)
+        return Guessed(samples, stretch, guess, fine)
 
     def learn(self, found: Found, densities: Float[Tensor, "S"], step: int, fraction: float) -> Tensor:
         """Pull the guess up where it holds less than there was."""
         assert isinstance(found, Guessed)
-        fine = densities.detach().view(len(found.fine), -1)
+        fine, features = densities.detach().view(len(found.fine), -1), found.guess.features.detach().requires_grad_()
         with torch.enable_grad():
-            losses = interlevel(found.features, found.edges, fine, found.fine, self.scale)
-        pull = torch.full_like(losses, 1 / len(losses))
-        (gradient,) = torch.autograd.grad(losses, self.table, pull)
+            losses = interlevel(features, found.guess.edges, fine, found.fine, self.scale)
+        (pulls,) = torch.autograd.grad(losses, features, torch.full_like(losses, 1 / len(losses)))
         rate = RATE_START * (RATE_END / RATE_START) ** fraction
-        return update_rows((self.table.detach(), gradient, *self.moments), rate, step, only_seen=True)
+        looks = (found.guess.positions, pulls.view(len(found.guess.positions), -1))
+        return update_table((self.table, *self.moments), PROPOSAL_LEVELS, *looks, rate, step)
 
     def guide(self) -> ProposalGuide:
         """A copy of the guess."""
-        return self._guide(self.table.detach().clone())
+        return self._guide(self.table.clone())
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The guess and its moments."""
         first, second = self.moments
         return {
-            "proposals": self.table.detach(),
+            "proposals": self.table,
             "proposals.first_moments": first,
             "proposals.second_moments": second,
         }

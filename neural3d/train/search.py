@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.checkpoints import Checkpoint
 from neural3d.fields.guides import Guide
 from neural3d.fields.hashgrid import HashGridShape, HashGridWeights
 from neural3d.fields.rays import Rays
-from neural3d.ops.adam import adam_step
-from neural3d.ops.records import RaySamples
+from neural3d.ops.adam import adam_step, adam_step_hash
+from neural3d.ops.records import HashLevels, RaySamples
 
 BETA2 = 0.99
 """Adam's, from the paper: rows of a table are seen rarely."""
@@ -59,20 +59,23 @@ class Search(Protocol):
         """For a checkpoint."""
 
 
-_WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def update_rows(
-    rows: tuple[Tensor, Tensor, Tensor, Tensor], rate: float, step: int, *, only_seen: bool = False
-) -> Tensor:
-    """Adam on a value, by its gradient, with its moments, in place; rows that nobody looked at may stay as they are."""
+def update_rows(rows: tuple[Tensor, Tensor, Tensor, Tensor], rate: float, step: int) -> Tensor:
+    """Adam on a value, by its gradient, with its moments, in place; rows with a gradient that is not finite."""
     value, gradient, *moments = (tensor.view(len(tensor), -1) for tensor in rows)
-    looked_at = _any_in_row(gradient != 0) if only_seen else None
     rates = torch.full((gradient.shape[1],), rate)
-    return adam_step(value, gradient, *moments, rates, step=step + 1, visible=looked_at, beta2=BETA2, eps=EPSILON)
+    return adam_step(value, gradient, *moments, rates, step=step + 1, beta2=BETA2, eps=EPSILON)
 
 
-def _any_in_row(flags: Bool[Tensor, "N C"]) -> Bool[Tensor, "N"]:
-    """`flags.any(dim=1)`, for which torch takes far longer than to look at a short row as one number."""
-    word = _WORDS.get(flags.shape[1])
-    return flags.any(dim=1) if word is None else flags.view(word)[:, 0] != 0
+def update_table(
+    table: tuple[Tensor, Tensor, Tensor],
+    levels: HashLevels,
+    positions: Float[Tensor, "P 3"],
+    pulls: Float[Tensor, "P LF"],
+    rate: float,
+    step: int,
+) -> Tensor:
+    """Adam on a hash grid's table, with its moments, by what pulls on its features; what nobody looked at stays."""
+    value, *moments = table
+    rates = torch.full((value.shape[1],), rate)
+    options = {"step": step + 1, "beta2": BETA2, "eps": EPSILON}
+    return adam_step_hash(value, positions, pulls, levels, *moments, rates, **options)

@@ -31,6 +31,7 @@ FUNCTIONS = {
     "photometric_loss": "photometric",
     "adam_step": "adam",
     "adam_step_sh": "adam",
+    "adam_step_hash": "adam",
     "color_affine": "color_affine",
     "bilateral_slice": "bilateral_slice",
     "hash_encode": "hash_encode",
@@ -60,6 +61,7 @@ class Backend:
     photometric_loss: Callable[..., Tensor]
     adam_step: Callable[..., Tensor]
     adam_step_sh: Callable[..., Tensor]
+    adam_step_hash: Callable[..., Tensor]
     color_affine: Callable[..., Tensor]
     bilateral_slice: Callable[..., Tensor]
     hash_encode: Callable[..., Tensor]

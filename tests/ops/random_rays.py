@@ -66,6 +66,8 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
     box, samples = torch.tensor([0.0, 0.1, -0.1, 1.0], dtype=dtype), make_samples(20, dtype)
     count, numbers = len(samples.ts), MarchRange(step=0.11, near=0.5, far=50.0, cone=0.02).numbers
     encoded = (samples.positions, random(LEVELS.rows, 4), *LEVELS.numbers, True)
+    table = (encoded[1].clone(), encoded[0], random(count, LEVELS.count * 4), *LEVELS.numbers, True)
+    moments = (random(LEVELS.rows, 4), random(LEVELS.rows, 4).square(), random(4).abs())
     marched = (origins, directions, torch.rand(20, generator=generator).to(dtype), box, make_grid(6, 0.4), *numbers)
     layers = (random(count, LAYERS.inputs), 0.3 * random(LAYERS.num_weights), random(20, LAYERS.ray_inputs))
     layered = (*layers, samples.ray_offsets, LAYERS.width, LAYERS.geometry)
@@ -76,7 +78,8 @@ def field_arguments(dtype: torch.dtype) -> dict[str, tuple]:
     pulls = (random(20, 3), random(20), random(20), random(20))
     found = {
         "hash_encode": encoded,
-        "hash_encode_vjp": (*encoded, random(count, LEVELS.count * 4), True),
+        "hash_encode_vjp": (*encoded, random(count, LEVELS.count * 4), True, True),
+        "adam_hash": (*table, *moments, 3, 0.9, 0.99, 1e-15),
         "march": marched,
         "march_vjp": (origins, directions, box, True, samples.ts, samples.ray_offsets, random(count, 3)),
         "composite": light,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from .random_rays import LEVELS
 from .tolerances import assert_close
 
 RATES = torch.tensor([1e-2, 0.0, 1e-3, 5e-2, 1e-4], dtype=torch.float64)
@@ -128,3 +129,58 @@ def test_harmonics_with_a_broken_pull_are_left_and_counted(backend):
         assert tensor.isfinite().all()
         assert torch.equal(tensor[[3, 59, 20]], old[[3, 59, 20]])
         assert not torch.equal(tensor[4], old[4])
+
+
+def looked_up(count: int, features: int = 4) -> tuple[list[Tensor], Tensor, Tensor]:
+    """A hash grid's table and moments as in the middle of training, places, and what pulls on their features."""
+    generator = torch.Generator().manual_seed(count)
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    table, first, second = (random(LEVELS.rows, features) for _ in range(3))
+    positions, pulls = torch.rand(count, 3, generator=generator).double(), random(count, LEVELS.count * features)
+    pulls[torch.rand(count, generator=generator) < 0.4] = 0  # behind something opaque
+    return [table, first, second.square()], positions, pulls
+
+
+@pytest.mark.parametrize("count, features, smooth", [(0, 4, False), (1, 8, True), (203, 1, False), (203, 4, True)])
+def test_a_table_moves_where_its_features_are_pulled_at(precision, reference, count, features, smooth):
+    exact, positions, pulls = looked_up(count, features)
+    ours, before = ([tensor.to(precision.dtype, copy=True) for tensor in exact] for _ in range(2))
+    for backend, state, dtype in ((precision.native, ours, precision.dtype), (reference, exact, torch.float64)):
+        looks = (positions.to(dtype), pulls.to(dtype), LEVELS)
+        options = {"step": 7, "smooth": smooth, "beta1": 0.8, "eps": 1e-8}
+        rates = torch.full((features,), 1e-3, dtype=dtype)
+        assert backend.adam_step_hash(state[0], *looks, *state[1:], rates, **options) == 0
+    moved = (exact[0] != before[0].double()).any(dim=1).sum()
+    assert count == 0 or 0 < moved < LEVELS.rows
+    for actual, expected, old in zip(ours, exact, before, strict=True):
+        assert_close(actual, expected, precision.values)
+        assert torch.equal(actual != old, expected.to(actual) != old), "others have moved"
+
+
+def test_a_table_moves_as_by_its_gradient(each_native):
+    """The two ways to the same rows: through the whole gradient, and without it."""
+    (table, *moments), positions, pulls = (
+        (t.float() if isinstance(t, Tensor) else [x.float() for x in t]) for t in looked_up(300)
+    )
+    state = [tensor.clone() for tensor in (table, *moments)]
+    leaf = table.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(each_native.hash_encode(positions, leaf, LEVELS), leaf, pulls)
+    rates, options = torch.full((4,), 1e-2), {"step": 3, "beta2": 0.99}
+    each_native.adam_step(table, grad, *moments, rates, **options, visible=(grad != 0).any(dim=1))
+    each_native.adam_step_hash(state[0], positions, pulls, LEVELS, *state[1:], rates, **options)
+    for one, other in zip((table, *moments), state, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_of_a_table_with_a_broken_pull_are_left_and_counted(backend):
+    (table, *moments), positions, pulls = looked_up(60)
+    pulls[7, 3], pulls[7, 13] = torch.nan, torch.inf  # of levels 0 and 3
+    before = [tensor.clone() for tensor in (table, *moments)]
+    rates = torch.full((4,), 1e-2, dtype=torch.float64)
+    poisoned = int(backend.adam_step_hash(table, positions, pulls, LEVELS, *moments, rates, step=3))
+    assert 9 <= poisoned <= 16, "the corners around the place, in two levels"
+    for tensor, old in zip((table, *moments), before, strict=True):
+        assert tensor.isfinite().all() and not torch.equal(tensor, old)

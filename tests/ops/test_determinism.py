@@ -69,6 +69,12 @@ def a_field(native: Backend, dtype: torch.dtype) -> Iterator[Tensor]:
     yield native.proposal_edges(features, edges, edges[:, 5].contiguous(), SCALE, count=20, uniform=0.1)
     explain = lambda leaf: (native.interlevel(leaf["features"], edges, densities, fine, SCALE),)  # noqa: E731
     yield from (*explain({"features": features}), gradients(explain, {"features": features})["features"])
+    places, pulls = torch.rand(9000, 3, generator=generator).to(dtype), torch.randn(9000, 24, generator=generator)
+    table = [tensor.to(dtype) for tensor in torch.rand(3, LEVELS.rows, 4, generator=generator)]
+    native.adam_step_hash(
+        table[0], places, pulls.to(dtype), LEVELS, *table[1:], torch.full((4,), 0.1, dtype=dtype), step=5
+    )
+    yield from table
     memory, cells = torch.rand(64, 64, 64, generator=generator), torch.arange(0, 64**3, 3, dtype=torch.int32)
     found = torch.rand(len(cells), generator=generator)
     occupied = torch.zeros(64, 64, 64, dtype=torch.bool)

@@ -9,20 +9,28 @@ namespace n3d {
 namespace N3D_ISA {
 
 template <class V>
-static N3D_INLINE void adam_lanes(const AdamArgs<typename V::scalar>& a, int64_t at, const V& rate,
-                                  const typename V::mask& chosen) {
+static N3D_INLINE typename V::mask nonzero(const V& a) {
+  return max(a, -a) > V(typename V::scalar(0));
+}
+
+// Which numbers are to move, of those whose rate is not 0.
+template <class V>
+static N3D_INLINE typename V::mask chosen(const AdamArgs<typename V::scalar>& a, int64_t at, const V& rate) {
+  const typename V::mask moves = nonzero(rate);
+  return a.only_pulled ? moves & nonzero(V::load(a.grad + at)) : moves;
+}
+
+template <class V>
+static N3D_INLINE void adam_lanes(const AdamArgs<typename V::scalar>& a, int64_t at, const V& rate) {
+  const typename V::mask moves = chosen(a, at, rate);
+  if (!bits(moves)) return;
   const AdamRates<V> step = {V(a.beta1), V(a.beta2), V(a.eps), V(a.bias1), V(a.bias2)};
   const V m0 = V::load(a.first + at), v0 = V::load(a.second + at), p0 = V::load(a.param + at);
   V m = m0, v = v0;
   const V change = adam_change(step, rate, V::load(a.grad + at), m, v);
-  select(chosen, m, m0).store(a.first + at);
-  select(chosen, v, v0).store(a.second + at);
-  select(chosen, p0 - change, p0).store(a.param + at);
-}
-
-template <class V>
-static N3D_INLINE typename V::mask nonzero(const V& a) {
-  return max(a, -a) > V(typename V::scalar(0));
+  select(moves, m, m0).store(a.first + at);
+  select(moves, v, v0).store(a.second + at);
+  select(moves, p0 - change, p0).store(a.param + at);
 }
 
 template <class S>
@@ -67,11 +75,8 @@ static int64_t adam_long_rows(const AdamArgs<typename V::scalar>& a, int64_t beg
       continue;
     }
     int64_t k = 0;
-    for (; k + V::lanes <= a.columns; k += V::lanes) {
-      const V rate = V::load(a.rates + k);
-      if (bits(nonzero(rate))) adam_lanes<V>(a, at + k, rate, nonzero(rate));
-    }
-    for (; k < a.columns; ++k) adam_lanes<One>(a, at + k, One(a.rates[k]), nonzero(One(a.rates[k])));
+    for (; k + V::lanes <= a.columns; k += V::lanes) adam_lanes<V>(a, at + k, V::load(a.rates + k));
+    for (; k < a.columns; ++k) adam_lanes<One>(a, at + k, One(a.rates[k]));
   }
   return poisoned;
 }
@@ -99,11 +104,8 @@ static int64_t adam_short_rows(const AdamArgs<typename V::scalar>& a, int64_t be
       rates_here = part;
     }
     int64_t k = 0;
-    for (; k + V::lanes <= count; k += V::lanes) {
-      const V rate = V::load(rates_here + k);
-      adam_lanes<V>(a, at + k, rate, nonzero(rate));
-    }
-    for (; k < count; ++k) adam_lanes<One>(a, at + k, One(rates_here[k]), nonzero(One(rates_here[k])));
+    for (; k + V::lanes <= count; k += V::lanes) adam_lanes<V>(a, at + k, V::load(rates_here + k));
+    for (; k < count; ++k) adam_lanes<One>(a, at + k, One(rates_here[k]));
   }
   return poisoned;
 }

@@ -76,24 +76,25 @@ static void encode_level(const HashArgs<S>& a, int l, int64_t begin, int64_t end
 
 // Points in their order, so that every sum is the same however the rows are divided among threads.
 template <int F, class S>
-static void pull_rows(const HashArgs<S>& a, int l, uint32_t first_row, uint32_t end_row) {
+static void pull_rows(const HashArgs<S>& a, int l, uint32_t first_row, uint32_t end_row, S* d_rows) {
   const HashLevel& level = a.levels.level[l];
-  S* table = a.d_table + level.first * F;
   const int64_t stride = int64_t(a.levels.count) * F;
-  const bool whole = first_row == 0 && end_row == level.rows;
-  memset(table + int64_t(first_row) * F, 0, sizeof(S) * F * (end_row - first_row));
+  const uint32_t rows = end_row - first_row;
+  memset(d_rows, 0, sizeof(S) * F * rows);
   Corners<S> c;
   for (int64_t first = 0; first < a.points; first += kPoints) {
     const int count = a.points - first < kPoints ? int(a.points - first) : kPoints;
     find_corners(a, level, first, count, c);
-    ask_for<F>(c, count, table);
+    for (int i = 0; i < count; ++i)
+      for (int k = 0; k < 8; ++k)
+        if (const uint32_t at = c.row[k][i] - first_row; at < rows) prefetch(d_rows + int64_t(at) * F);
     for (int i = 0; i < count; ++i) {
       S grad[F];
-      memcpy(grad, a.d_out + (first + i) * stride + l * F, sizeof(grad));
+      memcpy(grad, a.d_out + a.pulled[first + i] * stride + l * F, sizeof(grad));
       for (int k = 0; k < 8; ++k) {
-        const uint32_t at = c.row[k][i];
-        if (!whole && (at < first_row || at >= end_row)) continue;
-        S *row = table + int64_t(at) * F, weight = c.weight[k][i];
+        const uint32_t at = c.row[k][i] - first_row;  // of rows before the first: beyond all
+        if (at >= rows) continue;
+        S *row = d_rows + int64_t(at) * F, weight = c.weight[k][i];
         for (int f = 0; f < F; ++f) row[f] += weight * grad[f];
       }
     }
@@ -153,8 +154,8 @@ static void encode(const HashArgs<S>& a, int64_t begin, int64_t end) {
 
 #define N3D_HASH_LOOPS(S)                                                                                        \
   void hash_encode(const HashArgs<S>& a, int64_t begin, int64_t end) { N3D_FOR_FEATURES(S, encode, begin, end) } \
-  void hash_table_vjp(const HashArgs<S>& a, int level, uint32_t first_row, uint32_t end_row) {                   \
-    N3D_FOR_FEATURES(S, pull_rows, level, first_row, end_row)                                                    \
+  void hash_table_vjp(const HashArgs<S>& a, int level, uint32_t first_row, uint32_t end_row, S* d_rows) {        \
+    N3D_FOR_FEATURES(S, pull_rows, level, first_row, end_row, d_rows)                                            \
   }                                                                                                              \
   void hash_positions_vjp(const HashArgs<S>& a, int64_t begin, int64_t end) {                                    \
     N3D_FOR_FEATURES(S, pull_positions, begin, end)                                                              \

@@ -39,14 +39,20 @@ static void multiply(const typename V::scalar* a, int64_t a_row, int64_t a_step,
   constexpr int kMost = V::lanes == 16 ? 4 : 2;  // as many as there are registers for
   for (int j = 0; j < columns;) {
     const int left = (columns - j) / V::lanes, wide = left >= kMost ? kMost : left >= 2 ? 2 : 1;
-    for (int i = 0; i < rows; i += MR) {
+    for (int i = 0; i < rows;) {
       const auto *from = a + i * a_row, *to = b + j;
+      if (wide == 1 && i + 2 * MR <= rows) {  // else too few sums are on their way at a time
+        product_tile<V, 2 * MR, 1, ADD>(from, a_row, a_step, to, b_row, depth, c + i * c_row + j, c_row);
+        i += 2 * MR;
+        continue;
+      }
       if (wide == kMost)
         product_tile<V, MR, kMost, ADD>(from, a_row, a_step, to, b_row, depth, c + i * c_row + j, c_row);
       else if (wide == 2)
         product_tile<V, MR, 2, ADD>(from, a_row, a_step, to, b_row, depth, c + i * c_row + j, c_row);
       else
         product_tile<V, MR, 1, ADD>(from, a_row, a_step, to, b_row, depth, c + i * c_row + j, c_row);
+      i += MR;
     }
     j += wide * V::lanes;
   }

@@ -16,7 +16,8 @@ struct Space {
   S *features, *first, *geometry, *mixed, *hidden, *color;              // [kBlock, padded width of the layer]
   S *d_features, *d_first, *d_geometry, *d_mixed, *d_hidden, *d_color;  // likewise
   S *rays, *terms, *d_rays, *d_terms;                                   // [kRadianceRays, ...]
-  int of_ray[kBlock];                                                   // which of the group's rays a sample is on
+  int64_t sample[kBlock];                                               // of all samples
+  int of_ray[kBlock];                                                   // which of the group's rays it is on
 };
 
 template <class S>
@@ -36,11 +37,14 @@ static Space<S> divide_space(const RadianceLayers& l, S* at) {
   return s;
 }
 
-// Rows of `columns` numbers to rows of `stride`, with zeros behind them and below.
-template <class S>
-static void copy_rows(const S* from, int columns, int count, int rows, S* to, int stride) {
-  for (int i = 0; i < rows; ++i)
-    for (int k = 0; k < stride; ++k) to[i * stride + k] = i < count && k < columns ? from[i * columns + k] : S(0);
+// Rows of `columns` numbers to rows of `stride`, with zeros behind them and below; row(i) is where the i-th begins.
+template <class S, class F>
+static N3D_INLINE void copy_rows(const F& row, int columns, int count, int rows, S* to, int stride) {
+  for (int i = 0; i < count; ++i, to += stride) {
+    memcpy(to, row(i), sizeof(S) * size_t(columns));
+    for (int k = columns; k < stride; ++k) to[k] = S(0);
+  }
+  memset(to, 0, sizeof(S) * size_t((rows - count) * stride));
 }
 
 template <class V>
@@ -77,12 +81,13 @@ static N3D_INLINE void densities_of(const Space<typename V::scalar>& s, int stri
 
 // The block's samples through the layers; `densities` is of kBlock, colours lie in s.color.
 template <class V>
-static void forward_block(const RadianceArgs<typename V::scalar>& a, int64_t at, int count,
-                          Space<typename V::scalar>& s, typename V::scalar* densities) {
+static void forward_block(const RadianceArgs<typename V::scalar>& a, int count, Space<typename V::scalar>& s,
+                          typename V::scalar* densities) {
   using S = typename V::scalar;
   const RadianceLayers& l = a.layers;
   const int width = padded(l.width);
-  copy_rows(a.features + at * l.inputs, l.inputs, count, kBlock, s.features, padded(l.inputs));
+  const auto features = [&](int i) { return a.features + s.sample[i] * l.inputs; };
+  copy_rows(features, l.inputs, count, kBlock, s.features, padded(l.inputs));
   forward<V>(a, kFirst, s.features, s.first);
   rectify<V>(s.first, kBlock * width);
   forward<V>(a, kGeometry, s.first, s.geometry);
@@ -115,15 +120,15 @@ static N3D_INLINE void backward(const RadianceArgs<typename V::scalar>& a, Radia
 
 // The block's gradients; s.d_terms is added to.
 template <class V>
-static void backward_colors(const RadianceArgs<typename V::scalar>& a, int64_t at, int count,
-                            Space<typename V::scalar>& s, typename V::scalar* d_rows) {
+static void backward_colors(const RadianceArgs<typename V::scalar>& a, int count, Space<typename V::scalar>& s,
+                            typename V::scalar* d_rows) {
   using S = typename V::scalar;
   const int width = padded(a.layers.width);
   memset(s.d_color, 0, sizeof(S) * kBlock * kPad);
   for (int i = 0; i < count; ++i)
     for (int c = 0; c < 3; ++c) {
       const S color = s.color[i * kPad + c];
-      s.d_color[i * kPad + c] = a.d_colors[3 * (at + i) + c] * color * (S(1) - color);
+      s.d_color[i * kPad + c] = a.d_colors[3 * s.sample[i] + c] * color * (S(1) - color);
     }
   backward<V>(a, kColor, s.hidden, s.d_color, d_rows, s.d_hidden);
   switch_off<V>(s.hidden, s.d_hidden, kBlock * width);
@@ -138,23 +143,23 @@ static void backward_colors(const RadianceArgs<typename V::scalar>& a, int64_t a
 }
 
 template <class V>
-static void backward_block(const RadianceArgs<typename V::scalar>& a, int64_t at, int count,
-                           Space<typename V::scalar>& s, typename V::scalar* d_rows) {
+static void backward_block(const RadianceArgs<typename V::scalar>& a, int count, Space<typename V::scalar>& s,
+                           typename V::scalar* d_rows) {
   using S = typename V::scalar;
   const RadianceLayers& l = a.layers;
   const int geometry = padded(l.geometry), inputs = padded(l.inputs);
   N3D_ALIGN64 S densities[kBlock];
-  forward_block<V>(a, at, count, s, densities);
+  forward_block<V>(a, count, s, densities);
   if (l.with_colors)
-    backward_colors<V>(a, at, count, s, d_rows);
+    backward_colors<V>(a, count, s, d_rows);
   else
     memset(s.d_geometry, 0, sizeof(S) * size_t(kBlock * geometry));
-  for (int i = 0; i < count; ++i) s.d_geometry[i * geometry] += a.d_densities[at + i] * densities[i];
+  for (int i = 0; i < count; ++i) s.d_geometry[i * geometry] += a.d_densities[s.sample[i]] * densities[i];
   backward<V>(a, kGeometry, s.first, s.d_geometry, d_rows, s.d_first);
   switch_off<V>(s.first, s.d_first, kBlock * padded(l.width));
   backward<V>(a, kFirst, s.features, s.d_first, d_rows, s.d_features);
   for (int i = 0; i < count; ++i)
-    memcpy(a.d_features + (at + i) * l.inputs, s.d_features + i * inputs, sizeof(S) * size_t(l.inputs));
+    memcpy(a.d_features + s.sample[i] * l.inputs, s.d_features + i * inputs, sizeof(S) * size_t(l.inputs));
 }
 
 // What a group of rays adds to the second part's first layer.
@@ -162,7 +167,8 @@ template <class V>
 static void enter_rays(const RadianceArgs<typename V::scalar>& a, int64_t begin, int count,
                        Space<typename V::scalar>& s) {
   const RadianceLayer& layer = a.layers.layer[kRay];
-  copy_rows(a.ray_features + begin * layer.inputs, layer.inputs, count, kRadianceRays, s.rays, layer.columns());
+  const auto features = [&](int i) { return a.ray_features + (begin + i) * layer.inputs; };
+  copy_rows(features, layer.inputs, count, kRadianceRays, s.rays, layer.columns());
   multiply<V, 4, false>(s.rays, layer.columns(), 1, a.columns + layer.work, layer.rows(), kRadianceRays, layer.rows(),
                         layer.inputs, s.terms, layer.rows());
 }
@@ -179,19 +185,21 @@ static void leave_rays(const RadianceArgs<typename V::scalar>& a, int64_t begin,
     for (int k = 0; k < layer.inputs; ++k) a.d_ray_features[(begin + i) * layer.inputs + k] = s.d_rays[i * columns + k];
 }
 
-// Calls f(first sample, count) for the blocks of rays [begin, end), with s.of_ray filled in.
-template <class S, class F>
-static N3D_INLINE void each_block(const RadianceArgs<S>& a, int64_t begin, int64_t end, Space<S>& s, const F& f) {
+// Calls f(count) for blocks of samples on rays [begin, end) that take(sample) is true of; s knows which they are.
+template <class S, class P, class F>
+static N3D_INLINE void each_block(const RadianceArgs<S>& a, int64_t begin, int64_t end, Space<S>& s, const P& take,
+                                  const F& f) {
   const bool rays = a.offsets != nullptr;
   const int64_t first = rays ? a.offsets[begin] : begin, last = rays ? a.offsets[end] : end;
   int64_t ray = begin;
-  for (int64_t at = first; at < last; at += kBlock) {
-    const int count = last - at < kBlock ? int(last - at) : kBlock;
-    for (int i = 0; i < kBlock; ++i) {
-      while (rays && i < count && at + i >= a.offsets[ray + 1]) ++ray;
-      s.of_ray[i] = rays ? int(ray - begin) : 0;
-    }
-    f(at, count);
+  int count = 0;
+  for (int64_t at = first; at < last; ++at) {
+    while (rays && at >= a.offsets[ray + 1]) ++ray;
+    if (take(at)) s.sample[count] = at, s.of_ray[count] = rays ? int(ray - begin) : 0, ++count;
+    if (count < kBlock && at + 1 < last) continue;
+    for (int i = count; i < kBlock; ++i) s.of_ray[i] = 0;
+    if (count > 0) f(count);
+    count = 0;
   }
 }
 
@@ -201,12 +209,13 @@ static void forward_group(const RadianceArgs<typename V::scalar>& a, int64_t beg
   using S = typename V::scalar;
   Space<S> s = divide_space(a.layers, space);
   if (a.layers.with_colors) enter_rays<V>(a, begin, int(end - begin), s);
-  each_block(a, begin, end, s, [&](int64_t at, int count) {
+  const auto all = [](int64_t) { return true; };
+  each_block(a, begin, end, s, all, [&](int count) {
     N3D_ALIGN64 S densities[kBlock];
-    forward_block<V>(a, at, count, s, densities);
-    for (int i = 0; i < count; ++i) a.densities[at + i] = densities[i];
+    forward_block<V>(a, count, s, densities);
+    for (int i = 0; i < count; ++i) a.densities[s.sample[i]] = densities[i];
     for (int i = 0; i < count && a.layers.with_colors; ++i)
-      for (int c = 0; c < 3; ++c) a.colors[3 * (at + i) + c] = s.color[i * kPad + c];
+      for (int c = 0; c < 3; ++c) a.colors[3 * s.sample[i] + c] = s.color[i * kPad + c];
   });
 }
 
@@ -220,7 +229,14 @@ static void backward_group(const RadianceArgs<typename V::scalar>& a, int64_t be
     enter_rays<V>(a, begin, int(end - begin), s);
     memset(s.d_terms, 0, sizeof(S) * size_t(kRadianceRays * padded(a.layers.width)));
   }
-  each_block(a, begin, end, s, [&](int64_t at, int count) { backward_block<V>(a, at, count, s, d_rows); });
+  // Nothing pulls at what lies behind something opaque, and it pulls at nothing.
+  const auto pulled = [&](int64_t i) {
+    bool any = a.d_densities[i] != S(0);
+    for (int c = 0; c < 3 && a.layers.with_colors; ++c) any |= a.d_colors[3 * i + c] != S(0);
+    if (!any) memset(a.d_features + i * a.layers.inputs, 0, sizeof(S) * size_t(a.layers.inputs));
+    return any;
+  };
+  each_block(a, begin, end, s, pulled, [&](int count) { backward_block<V>(a, count, s, d_rows); });
   if (a.layers.with_colors) leave_rays<V>(a, begin, int(end - begin), s, d_rows);
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from native_arguments import COUNT, HEIGHT, WIDTH, camera, scene
 
-from neural3d.ops.adam import adam_step
+from neural3d.ops.adam import adam_step, adam_step_hash
 from neural3d.ops.bilateral_slice import bilateral_slice
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.blend_points import blend_points
@@ -78,6 +78,8 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
     looks = {"cells": torch.tensor([1, 2], dtype=torch.int32), "found": torch.rand(2), "decay": 0.9, "threshold": 0.1}
     features, edges, densities, fine = (part.float() for part in make_guess(5))
     guess = {"features": features, "edges": edges, "scale": SCALE}
+    tabled = {name: torch.rand(LEVELS.rows, 4) for name in ("table", "first_moment", "second_moment")}
+    tabled |= {"positions": samples.positions, "pulls": torch.rand(count, 4 * LEVELS.count)}
     points = torch.rand(9, 3)
     blended = {"positions": torch.rand(5, 3), "points": points, "embeddings": torch.rand(9, 16), "radius": 0.5}
     blended |= {
@@ -92,6 +94,7 @@ def right_arguments_of_fields() -> dict[Callable, dict]:
         proposal_edges: guess | {"offsets": torch.zeros(5), "count": 4, "uniform": 0.1},
         interlevel: guess | {"densities": densities, "fine_edges": fine},
         hash_encode: {"positions": samples.positions, "table": torch.rand(LEVELS.rows, 4), "levels": LEVELS},
+        adam_step_hash: tabled | {"levels": LEVELS, "learning_rates": torch.rand(4), "step": 1},
         march: marched | {"occupied": make_grid(4, 0.5), "span": MarchRange(0.1)},
         composite: {"densities": torch.rand(count), "colors": torch.rand(count, 3)} | constants,
         radiance_mlp: layered | rays | {"layers": LAYERS},
@@ -136,6 +139,13 @@ WRONG = [
     (hash_encode, "table", torch.rand(LEVELS.rows - 1, 4)),
     (hash_encode, "table", torch.rand(LEVELS.rows, 3)),
     (hash_encode, "table", torch.rand(LEVELS.rows, 4, dtype=torch.float64)),
+    (adam_step_hash, "positions", torch.rand(5, 2)),
+    (adam_step_hash, "table", torch.rand(LEVELS.rows, 3)),
+    (adam_step_hash, "pulls", torch.rand(5, 4 * LEVELS.count - 1)),
+    (adam_step_hash, "first_moment", torch.rand(LEVELS.rows, 4, dtype=torch.float64)),
+    (adam_step_hash, "second_moment", torch.rand(LEVELS.rows - 1, 4)),
+    (adam_step_hash, "learning_rates", torch.rand(1)),
+    (adam_step_hash, "step", 0),
     (march, "origins", torch.rand(5, 2)),
     (march, "directions", torch.rand(4, 3)),
     (march, "offsets", torch.rand(4)),
