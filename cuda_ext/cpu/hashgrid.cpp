@@ -53,43 +53,8 @@ void each_piece(const HashLevels& levels, const F& f) {
   });
 }
 
-// The points that anything pulls at: of samples along rays, those that are not behind something opaque.
 template <class S>
-struct Pulled {
-  std::vector<S> positions;
-  std::vector<int64_t> rows, counts;
-};
-
-template <class S>
-HashArgs<S> only_pulled(HashArgs<S> a, Pulled<S>& found) {
-  const int64_t stride = int64_t(a.levels.count) * a.features;
-  found.rows.resize(size_t(a.points)), found.counts.resize(size_t((a.points + kHashGrain - 1) / kHashGrain));
-  share(a.points, kHashGrain, [&](int64_t begin, int64_t end) {
-    int64_t to = begin;
-    for (int64_t i = begin; i < end; ++i) {
-      const S* row = a.d_out + i * stride;
-      if (std::any_of(row, row + stride, [](S g) { return g != S(0); })) found.rows[size_t(to++)] = i;
-    }
-    found.counts[size_t(begin / kHashGrain)] = to - begin;
-  });
-  int64_t count = 0;
-  for (size_t piece = 0; piece < found.counts.size(); ++piece) {
-    const int64_t* const from = found.rows.data() + int64_t(piece) * kHashGrain;
-    const int64_t here = found.counts[piece];
-    memmove(found.rows.data() + count, from, sizeof(*from) * size_t(here));
-    count += here;
-  }
-  found.positions.resize(size_t(3 * count));
-  for (int64_t i = 0; i < count; ++i)
-    for (int k = 0; k < 3; ++k) found.positions[size_t(3 * i + k)] = a.positions[3 * found.rows[size_t(i)] + k];
-  a.points = count, a.positions = found.positions.data(), a.pulled = found.rows.data();
-  return a;
-}
-
-template <class S>
-void pull_table(const HashArgs<S>& all, S* d_table) {
-  static thread_local Pulled<S> space;
-  const HashArgs<S> a = only_pulled(all, space);
+void pull_table(const HashArgs<S>& a, S* d_table) {
   each_piece(a.levels, [&](int l, uint32_t first, uint32_t end) {
     kernels<S>().hash_table_vjp(a, l, first, end, d_table + (a.levels.level[l].first + first) * a.features);
   });
@@ -141,8 +106,6 @@ static Tensor adam_hash(Tensor table, Tensor positions, Tensor grad, int64_t lev
   return N3D_FOR_SCALAR(table, S, [&] {
     auto a = hash_arguments<S>(positions, table, levels, coarsest, finest, log2_rows, smooth);
     take_gradient(a, grad);
-    static thread_local Pulled<S> space;
-    a = only_pulled(a, space);
     AdamArgs<S> adam = adam_args<S>(table, first, second, rates, std::nullopt, step, beta1, beta2, eps);
     STD_TORCH_CHECK(adam.columns == a.features, "neural3d: a learning rate for each feature");
     adam.only_pulled = true;

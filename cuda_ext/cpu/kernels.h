@@ -204,10 +204,9 @@ struct HashArgs {
   int features;  // of a row: 1, 2, 4 or 8
   bool smooth;
   HashLevels levels;
-  S* out;                 // [P,levels features], forward
-  const S* d_out;         // like out
-  S* d_positions;         // like positions
-  const int64_t* pulled;  // [P]: row of d_out for each point of the table's gradient, ascending
+  S* out;          // [P,levels features], forward
+  const S* d_out;  // like out
+  S* d_positions;  // like positions
 };
 
 constexpr int kRadianceRays = 64;  // that go through the layers together

@@ -21,7 +21,7 @@
 namespace n3d {
 namespace N3D_ISA {
 
-constexpr int kBlockCells = 8;  // along an axis
+constexpr int kBlockCells = 8;  // along an axis; a power of two
 
 template <class S>
 struct March {
@@ -86,22 +86,34 @@ N3D_HD bool is_block_empty(const March<S>& m, const S* u) {
   return m.blocks[(grid_cell(u[2], m.cells) / kBlockCells * side + y) * side + x] == 0;
 }
 
+// Distances along a ray that lead from one side of the grid to the other, by axis, or none. Divisions are made here,
+// once.
+template <class S>
+struct Crossing {
+  S cell;          // its side, in the grid's unit cube
+  S distances[3];  // signed; 0 where the ray runs along a face
+  N3D_HD Crossing(const March<S>& m, const S* direction) : cell(S(1) / S(m.cells)) {
+    for (int k = 0; k < 3; ++k) {
+      const S speed = m.contracted ? S(0.5) : direction[k];
+      distances[k] = speed == S(0) ? S(0) : S(2) * m.box[3] / speed;
+    }
+  }
+};
+
 // Where the ray leaves the empty block or cell that it is in at t, a little earlier.
 template <class S>
-N3D_HD S empty_until(const March<S>& m, const S* direction, const S* u, S t) {
+N3D_HD S empty_until(const March<S>& m, const Crossing<S>& crossing, const S* u, S t) {
   const int width = is_block_empty(m, u) ? kBlockCells : 1;
-  const S speed_most = S(1) / (S(4) * m.box[3]);
   S way = m.far;
   for (int k = 0; k < 3; ++k) {
-    const int first = grid_cell(u[k], m.cells) / width * width, last = first + width < m.cells ? first + width : m.cells;
-    const S above = S(last) / S(m.cells) - u[k], below = u[k] - S(first) / S(m.cells);
-    const S speed = m.contracted ? speed_most : direction[k] / (S(2) * m.box[3]);
+    const int first = grid_cell(u[k], m.cells) & ~(width - 1);  // a width is a power of two
+    const int last = first + width < m.cells ? first + width : m.cells;
+    const S above = S(last) * crossing.cell - u[k], below = S(first) * crossing.cell - u[k];
+    const S distance = crossing.distances[k];
     if (m.contracted)
-      way = min(way, min(above, below) / speed);
-    else if (speed > S(0))
-      way = min(way, above / speed);
-    else if (speed < S(0))
-      way = min(way, -below / speed);
+      way = min(way, min(above, -below) * distance);
+    else if (distance != S(0))
+      way = min(way, (distance > S(0) ? above : below) * distance);
   }
   return t + way - S(0.01) * m.step;
 }
@@ -125,6 +137,7 @@ N3D_HD void march_ray(const March<S>& m, int64_t ray, const F& sample) {
   S begin, end, y[3], u[3];
   ray_range(m, origin, direction, begin, end);
   const S start = begin + m.offsets[ray] * m.length(begin);
+  const Crossing<S> crossing(m, direction);
   S t = start;
   for (int k = 0; k < m.max_steps && t < end; ++k) {
     const S delta = m.length(t), middle = t + delta / S(2);
@@ -134,7 +147,7 @@ N3D_HD void march_ray(const March<S>& m, int64_t ray, const F& sample) {
       sample(middle, delta, y, u);
       continue;
     }
-    const S exit = min(empty_until(m, direction, u, middle), end);
+    const S exit = min(empty_until(m, crossing, u, middle), end);
     if (m.cone > S(0)) {
       for (; k + 1 < m.max_steps && t + m.length(t) / S(2) < exit; ++k) t += m.length(t);
     } else if (const S steps = (exit - t) / m.step - S(0.5); steps > S(0)) {

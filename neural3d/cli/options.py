@@ -69,8 +69,9 @@ class Training:
     """What lies behind the scene; auto: random while training on photos with transparency, else black."""
     device: Device = None
     """Where to compute; a run that is resumed goes on where it was made unless this says otherwise."""
-    backend: Literal["native", "gsplat"] = "native"
-    """Whose engine renders while training; gsplat: the rasterizer of that library, on a GPU, for comparison."""
+    backend: Literal["native", "gsplat", "nerfacc"] = "native"
+    """Whose engine renders while training, for comparison; gsplat: that library's rasterizer, for splats; nerfacc: that
+    library's volume rendering, for the fields hashgrid and points. Both need a GPU."""
     field: Annotated[
         Literal["hashgrid", "mlp", "points"] | None,
         arg(metavar="{hashgrid,mlp,points}", help_behavior_hint="(default: hashgrid, or mlp with --tiny or --ndc)"),

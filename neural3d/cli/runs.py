@@ -28,7 +28,7 @@ POSE_TOLERANCE = 1e-4
 """In the scene's frame and in turns: below it lies what other machines round otherwise."""
 
 Value = TypeVar("Value")
-BackendName = Literal["native", "gsplat"]
+BackendName = Literal["native", "gsplat", "nerfacc"]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import neural3d
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.cli.answers import answer
+from neural3d.cli.engines import Engine, asked_device, engine_of, require_backend
 from neural3d.cli.field_starts import field_start
 from neural3d.cli.ingesting import posed_capture
 from neural3d.cli.inspecting import say_findings
@@ -35,7 +36,6 @@ from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluation_background
 from neural3d.export.ply import write_ply
-from neural3d.render.gsplat_view import require_gsplat
 from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.run import Run, check_target
 from neural3d.scene import Scene
@@ -48,8 +48,6 @@ from neural3d.train.fields import (
     require_resumable_field,
     train_field,
 )
-from neural3d.train.gradients import GradientFn
-from neural3d.train.gsplat_gradients import gsplat_photo_gradient
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
 from neural3d.train.initial import require_start
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
@@ -57,7 +55,7 @@ from neural3d.train.points_config import PointsConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
-_FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device")
+_FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device", "backend")
 _FOR_MLP, _FOR_HASHGRID, _FOR_POINTS = ("tiny", "ndc"), ("preset",), ("points_from",)
 _FOR_SPLATS_AND_HASHGRID = ("exposure",)
 _BUDGET = ("steps", "max_seconds")
@@ -85,8 +83,7 @@ class Work:
     scene: Scene
     config: Config
     device: torch.device
-    gradient_of: GradientFn | None
-    """What renders a photo's view and pulls the difference back, for splats; None: the engine."""
+    engine: Engine
     initial: Gaussians | None
     """The first splats, if not those of the capture's points."""
     open_run: Callable[[], Run]
@@ -139,6 +136,7 @@ def config_from(options: Train | Make) -> Config:
     """
     base = _preset(options)
     _require_fitting(options, base)
+    require_backend(options.backend, base)
     given = {name: getattr(options, name) for name in _scheduled(base)}
     if options.few_photos:
         # A preset's own choices stand unless an option says otherwise.
@@ -186,15 +184,15 @@ def _foreign(config: Config) -> list[tuple[Sequence[str], str, str]]:
     """Options of other models: whose they are, and what to use with them."""
     if isinstance(config, SplatConfig):
         return [(_FOR_FIELDS, "a radiance field", "neural3d train nerf")]
-    splats = [field.name for field in fields(Training) if field.name not in _FOR_BOTH + _FOR_FIELDS]
-    if isinstance(config, HashGridConfig):
-        splats = [name for name in splats if name not in _FOR_SPLATS_AND_HASHGRID]
+    others = _FOR_BOTH + _FOR_FIELDS + _FOR_SPLATS_AND_HASHGRID
+    splats = [field.name for field in fields(Training) if field.name not in others]
+    shared = (_FOR_SPLATS_AND_HASHGRID, "splats and the field hashgrid", "--field hashgrid")
     mlp = (_FOR_MLP, "the field mlp", "--field mlp")
     hashgrid = (_FOR_HASHGRID, "the field hashgrid", "--field hashgrid")
     points = (_FOR_POINTS, "the field points", "--field points")
-    kinds = ((MlpConfig, mlp), (HashGridConfig, hashgrid), (PointsConfig, points))
-    others = [option for kind, option in kinds if not isinstance(config, kind)]
-    return [(splats, "splats", "neural3d train splat"), *others]
+    kinds = ((MlpConfig, mlp), (HashGridConfig, hashgrid), (HashGridConfig, shared), (PointsConfig, points))
+    foreign = [option for kind, option in kinds if not isinstance(config, kind)]
+    return [(splats, "splats", "neural3d train splat"), *foreign]
 
 
 def _configured(base: Config, values: dict[str, Any]) -> Config:
@@ -216,8 +214,8 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
     _require_possible(options)
-    asked = _asked_device(options.backend, options.device)
-    gradient_of, device = _renderer(options.backend), _device(config, asked)
+    asked = asked_device(options.backend, options.device)
+    engine, device = engine_of(options.backend), _device(config, asked)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
@@ -243,7 +241,7 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
         **_kept(config),
     }
     open_run = partial(Run.create, options.output, kept, overwrite=options.overwrite)
-    return Work(scene, config, device, gradient_of, initial, open_run)
+    return Work(scene, config, device, engine, initial, open_run)
 
 
 def _kept(config: Config) -> dict[str, Any]:
@@ -263,7 +261,7 @@ def _resumed(options: Train) -> Work:
     earlier = Run.open(options.output)
     settings = load_settings(earlier)
     _require_same(options, settings)
-    gradient_of, device = _renderer(settings.backend), _device_to_go_on(options, settings)
+    engine, device = engine_of(settings.backend), _device_to_go_on(options, settings)
     config = settings.config
     if options.max_seconds is not None:
         config = _configured(config, {"max_seconds": options.max_seconds})
@@ -279,7 +277,7 @@ def _resumed(options: Train) -> Work:
     say(f"going on at step {checkpoint.step if checkpoint else 0:,} of {config.steps:,}")
     begun_with = earlier.config.get("init_field") if checkpoint is None else None
     initial = field_start(None if begun_with is None else Path(begun_with), scene, config)
-    return Work(scene, config, device, gradient_of, initial, partial(Run.resume, options.output))
+    return Work(scene, config, device, engine, initial, partial(Run.resume, options.output))
 
 
 def _device(config: Config, asked: DeviceName | None) -> torch.device:
@@ -301,7 +299,7 @@ def _device_to_go_on(options: Train, settings: Settings) -> torch.device:
     if not isinstance(settings.config, SplatConfig):
         return _device(settings.config, options.device)
     try:
-        return choose_device(_asked_device(settings.backend, options.device or settings.device))
+        return choose_device(asked_device(settings.backend, options.device or settings.device))
     except InputError as error:
         if options.device is not None:
             raise
@@ -341,35 +339,12 @@ def _named(config: FieldConfig) -> dict[str, Any]:
 def _require_possible(options: Train | Make) -> None:
     if options.allow_host and not options.viewer:
         raise InputError("--allow-host: there is no viewer to reach; add --viewer, or leave it out")
-    if options.few_photos and options.backend != "native":
+    if options.few_photos and options.backend == "gsplat":
         raise InputError("--few-photos: gsplat's renderer tells no gradient of depths here; use --backend native")
-    if options.refine_cameras and options.backend != "native":
+    if options.refine_cameras and options.backend == "gsplat":
         raise InputError("--refine-cameras: gsplat's renderer tells no gradient of cameras; use --backend native")
-    if options.ignore_moving and options.backend != "native":
+    if options.ignore_moving and options.backend == "gsplat":
         raise InputError("--ignore-moving: gsplat's renderer is not asked what moves; use --backend native")
-
-
-def _renderer(backend: str) -> GradientFn | None:
-    """What renders and pulls back in the place of the engine, if anything.
-
-    Raises: InputError where gsplat was asked for and does not work here.
-    """
-    if backend == "native":
-        return None
-    require_gsplat()
-    return gsplat_photo_gradient
-
-
-def _asked_device(backend: str, asked: DeviceName | None) -> DeviceName | None:
-    """Where to compute: gsplat needs a GPU.
-
-    Raises: InputError where another device was asked for, or there is none.
-    """
-    if backend == "native":
-        return asked
-    if asked == "cpu":
-        raise InputError(f"--device cpu: --backend {backend} computes on a GPU only; leave one of them out")
-    return "cuda"
 
 
 def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
@@ -398,10 +373,10 @@ def _train(run: Run, work: Work, interrupts: Interrupts, viewer: Any) -> Result:
 def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
     """By the trainer of the configuration's kind."""
     if isinstance(work.config, SplatConfig):
-        where = {"device": work.device, "gradient_of": work.gradient_of, "initial": work.initial}
+        where = {"device": work.device, "gradient_of": work.engine.gradient_of, "initial": work.initial}
         splats = train_splats(work.scene, work.config, run=run, observers=watchers, **where)
         return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed, splats.cameras)
-    found = train_field(work.scene, work.config, run=run, observers=watchers)
+    found = train_field(work.scene, work.config, run=run, observers=watchers, composite=work.engine.composite)
     return Result(found.field, found.step, found.train_seconds, found.completed)
 
 

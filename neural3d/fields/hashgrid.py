@@ -119,7 +119,9 @@ def feature_light(
     appearance: Float[Tensor, "R A"],
 ) -> tuple[Float[Tensor, "S"], Float[Tensor, "S 3"]]:
     """The same from the features that the grid holds at the samples."""
-    ray_features = torch.cat([sh_basis(directions, SH_DEGREE), appearance], dim=1)
+    ray_features = sh_basis(directions, SH_DEGREE)
+    if shape.appearance > 0:
+        ray_features = torch.cat([ray_features, appearance], dim=1)
     return radiance_mlp(features, layers, ray_features, samples.ray_offsets, shape.layers)
 
 

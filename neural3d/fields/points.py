@@ -75,6 +75,18 @@ def view_points(
     transmittance_min: float = TRANSMITTANCE_MIN,
 ) -> RayViews:
     """What rays see through those of their samples that lie near points; differentiable in what is learnt."""
+    lit = lit_points(weights, shape, index, samples, directions)
+    return composite(*lit, transmittance_min=transmittance_min)
+
+
+def lit_points(
+    weights: PointsWeights,
+    shape: PointsShape,
+    index: PointIndex,
+    samples: RaySamples,
+    directions: Float[Tensor, "R 3"],
+) -> tuple[Tensor, ...]:
+    """Densities, colours, distances and lengths of those samples that lie near points, and where their rays begin."""
     neighbors = nearest_points(samples.positions, index, shape.neighbors)
     near = neighbors[:, 0] >= 0
     samples, neighbors = near_samples(samples, near), neighbors[near]
@@ -83,8 +95,7 @@ def view_points(
     ray_features = sh_basis(directions, SH_DEGREE)
     densities, colors = radiance_mlp(features, weights.layers, ray_features, samples.ray_offsets, shape.layers)
     densities = densities * confidence * density_unit(index)
-    constants = (samples.ts, samples.deltas, samples.ray_offsets)
-    return composite(densities, colors, *constants, transmittance_min=transmittance_min)
+    return densities, colors, samples.ts, samples.deltas, samples.ray_offsets
 
 
 def point_densities(

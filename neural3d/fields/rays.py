@@ -28,11 +28,9 @@ class Rays:
 def rays_through(cameras: Cameras, views: Int[Tensor, "R"], pixels_xy: Float[Tensor, "R 2"]) -> Rays:
     """The ray of each view through a point of its image, in pixels (centres at +0.5)."""
     image = (pixels_xy - cameras.principal_px[views]) / cameras.focal_px[views]
-    in_camera = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
-    world_from_camera = cameras.camera_from_world[views, :3, :3].transpose(1, 2)
+    right, down, forward = (axis[views] for axis in cameras.camera_from_world[:, :3, :3].unbind(1))
     # Products and two sums, written out: a batched matrix product may round otherwise for another number of rays.
-    directions = (world_from_camera * in_camera[:, None, :]).unbind(2)
-    directions = directions[0] + directions[1] + directions[2]
+    directions = right * image[:, :1] + down * image[:, 1:] + forward
     x, y, z = directions.unbind(1)
     length = (x * x + y * y + z * z).sqrt()
     return Rays(cameras.centers_world[views], directions / length[:, None])

@@ -11,6 +11,8 @@ from torch import Tensor
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.field import RadianceField
+from neural3d.fields.nerfacc_composite import CompositeFn
+from neural3d.ops.composite import composite
 from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
@@ -49,12 +51,17 @@ class FieldMethod:
     config: type[FieldConfig]
     place: Callable[[Scene, Any], object]
     """Where the field would lie; raises InputError where the capture does not suit the configuration."""
-    learner: Callable[[Scene, Any], FieldLearner]
+    learner: Callable[[Scene, Any, CompositeFn], FieldLearner]
     model: Callable[[Mapping[str, Tensor], Mapping[str, Any], Any], RadianceField]
 
 
 METHODS: dict[FieldName, FieldMethod] = {
-    "mlp": FieldMethod(MlpConfig, lambda scene, config: field_space(scene, ndc=config.ndc), MlpLearner, mlp_model),
+    "mlp": FieldMethod(
+        MlpConfig,
+        lambda scene, config: field_space(scene, ndc=config.ndc),
+        lambda scene, config, _: MlpLearner(scene, config),
+        mlp_model,
+    ),
     "hashgrid": FieldMethod(HashGridConfig, lambda scene, _: hashgrid_place(scene), HashGridLearner, hashgrid_model),
     "points": FieldMethod(PointsConfig, points_place, PointsLearner, points_model),
 }
@@ -80,8 +87,11 @@ def train_field(
     *,
     run: Run | None = None,
     observers: Sequence[TrainingObserver] = (),
+    composite: CompositeFn = composite,
 ) -> FieldResult:
     """Train the radiance field that the configuration is for, as `train_splats` trains splats.
+
+    `composite` renders packed samples, which the networks of `MlpConfig` have not.
 
     Raises:
         InputError: There is nothing to train on, or the capture does not suit the configuration.
@@ -90,7 +100,7 @@ def train_field(
     if len(scene.train_indices) == 0:
         raise InputError("the capture has no training photos; give it some, or hold out fewer")
     native().keep_memory()
-    learner = METHODS[field_name(config)].learner(scene, config)
+    learner = METHODS[field_name(config)].learner(scene, config, composite)
     checkpoint = run.latest_checkpoint() if run is not None else None
     if checkpoint is None:
         started = time.perf_counter()

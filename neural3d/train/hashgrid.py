@@ -22,6 +22,7 @@ from neural3d.fields.hashgrid import (
     HashGridWeights,
     feature_light,
 )
+from neural3d.fields.nerfacc_composite import CompositeFn
 from neural3d.fields.space import Shell
 from neural3d.ops.composite import composite
 from neural3d.ops.hash_encode import hash_encode
@@ -87,8 +88,8 @@ class HashGridLearner:
 
     rows_are = "rows of the table"
 
-    def __init__(self, scene: Scene, config: HashGridConfig) -> None:
-        self.scene, self.config, self.shape = scene, config, config.shape
+    def __init__(self, scene: Scene, config: HashGridConfig, composite: CompositeFn = composite) -> None:
+        self.scene, self.config, self.shape, self.composite = scene, config, config.shape, composite
         self.pixels = PhotoPixels(scene)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
         is_exposed = config.exposure == "affine" and not scene.has_alpha
@@ -141,7 +142,7 @@ class HashGridLearner:
             densities, colors = feature_light(features, layers, *looks)
             optical = densities if found.stretch is None else densities * found.stretch
             there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
-            seen = composite(optical, colors, *there)
+            seen = self.composite(optical, colors, *there)
             photographed = partial(self._photographed, step=step, fraction=fraction)
             outputs, pulls, loss, error = compare(seen, batch, self.distortion, photographed)
             gradients = torch.autograd.grad(outputs, (features, layers, appearance), pulls, materialize_grads=True)

@@ -12,9 +12,11 @@ from torch import Tensor
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.guides import OccupancyGuide
-from neural3d.fields.points import PointsField, PointsShape, PointsWeights, point_densities, view_points
+from neural3d.fields.nerfacc_composite import CompositeFn
+from neural3d.fields.points import PointsField, PointsShape, PointsWeights, lit_points, point_densities
 from neural3d.fields.points_place import PointsPlace
 from neural3d.ops.adam import adam_step
+from neural3d.ops.composite import composite
 from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.point_index import PointIndex, index_points
 from neural3d.ops.records import RaySamples, RayViews
@@ -74,8 +76,8 @@ class PointsLearner:
     rows_are = "points"
     adam = staticmethod(adam_step)
 
-    def __init__(self, scene: Scene, config: PointsConfig) -> None:
-        self.scene, self.config, self.shape = scene, config, config.shape
+    def __init__(self, scene: Scene, config: PointsConfig, composite: CompositeFn = composite) -> None:
+        self.scene, self.config, self.shape, self.composite = scene, config, config.shape, composite
         self.pixels = PhotoPixels(scene)
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
 
@@ -133,7 +135,7 @@ class PointsLearner:
 
     def see(self, samples: RaySamples, directions: Float[Tensor, "R 3"]) -> RayViews:
         """What rays see through samples; differentiable in what is learnt."""
-        return view_points(self.weights, self.shape, self.index, samples, directions)
+        return self.composite(*lit_points(self.weights, self.shape, self.index, samples, directions))
 
     def snapshot(self) -> PointsField:
         """A copy of the field."""

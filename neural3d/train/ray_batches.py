@@ -52,9 +52,11 @@ class PhotoPixels:
     def batch(self, count: int, background: str, seed: int, step: int, *, central: bool) -> RayBatch:
         """Rays through pixels drawn with replacement, each over a background of its own where that is random."""
         chosen = self.central if central and len(self.central) else self.usable
-        drawn = generator(seed, Purpose.RAYS, step).integers(0, len(chosen), count)
-        pixels = chosen[torch.from_numpy(drawn)]
-        views = torch.searchsorted(self.starts, pixels, right=True) - 1
+        all_of_them = len(chosen) == len(self.colors)
+        drawn = torch.from_numpy(generator(seed, Purpose.RAYS, step).integers(0, len(chosen), count))
+        pixels = drawn if all_of_them else chosen[drawn]
+        # By numpy: torch wakes its threads for a few thousand numbers.
+        views = torch.from_numpy(np.searchsorted(self.starts.numpy(), pixels.numpy(), side="right") - 1)
         within = pixels - self.starts[views]
         xy = torch.stack([within % self.widths[views], within // self.widths[views]], dim=1) + 0.5
         backgrounds = _backgrounds(background, count, seed, step)

@@ -1,4 +1,4 @@
-"""--backend gsplat: which renderer a run trains with, what is kept of it, and what is refused."""
+"""--backend gsplat, nerfacc: which renderer a run trains with, what is kept of it, and what is refused."""
 
 import json
 from collections.abc import Iterator
@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from train.gsplat_stand_in import Given, front_of_twins, gsplat_replaced
+from train.nerfacc_stand_in import nerfacc_on_cpu
 
-from neural3d.cli import main, training
+from neural3d.cli import engines, main, training
+from neural3d.fields.nerfacc_composite import nerfacc_composite
+from neural3d.ops.records import RayViews
 from neural3d.run import Run
 
 SMALL = ["--max-gaussians", "60", "--exposure", "none", "--sh-degree", "0"]
@@ -17,7 +21,7 @@ SMALL = ["--max-gaussians", "60", "--exposure", "none", "--sh-degree", "0"]
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Given]]:
     """What gsplat is asked to render, on a machine where it seems to work; it is the CPU that answers."""
-    monkeypatch.setattr(training, "require_gsplat", lambda: None)
+    monkeypatch.setattr(engines, "require_gsplat", lambda: None)
     monkeypatch.setattr(training, "choose_device", lambda asked: torch.device("cpu" if asked == "cuda" else "meta"))
     with gsplat_replaced(front_of_twins) as calls:
         yield calls
@@ -54,3 +58,40 @@ def test_without_a_gpu_nothing_is_touched(capture: Path, tmp_path: Path, capsys)
         assert main([*command, *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line and not (tmp_path / "run").exists()
+
+
+SMALL_FIELD = ["--preset", "fast", "--steps", "2"]
+
+
+def test_a_field_is_trained_and_resumed_with_nerfacc(capture: Path, tmp_path: Path, monkeypatch):
+    """Its kernels run on the CPU here; the run says whose they were."""
+    calls = []
+
+    def on_cpu(*looks: Tensor) -> RayViews:
+        calls.append(len(looks[0]))
+        return nerfacc_composite(*looks, device=torch.device("cpu"))
+
+    monkeypatch.setattr(engines, "require_nerfacc", lambda: on_cpu)
+    command = ["train", "nerf", "--output", str(tmp_path / "run")]
+    with nerfacc_on_cpu():
+        assert main([*command, "--capture", str(capture), "--backend", "nerfacc", *SMALL_FIELD]) == 0
+        assert len(calls) == 2 and Run.open(tmp_path / "run").config["backend"] == "nerfacc"
+        assert main([*command, "--resume"]) == 0
+    assert main([*command, "--resume", "--backend", "gsplat"]) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nerf", "--backend", "nerfacc"], "--backend nerfacc: torch finds no NVIDIA GPU"),
+        (["nerf", "--tiny", "--backend", "nerfacc"], "--backend nerfacc: this is for the fields hashgrid and points"),
+        (["splat", "--backend", "nerfacc"], "--backend nerfacc: this is for the fields hashgrid and points"),
+        (["nerf", "--backend", "gsplat"], "--backend gsplat: this is for splats"),
+    ],
+)
+def test_an_engine_that_cannot_is_named(capture: Path, tmp_path: Path, capsys, arguments, message):
+    given = ["--capture", str(capture), "--output", str(tmp_path / "run")]
+    assert main(["train", *arguments, *given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and not (tmp_path / "run").exists()

@@ -140,24 +140,24 @@ def looked_up(count: int, features: int = 4) -> tuple[list[Tensor], Tensor, Tens
 
     table, first, second = (random(LEVELS.rows, features) for _ in range(3))
     positions, pulls = torch.rand(count, 3, generator=generator).double(), random(count, LEVELS.count * features)
-    pulls[torch.rand(count, generator=generator) < 0.4] = 0  # behind something opaque
+    pulls[1:][torch.rand(max(count - 1, 0), generator=generator) < 0.4] = 0  # behind something opaque
     return [table, first, second.square()], positions, pulls
 
 
 @pytest.mark.parametrize("count, features, smooth", [(0, 4, False), (1, 8, True), (203, 1, False), (203, 4, True)])
 def test_a_table_moves_where_its_features_are_pulled_at(precision, reference, count, features, smooth):
     exact, positions, pulls = looked_up(count, features)
-    ours, before = ([tensor.to(precision.dtype, copy=True) for tensor in exact] for _ in range(2))
+    ours = [tensor.to(precision.dtype, copy=True) for tensor in exact]
+    pairs = []
     for backend, state, dtype in ((precision.native, ours, precision.dtype), (reference, exact, torch.float64)):
-        looks = (positions.to(dtype), pulls.to(dtype), LEVELS)
+        before, looks = [tensor.clone() for tensor in state], (positions.to(dtype), pulls.to(dtype), LEVELS)
         options = {"step": 7, "smooth": smooth, "beta1": 0.8, "eps": 1e-8}
         rates = torch.full((features,), 1e-3, dtype=dtype)
         assert backend.adam_step_hash(state[0], *looks, *state[1:], rates, **options) == 0
-    moved = (exact[0] != before[0].double()).any(dim=1).sum()
-    assert count == 0 or 0 < moved < LEVELS.rows
-    for actual, expected, old in zip(ours, exact, before, strict=True):
+        pairs.append([tensor != old for tensor, old in zip(state, before, strict=True)])
+    for actual, expected, moved, ought in zip(ours, exact, *pairs, strict=True):
         assert_close(actual, expected, precision.values)
-        assert torch.equal(actual != old, expected.to(actual) != old), "others have moved"
+        assert not (moved & ~ought).any() and moved.any() == (count > 0) and not moved.all(), "others have moved"
 
 
 def test_a_table_moves_as_by_its_gradient(each_native):
@@ -172,7 +172,7 @@ def test_a_table_moves_as_by_its_gradient(each_native):
     each_native.adam_step(table, grad, *moments, rates, **options, visible=(grad != 0).any(dim=1))
     each_native.adam_step_hash(state[0], positions, pulls, LEVELS, *state[1:], rates, **options)
     for one, other in zip((table, *moments), state, strict=True):
-        assert torch.equal(one, other)
+        assert_close(one, other, "float32 twin")  # what lies in lanes may be rounded otherwise than a last row
 
 
 def test_rows_of_a_table_with_a_broken_pull_are_left_and_counted(backend):

@@ -90,7 +90,7 @@ static void pull_rows(const HashArgs<S>& a, int l, uint32_t first_row, uint32_t 
         if (const uint32_t at = c.row[k][i] - first_row; at < rows) prefetch(d_rows + int64_t(at) * F);
     for (int i = 0; i < count; ++i) {
       S grad[F];
-      memcpy(grad, a.d_out + a.pulled[first + i] * stride + l * F, sizeof(grad));
+      memcpy(grad, a.d_out + (first + i) * stride + l * F, sizeof(grad));
       for (int k = 0; k < 8; ++k) {
         const uint32_t at = c.row[k][i] - first_row;  // of rows before the first: beyond all
         if (at >= rows) continue;

@@ -1,0 +1,62 @@
+"""--backend: whose engine renders while a model is trained."""
+
+from dataclasses import dataclass
+
+from neural3d.cli.runs import BackendName
+from neural3d.devices import DeviceName
+from neural3d.errors import InputError
+from neural3d.fields.nerfacc_composite import CompositeFn, require_nerfacc
+from neural3d.ops.composite import composite
+from neural3d.render.gsplat_view import require_gsplat
+from neural3d.train.config import SplatConfig
+from neural3d.train.fields import FieldConfig
+from neural3d.train.gradients import GradientFn
+from neural3d.train.gsplat_gradients import gsplat_photo_gradient
+from neural3d.train.hashgrid_config import HashGridConfig
+from neural3d.train.points_config import PointsConfig
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who renders while a model is trained."""
+
+    gradient_of: GradientFn | None = None
+    """What renders a photo's view and pulls the difference back, for splats; None: the engine."""
+    composite: CompositeFn = composite
+    """What renders samples along rays, for fields."""
+
+
+def require_backend(backend: BackendName, config: SplatConfig | FieldConfig) -> None:
+    """Refuse an engine of another kind of model.
+
+    Raises: InputError.
+    """
+    if backend == "gsplat" and not isinstance(config, SplatConfig):
+        raise InputError("--backend gsplat: this is for splats; leave it out, or use neural3d train splat")
+    if backend == "nerfacc" and not isinstance(config, HashGridConfig | PointsConfig):
+        raise InputError("--backend nerfacc: this is for the fields hashgrid and points; leave it out")
+
+
+def engine_of(backend: BackendName) -> Engine:
+    """What renders and pulls back.
+
+    Raises: InputError where another library was asked for and does not work here.
+    """
+    if backend == "nerfacc":
+        return Engine(composite=require_nerfacc())
+    if backend == "gsplat":
+        require_gsplat()
+        return Engine(gradient_of=gsplat_photo_gradient)
+    return Engine()
+
+
+def asked_device(backend: BackendName, asked: DeviceName | None) -> DeviceName | None:
+    """Where to compute: gsplat needs a GPU. nerfacc does, too, for its own part.
+
+    Raises: InputError where another device was asked for, or there is none.
+    """
+    if backend != "gsplat":
+        return asked
+    if asked == "cpu":
+        raise InputError(f"--device cpu: --backend {backend} computes on a GPU only; leave one of them out")
+    return "cuda"
