@@ -34,7 +34,7 @@ def test_the_table_has_a_curve_for_each_preset(small_capture, monkeypatch):
     monkeypatch.setattr(
         hashgrid, "chosen_captures", lambda names: [CaptureSpec("it", str(small_capture), 1.0, "auto", 1.0)]
     )
-    for name, value in {"STEP_RAYS": 64, "WARM_SECONDS": 0.0, "REPEATS": 1, "TWIN_REPEATS": 1}.items():
+    for name, value in {"STEP_RAYS": 64, "WARM_SECONDS": 0.0, "REPEATS": 1, "TWIN_REPEATS": 1, "STEPS": 1}.items():
         monkeypatch.setattr(hashgrid, name, value)
     monkeypatch.setitem(
         hashgrid.HASHGRID_PRESETS, "fast", HashGridConfig(max_seconds=0.5, samples=3000, log2_rows=10, open_rays=64)
