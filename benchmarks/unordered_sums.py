@@ -9,7 +9,10 @@ from pathlib import Path
 
 from cuda_kernels import CUDA, OBJECTS, setup_py
 
-SOURCES = (CUDA.parent / "ops.cpp", *(CUDA / f"{name}.cu" for name in ("rasterize_vjp", "hashgrid", "primitives")))
+SOURCES = (
+    CUDA.parent / "ops.cpp",
+    *(CUDA / f"{name}.cu" for name in ("rasterize_vjp", "hashgrid", "adam", "primitives")),
+)
 HEADER = """\
 #pragma once
 #include <torch/csrc/stable/library.h>

@@ -56,7 +56,10 @@ def emulated_operators() -> ModuleType:
 def unordered_operators() -> ModuleType:
     """`torch.ops.neural3d_unordered`: drivers that add by atomics, which only benchmarks use."""
     cuda = REPOSITORY / "cuda_ext" / "cuda"
-    sources = [operators_sources()[0], *(cuda / f"{name}.cu" for name in ("rasterize_vjp", "hashgrid", "primitives"))]
+    sources = [
+        operators_sources()[0],
+        *(cuda / f"{name}.cu" for name in ("rasterize_vjp", "hashgrid", "adam", "primitives")),
+    ]
     torch.ops.load_library(str(build("neural3d_unordered", sources, defines=("-DN3D_UNORDERED",))))
     return torch.ops.neural3d_unordered
 

@@ -75,7 +75,7 @@ def _hash_pull(points: int, levels: HashLevels, device: torch.device) -> tuple[s
     table = torch.randn(levels.rows, FEATURES, generator=random)
     grad = torch.randn(points, levels.count * FEATURES, generator=random)
     tensors = [tensor.to(device) for tensor in (places.clamp(0, 1), table, grad)]
-    return "hash_encode_vjp", (*tensors[:2], *levels.numbers, False, tensors[2], False)
+    return "hash_encode_vjp", (*tensors[:2], *levels.numbers, False, tensors[2], False, True)
 
 
 def _apart(call: Callable[[], tuple[Tensor, ...]]) -> float:
