@@ -81,8 +81,8 @@ struct BinSpace {
   std::vector<Item<S>> items, spare;
   std::vector<Block> blocks;
   std::vector<ListedTiles> listed;  // of each block
-  std::vector<Pairs> pairs;     // of each part of the sorted list
-  std::vector<int32_t> counts;  // [part, tile]: where each part writes next
+  std::vector<Pairs> pairs;         // of each part of the sorted list
+  std::vector<int32_t> counts;      // [part, tile]: where each part writes next
 };
 
 // The sorted list in parts, several for a thread so that one that comes late still finds some. They are joined in

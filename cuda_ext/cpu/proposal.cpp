@@ -25,7 +25,7 @@ Guesses<S> guesses(const Tensor& features, const Tensor& edges, double near, dou
   STD_TORCH_CHECK(features.dim() == 3 && features.size(1) >= 1 && edges.dim() == 2 &&
                       edges.size(0) == features.size(0) && edges.size(1) == features.size(1) + 1,
                   "neural3d: features are [R, P, L], edges [R, P + 1]");
-  return {pointer<S>(features),       pointer<S>(edges),          features.size(0),
+  return {pointer<S>(features),  pointer<S>(edges),     features.size(0),
           int(features.size(1)), int(features.size(2)), {S(near), S(knee), S(far)}};
 }
 
@@ -60,16 +60,16 @@ static Tensor interlevel(Tensor features, Tensor edges, Tensor densities, Tensor
                          double far) {
   return N3D_FOR_SCALAR(features, S, [&] {
     const auto g = guesses<S>(features, edges, near, knee, far);
-    STD_TORCH_CHECK(densities.dim() == 2 && densities.size(0) == g.rays &&
-                        fine_edges.numel() == densities.numel() + g.rays,
-                    "neural3d: fine densities are [R, N], their edges [R, N + 1]");
+    STD_TORCH_CHECK(
+        densities.dim() == 2 && densities.size(0) == g.rays && fine_edges.numel() == densities.numel() + g.rays,
+        "neural3d: fine densities are [R, N], their edges [R, N + 1]");
     const int64_t count = densities.size(1);
     Tensor losses = fresh({g.rays}, scalar_type<S>());
     const S *density = pointer<S>(densities), *fine = pointer<S>(fine_edges);
     S* loss = pointer<S>(losses);
     each_ray(g, 1, [&](int64_t r, S* work) {
-      loss[r] = scalar::interlevel_ray(g.ray(r), g.scale, density + r * count, fine + r * (count + 1), int(count),
-                                       work);
+      loss[r] =
+          scalar::interlevel_ray(g.ray(r), g.scale, density + r * count, fine + r * (count + 1), int(count), work);
     });
     return losses;
   });

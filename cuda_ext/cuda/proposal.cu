@@ -59,7 +59,7 @@ Guesses<S> guesses(const OnDevice& on, const Tensor& features, const Tensor& edg
   STD_TORCH_CHECK(features.dim() == 3 && features.size(1) >= 1 && edges.dim() == 2 &&
                       edges.size(0) == features.size(0) && edges.size(1) == features.size(1) + 1,
                   "neural3d: features are [R, P, L], edges [R, P + 1]");
-  return {on.pointer<S>(features), on.pointer<S>(edges),          features.size(0), int(features.size(1)),
+  return {on.pointer<S>(features), on.pointer<S>(edges),       features.size(0), int(features.size(1)),
           int(features.size(2)),   {S(near), S(knee), S(far)}, nullptr};
 }
 

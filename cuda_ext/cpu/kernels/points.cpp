@@ -102,12 +102,12 @@ static void pull_points_of(const PointBlendArgs<typename V::scalar>& a, int64_t 
       return loop<V, 64>(a, __VA_ARGS__); \
   }
 
-#define N3D_POINT_LOOPS(S, V)                                                           \
-  void blend_points(const PointBlendArgs<S>& a, int64_t begin, int64_t end) {           \
-    N3D_FOR_WIDTH(V, blend_points_of, begin, end)                                       \
-  }                                                                                     \
-  void pull_points(const PointBlendArgs<S>& a, int64_t begin, int64_t end, S* d_mix) {  \
-    N3D_FOR_WIDTH(V, pull_points_of, begin, end, d_mix)                                 \
+#define N3D_POINT_LOOPS(S, V)                                                          \
+  void blend_points(const PointBlendArgs<S>& a, int64_t begin, int64_t end) {          \
+    N3D_FOR_WIDTH(V, blend_points_of, begin, end)                                      \
+  }                                                                                    \
+  void pull_points(const PointBlendArgs<S>& a, int64_t begin, int64_t end, S* d_mix) { \
+    N3D_FOR_WIDTH(V, pull_points_of, begin, end, d_mix)                                \
   }
 N3D_POINT_LOOPS(float, VectorF)
 N3D_POINT_LOOPS(double, VectorD)
