@@ -35,24 +35,24 @@ def make_picture(run: Path, output: Path) -> None:
     with Viewer(scene, port=0, **where) as viewer, opened_browser() as page:
         viewer.show(trained.model)
         page.open(viewer.url)
-        _wait(lambda: bool(viewer.visits))
+        wait_until(lambda: bool(viewer.visits))
         (visit,) = viewer.visits.values()
         page.evaluate(NO_NOTICES)
         page.click("Next")
-        _wait(lambda: visit._photo == 0)
+        wait_until(lambda: visit._photo == 0)
         page.choose("Compare", "Wipe")
-        _wait(lambda: _is_full(viewer))
+        wait_until(lambda: is_full(viewer))
         time.sleep(10.0)  # until the page has drawn what has come
         Image.fromarray(page.screenshot()).save(output, optimize=True)
 
 
-def _is_full(viewer: Viewer) -> bool:
+def is_full(viewer: Viewer) -> bool:
     """Whether the engine has drawn the full picture."""
     visitors = list(viewer._frames._visitors.values())
     return bool(visitors) and not visitors[0].coarse_due and not visitors[0].fine_due
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 300.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

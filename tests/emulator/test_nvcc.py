@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 pytestmark = [
     pytest.mark.early,
     pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on the PATH"),
+    pytest.mark.skipif(os.environ.get("NEURAL3D_CUDA") == "0", reason="NEURAL3D_CUDA=0: CUDA is not wanted"),
 ]
 ARCHITECTURES = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90"}
 MAX_REGISTERS, MAX_SHARED = 255, 48 << 10
