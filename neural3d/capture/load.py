@@ -13,9 +13,10 @@ from jaxtyping import Bool
 
 from neural3d.cameras import Cameras
 from neural3d.capture.detect import list_capture
-from neural3d.capture.images import read_mask, read_pixels
+from neural3d.capture.images import read_pixels
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Frame, Listing, Skipped, require_frames
+from neural3d.capture.masks import fitted_mask
 from neural3d.capture.memory import (
     SHARE_OF_FREE,
     choose_downscale,
@@ -23,7 +24,7 @@ from neural3d.capture.memory import (
     require_memory,
     target_size,
 )
-from neural3d.capture.panoramas import cut_mask, cut_view
+from neural3d.capture.panoramas import cut_view
 from neural3d.capture.resample import Developed, develop
 from neural3d.capture.splits import split_photos
 from neural3d.capture.survey import Placed, Survey, survey, use_reduced_photos
@@ -149,19 +150,10 @@ def _usable(frame: Frame, lens: Lens, view: str | None) -> tuple[Bool[np.ndarray
     if frame.mask_path is None:
         return None, ()
     try:
-        mask = read_mask(frame.mask_path)
-        if view is not None:
-            mask = cut_mask(mask, view)
+        mask = fitted_mask(frame.mask_path, lens, view)
     except BadFrame as bad:
         raise BadFrame(f"its mask: {bad}") from bad
-    height, width = mask.shape
-    # Masks of another size come from tools that scale: the shape must agree up to the rounding of one pixel.
-    if abs(width * lens.height - height * lens.width) > max(width, height, lens.width, lens.height):
-        note = f"{frame.name}: its mask is {width} x {height} pixels, its photo {lens.width} x {lens.height}; not used"
-        return None, (note,)
-    rows = ((np.arange(lens.height) + 0.5) * height / lens.height).astype(np.int64)
-    columns = ((np.arange(lens.width) + 0.5) * width / lens.width).astype(np.int64)
-    return mask[rows[:, None], columns], ()
+    return (None, (f"{frame.name}: {mask}; not used",)) if isinstance(mask, str) else (mask, ())
 
 
 def _assemble(

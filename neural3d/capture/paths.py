@@ -81,7 +81,11 @@ def _suffix_rank(name: str) -> int:
 
 def find_mask(root: Path, *names: str) -> Path | None:
     """The mask of a photo in `masks/`: the photo's own name, its stem with .png, or its name with .png appended."""
-    folder = root / "masks"
+    return find_mask_in(root / "masks", *names)
+
+
+def find_mask_in(folder: Path, *names: str) -> Path | None:
+    """As `find_mask`, in any folder."""
     if not folder.is_dir():
         return None
     for name in names:

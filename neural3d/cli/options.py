@@ -298,13 +298,17 @@ class Render:
         arg(metavar="{h264,hevc,prores422hq,prores4444}", help_behavior_hint="(default: h264 for .mp4, else ProRes)"),
     ] = None
     """Of a video; ProRes goes into a .mov."""
-    layers: tuple[Literal["rgba", "depth", "normal", "position", "motion"], ...] = (
+    layers: tuple[Literal["rgba", "depth", "normal", "position", "motion", "object"], ...] = (
         "rgba",
         "depth",
         "normal",
         "position",
     )
-    """Parts of an EXR; motion: how far what a pixel shows goes until the next frame, in pixels."""
+    """Parts of an EXR; motion: how far what a pixel shows goes until the next frame, in pixels; object: a Cryptomatte
+    of what the photos' masks show."""
+    objects: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: the capture's masks)")] = None
+    """With the layer object: masks of the photos, named like these, white where an object is; or a folder of masks an
+    object, whose name is the object's."""
     color_space: Literal["linear", "acescg", "srgb"] = "linear"
     """Of an EXR; linear: light with the primaries of Rec.709; acescg; srgb: display values as they were trained."""
     precision: Literal["half", "float"] = "half"

@@ -8,7 +8,7 @@ from typing import Any
 from neural3d.cameras import Cameras
 from neural3d.capture.detect import list_capture
 from neural3d.capture.lenses import Lens
-from neural3d.capture.survey import survey
+from neural3d.capture.survey import Placed, survey
 from neural3d.cli.options import Export
 from neural3d.cli.runs import Trained, load_trained
 from neural3d.errors import InputError
@@ -77,14 +77,22 @@ def export_st_maps(options: Export) -> dict[str, Any]:
 
 def _lenses(trained: Trained) -> dict[str, Lens]:
     """By the name of the photo, at the photo's own size."""
+    return {placed.frame.name: placed.frame.lens for placed in photos_of(trained, "the lenses")}
+
+
+def photos_of(trained: Trained, wanted: str) -> tuple[Placed, ...]:
+    """The files of a run's photos in their order; `wanted` is what they are looked at for.
+
+    Raises: InputError when the capture is gone, or has changed.
+    """
     capture: Path = trained.settings.capture
     if not capture.exists():
-        raise InputError(f"{capture}: the capture of the run is not there, and with it the lenses; put it back")
-    found = {placed.frame.name: placed.frame.lens for placed in survey(list_capture(capture)).placed}
+        raise InputError(f"{capture}: the capture of the run is not there, and with it {wanted}; put it back")
+    found = {placed.frame.name: placed for placed in survey(list_capture(capture)).placed}
     missing = [name for name in trained.views.names if name not in found]
     if missing:
         raise InputError(f"{capture}: not the capture that the run was trained on ({missing[0]} gone); restore it")
-    return {name: found[name] for name in trained.views.names}
+    return tuple(found[name] for name in trained.views.names)
 
 
 def _bend(lens: Lens) -> tuple[Any, ...]:

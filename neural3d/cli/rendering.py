@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.capture.lenses import Lens
 from neural3d.cli.answers import counted
+from neural3d.cli.object_ids import named_objects, require_objects
 from neural3d.cli.options import Render
 from neural3d.cli.plates import fitted_lens, lenses_of
 from neural3d.cli.progress import say
@@ -27,6 +29,7 @@ from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, write_ex
 from neural3d.render.exr_files import require_openexr
 from neural3d.render.images import png_fingerprint, write_png
 from neural3d.render.model import Model, model_render_function
+from neural3d.render.objects import Objects
 from neural3d.render.panorama import panorama_function
 from neural3d.render.rendering import RenderFn
 from neural3d.render.sequences import SequenceName, fingerprint, is_pattern, model_digest, sequence_name
@@ -49,7 +52,17 @@ _FILE_SUFFIXES = (*_FORMS, ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".mkv", ".a
 EYE = "%V"
 """What stands for left and right in a name, as compositors write it."""
 _PANORAMA_PX = (2048, 1024)
-_FOR_EXR = ("layers", "color_space", "precision", "overscan", "distort", "shutter", "shutter_samples", "deep")
+_FOR_EXR = (
+    "layers",
+    "objects",
+    "color_space",
+    "precision",
+    "overscan",
+    "distort",
+    "shutter",
+    "shutter_samples",
+    "deep",
+)
 _KNOWN_BY = {"png": png_fingerprint, "tiff": tiff_fingerprint, "exr": exr_fingerprint}
 
 
@@ -66,7 +79,8 @@ def render(options: Render) -> dict[str, Any]:
     if options.deep is not None and not isinstance(trained.model, Gaussians):
         raise InputError(f"--deep: {options.run} is a radiance field, which has no splats to be samples; leave it out")
     model = placed(trained.model, options.device)
-    write = _pictures if form in _SUFFIXES else _video
+    objects = named_objects(options, trained) if "object" in options.layers else None
+    write = partial(_pictures, objects=objects) if form in _SUFFIXES else _video
     if options.stereo is None or EYE not in str(options.output):
         return write(options, form, trained, shot, model)
     told = []
@@ -111,10 +125,11 @@ def _require_sensible(options: Render, form: Form) -> None:
             raise InputError(f"--{name.replace('_', '-')}: this is for EXR; leave it out, or add --format exr")
     if options.distort and (options.overscan or "motion" in options.layers):
         raise InputError("--distort: the plate has no overscan and no motion part; leave these out")
+    require_objects(options)
     _require_deep(options)
     _require_stereo(options, form)
-    if options.panorama and form == "exr":
-        raise InputError("--panorama: this is for pictures in display sRGB and for videos; take png, tiff, mp4 or mov")
+    if options.panorama and (options.overscan or options.distort or options.deep or "motion" in options.layers):
+        raise InputError("--panorama: it has no border, no lens, no motion part and no deep samples; leave these out")
     if options.panorama and options.size and options.size[0] != 2 * options.size[1]:
         raise InputError(f"--size {options.size[0]} {options.size[1]}: a panorama is twice as wide as high")
     if form == "exr" and options.alpha:
@@ -197,17 +212,19 @@ def _video(options: Render, form: Form, trained: Trained, shot: Shot, model: Mod
     return {"output": str(options.output), "codec": codec, "num_frames": count}
 
 
-def _pictures(options: Render, form: Form, trained: Trained, shot: Shot, model: Model) -> dict[str, Any]:
+def _pictures(
+    options: Render, form: Form, trained: Trained, shot: Shot, model: Model, objects: Objects | None
+) -> dict[str, Any]:
     """A file a frame; those that are there already, from the same model, cameras and settings, are left alone."""
     names = sequence_name(options.output, _SUFFIXES[form])
     lenses = lenses_of(trained, options.cameras) if options.distort else None
-    marks = _fingerprints(options, form, trained, shot, lenses)
+    marks = _fingerprints(options, form, trained, shot, (lenses, objects and (objects.names, objects.digest())))
     paths = {i: names.path(shot.numbers[i], shot.labels[i]) for i in shot.chosen}
     waiting = [i for i, path in paths.items() if not path.is_file() or _KNOWN_BY[form](path) != marks[i]]
     if len(waiting) < len(paths):
         say(f"{len(paths) - len(waiting)} of {len(paths)} frames are finished already")
     write = (
-        _exr_writer(options, shot, model, lenses)
+        _exr_writer(options, shot, model, lenses, objects)
         if form == "exr"
         else _picture_writer(options, form, trained, shot, model)
     )
@@ -222,9 +239,8 @@ def _shown(names: SequenceName, form: Form) -> str:
     return str(names.folder / f"{names.before}{'#' * names.digits}{names.after}")
 
 
-def _fingerprints(
-    options: Render, form: Form, trained: Trained, shot: Shot, lenses: list[Lens] | None
-) -> dict[int, str]:
+def _fingerprints(options: Render, form: Form, trained: Trained, shot: Shot, found: object) -> dict[int, str]:
+    """Of each frame; `found` is what else the capture says about the pictures."""
     model = model_digest(trained.checkpoint.tensors)
     settings = (
         form,
@@ -235,15 +251,17 @@ def _fingerprints(
         *(getattr(options, name) for name in _FOR_EXR),
         options.up,
     )
-    settings += (background_of(trained).tolist(), options.fps or shot.fps, shot.sensor_width_mm, lenses)
+    settings += (background_of(trained).tolist(), options.fps or shot.fps, shot.sensor_width_mm, found)
     around = {i: (shot.previous_camera(i), shot.cameras[i], shot.next_camera(i)) for i in shot.chosen}
     return {i: fingerprint(model, around[i], (*settings, shot.numbers[i])) for i in shot.chosen}
 
 
-def _exr_writer(options: Render, shot: Shot, model: Model, lenses: list[Lens] | None) -> Writer:
+def _exr_writer(
+    options: Render, shot: Shot, model: Model, lenses: list[Lens] | None, objects: Objects | None
+) -> Writer:
     settings = ExrSettings(
         *(options.layers, options.color_space, options.precision, options.overscan),
-        *(options.shutter, options.shutter_samples),
+        *(options.shutter, options.shutter_samples, options.panorama),
     )
     fps = options.fps or shot.fps
 
@@ -254,7 +272,7 @@ def _exr_writer(options: Render, shot: Shot, model: Model, lenses: list[Lens] | 
         frame = ExrFrame(camera, after, shot.numbers[i], fps, shot.sensor_width_mm, lens, before)
         how = {"capture_from_scene": shot.world_from_scene, "settings": settings, "fingerprint": mark}
         if options.deep is None:
-            write_exr(path, model, frame, **how)
+            write_exr(path, model, frame, objects=objects, **how)
         else:
             write_deep_exr(path, model, frame, max_samples=options.deep, **how)
 

@@ -3,6 +3,7 @@
 Focal length and apertures are in tenths of a scene unit, whatever unit the stage has: in metres 28.125 mm are 0.28125.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from neural3d.errors import InputError
 from neural3d.export.film import FilmCamera, FilmMove, whole_frames
-from neural3d.export.usd import last_line, require_pxr
+from neural3d.export.usd import last_line, require_pxr, write_stage
 from neural3d.storage import atomic_write, system_error_of_words
 
 _CAMERA = "/World/camera"
@@ -29,10 +30,7 @@ def write_usd_cameras(path: Path, move: FilmMove, *, up_axis: Literal["Y", "Z"] 
 
     def write(temporary: Path) -> None:
         try:
-            if path.suffix.lower() == ".usdz":
-                _write_package(pxr, temporary, move, up_axis)
-            else:
-                _write_layer(pxr, temporary, move, up_axis)
+            write_stage(pxr, temporary, partial(_write_layer, pxr, move=move, up_axis=up_axis), "cameras.usdc")
         except pxr.Tf.ErrorException as error:
             raise system_error_of_words(error) from error
 
@@ -59,16 +57,6 @@ def read_usd_cameras(path: Path) -> FilmMove:
         return FilmMove(cameras, tuple(frames), stage.GetTimeCodesPerSecond())
     except pxr.Tf.ErrorException as error:
         raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
-
-
-def _write_package(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:
-    layer = path.with_name(f"{path.stem}.usdc")
-    try:
-        _write_layer(pxr, layer, move, up_axis)
-        if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), "cameras.usdc"):
-            raise OSError(f"USD cannot pack {path}")
-    finally:
-        layer.unlink(missing_ok=True)
 
 
 def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:

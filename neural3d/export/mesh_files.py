@@ -1,6 +1,7 @@
 """Meshes as files of other programs: PLY, OBJ, GLB by trimesh, USD by usd-core; colours at the vertices."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from neural3d.errors import InputError
 from neural3d.export.usd import SUFFIXES as USD_SUFFIXES
-from neural3d.export.usd import require_pxr
+from neural3d.export.usd import require_pxr, write_stage
 from neural3d.storage import atomic_write, system_error_of_words
 from neural3d.surface.bake import Texture
 from neural3d.surface.mesh import Mesh
@@ -44,7 +45,8 @@ def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y") -> None:
 
         def write(temporary: Path) -> None:
             try:
-                _write_usd(pxr, temporary, mesh, up_axis)
+                layer = partial(_write_layer, pxr, mesh=mesh, up_axis=up_axis)
+                write_stage(pxr, temporary, layer, "mesh.usdc")
             except pxr.Tf.ErrorException as error:
                 raise system_error_of_words(error) from error
 
@@ -126,18 +128,6 @@ def _trimesh(mesh: Mesh):  # noqa: ANN202 (trimesh is imported only where it is 
     colors = np.full((len(mesh.vertices), 4), 255, dtype=np.uint8)
     colors[:, :3] = (mesh.colors * 255).round().byte().numpy()
     return trimesh.Trimesh(mesh.vertices.numpy(), mesh.triangles.numpy(), vertex_colors=colors, process=False)
-
-
-def _write_usd(pxr, path: Path, mesh: Mesh, up_axis: str) -> None:  # noqa: ANN001 (a module)
-    if path.suffix.lower() == ".usdz":
-        layer = path.with_suffix(".usdc")
-        _write_layer(pxr, layer, mesh, up_axis)
-        packed = pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path))
-        layer.unlink()
-        if not packed:
-            raise OSError(f"{path}: the package could not be written")
-        return
-    _write_layer(pxr, path, mesh, up_axis)
 
 
 def _write_layer(pxr, path: Path, mesh: Mesh, up_axis: str) -> None:  # noqa: ANN001

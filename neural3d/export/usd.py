@@ -4,6 +4,8 @@ Scales and opacities are linear, harmonics a coefficient after the other with re
 .usdz is a package of a .usdc.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -49,8 +51,8 @@ def write_usd(
 
     def write(temporary: Path) -> None:
         try:
-            write_file = _write_package if path.suffix.lower() == ".usdz" else _write_layer
-            write_file(pxr, temporary, rows, up_axis, metres_per_unit)
+            layer = partial(_write_layer, pxr, rows=rows, up_axis=up_axis, metres_per_unit=metres_per_unit)
+            write_stage(pxr, temporary, layer, "splats.usdc")
         except pxr.Tf.ErrorException as error:
             raise system_error_of_words(error) from error
 
@@ -92,12 +94,15 @@ def require_pxr(path: Path) -> ModuleType:
     return pxr
 
 
-def _write_package(pxr: ModuleType, path: Path, rows: Rows, up_axis: str, metres_per_unit: float) -> None:
-    """A .usdz, from a layer that is beside it for a moment."""
+def write_stage(pxr: ModuleType, path: Path, write_layer: Callable[[Path], None], inside: str) -> None:
+    """Write a file of a layer; a .usdz packs one, named `inside`, that is beside it for a moment."""
+    if path.suffix.lower() != ".usdz":
+        write_layer(path)
+        return
     layer = path.with_name(f"{path.stem}.usdc")
     try:
-        _write_layer(pxr, layer, rows, up_axis, metres_per_unit)
-        if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), "splats.usdc"):
+        write_layer(layer)
+        if not pxr.UsdUtils.CreateNewUsdzPackage(str(layer), str(path), inside):
             raise OSError(f"USD cannot pack {path}")
     finally:
         layer.unlink(missing_ok=True)

@@ -23,12 +23,20 @@ def blend_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N"]:
 
 
 def _weights_in_view(gaussians: Gaussians, cameras: Cameras, index: int) -> Float[Tensor, "N"]:
+    width, height = cameras.size_px[index].tolist()
+    return weights_over(gaussians, cameras, index, torch.ones(1, height, width))[:, 0]
+
+
+def weights_over(
+    gaussians: Gaussians, cameras: Cameras, index: int, planes: Float[Tensor, "D H W"]
+) -> Float[Tensor, "N D"]:
+    """Each Gaussian's blending weights summed over the pixels of one view, each pixel times its value in each plane."""
     view = view_of(cameras, index)
     with torch.no_grad():
         projected = projected_in(gaussians, view)
         bins = bin_gaussians(projected, width=view.width, height=view.height)
-    colors = torch.zeros(len(gaussians), 1, requires_grad=True)
+    colors, behind = torch.zeros(len(gaussians), len(planes), requires_grad=True), torch.zeros(len(planes))
     with torch.enable_grad():
-        image, _ = rasterize(projected.means_px, projected.conics, projected.opacities, colors, bins, torch.zeros(1))
-        (weights,) = torch.autograd.grad(image.sum(), colors)
-    return weights[:, 0]
+        image, _ = rasterize(projected.means_px, projected.conics, projected.opacities, colors, bins, behind)
+        (weights,) = torch.autograd.grad((image * planes).sum(), colors)
+    return weights

@@ -1,4 +1,4 @@
-"""OpenEXR for compositors: parts rgba, depth, normal, position and forward, with the camera in the header.
+"""OpenEXR for compositors: parts rgba, depth, normal, position, forward and object ids, with the camera in the header.
 
 World means the capture's own frame and units throughout. The parts and their channels (`depth.Z`, `normal.X`, ...) are
 named so that Nuke makes layers of them and Blender sockets. Needs the extra [vfx].
@@ -17,15 +17,19 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.capture.lenses import Lens
 from neural3d.render.color_spaces import CHROMATICITIES, ColorSpace, to_scene
+from neural3d.render.cryptomatte import cryptomatte_header, cryptomatte_parts
 from neural3d.render.exr_files import read_attribute, require_openexr, write_parts
 from neural3d.render.layers import LayerTile, cropped, layer_tiles, points_at
 from neural3d.render.model import Model
+from neural3d.render.objects import Objects
+from neural3d.render.panorama import panorama_points, panorama_tiles
 from neural3d.render.plates import bent, overscan_px, plate_pixels
 from neural3d.render.shutter import shutter_cameras
 from neural3d.scene import Similarity
 
-Layer = Literal["rgba", "depth", "normal", "position", "motion"]
+Layer = Literal["rgba", "depth", "normal", "position", "motion", "object"]
 LAYERS: tuple[Layer, ...] = ("rgba", "depth", "normal", "position", "motion")
+"""Those that every model has; `object` needs `Objects`, too."""
 FAR = 1e10
 """The depth where nothing is: behind everything, as Blender has it."""
 FINGERPRINT = "neural3d:fingerprint"
@@ -37,8 +41,8 @@ _PARTS: dict[Layer, tuple[str, tuple[str, ...]]] = {
     "motion": ("forward", ("forward.u", "forward.v")),
 }
 """Names of the part and of its channels."""
-_FLOAT_ALWAYS = ("depth", "position", "motion")
-"""Half has 11 bits: a depth of 3 km would be known to 2 m."""
+_FLOAT_ALWAYS = ("depth", "position", "motion", "object")
+"""Half has 11 bits: a depth of 3 km would be known to 2 m, and the bits of an id lost."""
 _INTEROP_IDS = {"linear": "lin_rec709_scene", "acescg": "lin_ap1_scene", "srgb": "srgb_rec709_scene"}
 
 
@@ -56,6 +60,8 @@ class ExrSettings:
     """How long the shutter is open, in frames around the frame's own time: 0.5 is 180 degrees; 0: not blurred."""
     shutter_samples: int = 16
     """Views whose light is averaged while it is open."""
+    panorama: bool = False
+    """All around the camera: 360 by 180 degrees, the camera looks at the middle."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +88,37 @@ def write_exr(
     *,
     capture_from_scene: Similarity,
     settings: ExrSettings = ExrSettings(),
+    objects: Objects | None = None,
     fingerprint: str = "",
 ) -> None:
     """Render one frame and write it.
 
-    Colours are premultiplied; nothing is behind the model. Depth is z along the camera's axis, `FAR` where nothing is;
-    normals and positions are in the world, 0 where nothing is. Motion is how far the point that a pixel shows goes
-    until the next frame, in pixels, right and up. None of these is multiplied by alpha. Colours alone are blurred by
-    the shutter, alpha with them, as light: the rest is of the frame's own time.
+    Colours are premultiplied; nothing is behind the model. Depth is z along the camera's axis, of a panorama the
+    distance from the camera, `FAR` where nothing is; normals and positions are in the world, 0 where nothing is. Motion
+    is how far the point that a pixel shows goes until the next frame, in pixels, right and up. None of these is
+    multiplied by alpha. Colours alone are blurred by the shutter, alpha with them, as light: the rest is of the frame's
+    own time. The layer `object` is a Cryptomatte of the `objects`.
 
-    Raises: InputError where OpenEXR is not installed; StorageError.
-    Limits: the parts of one frame are in memory, up to 44 bytes a pixel, beside what one tile takes to render.
+    Raises: InputError where OpenEXR is not installed; StorageError; ValueError for the layer `object` without
+        `objects`, or for those of a field.
+    Limits: the parts of one frame are in memory, up to 44 bytes a pixel, and 4 an object, beside what one tile takes
+        to render.
     """
     path = Path(path)
     require_openexr(path)
+    if ("object" in settings.layers) != (objects is not None):
+        raise ValueError("objects: expected with the layer object, and with it alone")
+    if settings.panorama and (settings.overscan_px or frame.lens is not None or "motion" in settings.layers):
+        raise ValueError("panorama: it has no border, no lens and no layer motion")
     if frame.lens is None:
-        parts = _parts(model, frame, capture_from_scene, settings)
+        parts = _parts(model, frame, capture_from_scene, settings, objects)
     else:
-        parts = _plate_parts(model, frame, capture_from_scene, settings)
-    write_parts(path, parts, exr_header(frame, capture_from_scene, settings, fingerprint))
+        parts = _plate_parts(model, frame, capture_from_scene, settings, objects)
+    header = exr_header(frame, capture_from_scene, settings, fingerprint)
+    if objects is not None:
+        parts |= cryptomatte_parts(np.stack(list(parts.pop("object").values())), objects.names)
+        header |= cryptomatte_header(objects.names)
+    write_parts(path, parts, header)
 
 
 def exr_header(
@@ -109,7 +127,8 @@ def exr_header(
     """Attributes of a frame: its windows, the camera and the frame rate, what colours mean, and `fingerprint`."""
     return {
         **_windows(frame.camera, settings.overscan_px if frame.lens is None else 0),
-        **_camera_header(frame, capture_from_scene),
+        **_pose_header(frame, capture_from_scene),
+        **(_panorama_header() if settings.panorama else _lens_header(frame)),
         "chromaticities": CHROMATICITIES[settings.space],
         "colorInteropID": _INTEROP_IDS[settings.space],
         FINGERPRINT: fingerprint,
@@ -122,26 +141,27 @@ def exr_fingerprint(path: Path) -> str | None:
 
 
 def _parts(
-    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
+    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings, objects: Objects | None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The pixels by part and channel, put together from tiles."""
+    """The pixels by part and channel, put together from tiles; of objects, how much each covers."""
     over = settings.overscan_px
     camera = widened(frame.camera, over)
     width, height = camera.size_px[0].tolist()
     shape = (height, width)
     dtypes = {layer: _dtype(layer, settings) for layer in settings.layers}
+    named = _PARTS | ({} if objects is None else {"object": ("object", objects.names)})
     parts = {
-        _PARTS[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in _PARTS[layer][1]}
-        for layer in settings.layers
+        named[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in named[layer][1]} for layer in settings.layers
     }
     blurred = [widened(view, over) for view in _open_shutter(frame, settings)]
-    for tile, *seen in zip(layer_tiles(model, camera), *(layer_tiles(model, view) for view in blurred)):
+    tiles = panorama_tiles if settings.panorama else layer_tiles
+    for tile, *seen in zip(tiles(model, camera, objects=objects), *(tiles(model, view) for view in blurred)):
         rows, columns = (slice(start, start + n) for start, n in zip((tile.top, tile.left), tile.colors.shape[:2]))
         planes = _planes(tile, camera, frame, capture_from_scene, settings)
         if seen:
             planes["rgba"] = torch.stack([_light(one, settings.space) for one in seen]).mean(0)
         for layer in settings.layers:
-            name, channels = _PARTS[layer]
+            name, channels = named[layer]
             for channel, plane in zip(channels, planes[layer].unbind(-1), strict=True):
                 parts[name][channel][rows, columns] = _stored(plane, dtypes[layer])
     return parts
@@ -166,11 +186,11 @@ def _light(tile: LayerTile, space: ColorSpace) -> Float[Tensor, "H W 4"]:
 
 
 def _plate_parts(
-    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings
+    model: Model, frame: ExrFrame, capture_from_scene: Similarity, settings: ExrSettings, objects: Objects | None
 ) -> dict[str, dict[str, np.ndarray]]:
     """Rendered straight, as far beyond the picture as the lens looks, and bent."""
     over = overscan_px(frame.lens)
-    straight = _parts(model, frame, capture_from_scene, replace(settings, overscan_px=over))
+    straight = _parts(model, frame, capture_from_scene, replace(settings, overscan_px=over), objects)
     pixels = plate_pixels(frame.lens)
     parts = {name: bent(name, channels, pixels, over) for name, channels in straight.items()}
     for plane in parts.get("depth", {}).values():
@@ -205,10 +225,13 @@ def _planes(
             case "normal":
                 planes[layer] = tile.normals @ capture_from_scene.rotation.T.to(tile.normals)
             case "position":
-                points = capture_from_scene.apply(points_at(window, tile.depths).double()).float()
+                at = panorama_points if settings.panorama else points_at
+                points = capture_from_scene.apply(at(window, tile.depths).double()).float()
                 planes[layer] = torch.where(there, points, 0)
             case "motion":
                 planes[layer] = torch.where(there, _motion(window, frame, tile.depths), 0)
+            case "object":
+                planes[layer] = tile.coverages
     return planes
 
 
@@ -244,16 +267,14 @@ def _windows(camera: Cameras, over: int) -> dict[str, Any]:
     return {name: (np.array(c[:2], np.int32), np.array(c[2:], np.int32)) for name, c in corners.items()}
 
 
-def _camera_header(frame: ExrFrame, capture_from_scene: Similarity) -> dict[str, Any]:
-    """The camera in the header's standard attributes, and exactly in ours.
+def _pose_header(frame: ExrFrame, capture_from_scene: Similarity) -> dict[str, Any]:
+    """Where the camera stands and when, in the header's standard attributes.
 
-    `worldToCamera` maps row vectors and its camera looks along -z with y up; the screen window is at unit distance.
+    `worldToCamera` maps row vectors and its camera looks along -z with y up.
 
     Source: OpenEXR, Standard Attributes; Technical Introduction, camera coordinate system.
     """
     camera = _double(frame.camera)
-    (fx, fy), (cx, cy) = camera.focal_px[0].tolist(), camera.principal_px[0].tolist()
-    width, height = camera.size_px[0].tolist()
     rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]).double()) @ camera.camera_from_world[0, :3, :3]
     rotation = rotation @ capture_from_scene.rotation.double().T
     center = capture_from_scene.apply(camera.centers_world[0])
@@ -261,12 +282,28 @@ def _camera_header(frame: ExrFrame, capture_from_scene: Similarity) -> dict[str,
     matrix[:3, :3], matrix[3, :3] = rotation.T.numpy(), -(rotation @ center).numpy()
     return {
         "worldToCamera": matrix,
-        "screenWindowWidth": width / fx,
-        "screenWindowCenter": np.array([(width / 2 - cx) / fx, (cy - height / 2) / fy], np.float32),
         "framesPerSecond": Fraction(frame.fps).limit_denominator(1001),
         "imageCounter": frame.number,
+    }
+
+
+def _lens_header(frame: ExrFrame) -> dict[str, Any]:
+    """What the camera sees, in standard attributes, with its screen window at unit distance, and exactly in ours."""
+    camera = _double(frame.camera)
+    (fx, fy), (cx, cy) = camera.focal_px[0].tolist(), camera.principal_px[0].tolist()
+    width, height = camera.size_px[0].tolist()
+    return {
+        "screenWindowWidth": width / fx,
+        "screenWindowCenter": np.array([(width / 2 - cx) / fx, (cy - height / 2) / fy], np.float32),
         "effectiveFocalLength": fx / width * frame.sensor_width_mm,
         "neural3d:sensorWidthMm": frame.sensor_width_mm,
         "neural3d:focalPx": np.array([fx, fy], np.float32),
         "neural3d:principalPx": np.array([cx, cy], np.float32),
     }
+
+
+def _panorama_header() -> dict[str, Any]:
+    """Source: OpenEXR, Standard Attributes, environment maps."""
+    import OpenEXR
+
+    return {"envmap": OpenEXR.ENVMAP_LATLONG}

@@ -19,6 +19,7 @@ from neural3d.ops.sh import sh_colors
 from neural3d.reference.project import rotation_matrices
 from neural3d.render.fields import render_field
 from neural3d.render.model import Model
+from neural3d.render.objects import Objects
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View, projected_in, view_of
 
@@ -40,17 +41,25 @@ class LayerTile:
     """Expected z along the camera's forward axis in scene units, 0 where nothing is."""
     normals: Float[Tensor, "H W 3"]
     """Unit vectors in the scene's frame that face the camera, 0 where nothing is."""
+    coverages: Float[Tensor, "H W D"] | None = None
+    """How much of each pixel each object covers; together at most alpha. None where no objects were named."""
 
 
 @torch.no_grad()
-def layer_tiles(model: Model, camera: Cameras, *, tile_px: int = TILE_PX) -> Iterator[LayerTile]:
+def layer_tiles(
+    model: Model, camera: Cameras, *, tile_px: int = TILE_PX, objects: Objects | None = None
+) -> Iterator[LayerTile]:
     """Render the one view of `camera` tile by tile, row by row.
 
     A splat's normal is its shortest axis, blended like colours; a field's is that of the surface through its depths.
+
+    Raises: ValueError for the `objects` of a field.
     Limits: both are guesses: neither model knows surfaces.
     """
     if isinstance(model, Gaussians):
-        yield from _splat_tiles(model, view_of(camera, 0).to(model.device), tile_px)
+        yield from _splat_tiles(model, view_of(camera, 0).to(model.device), tile_px, objects)
+    elif objects is not None:
+        raise ValueError("objects: a field has no Gaussians that could belong to one")
     else:
         for left, top, width, height in _rectangles(*camera.size_px[0].tolist(), tile_px):
             yield _field_tile(model, camera, (left, top, width, height))
@@ -72,19 +81,22 @@ def _rectangles(width: int, height: int, side: int) -> Iterator[tuple[int, int, 
             yield left, top, min(side, width - left), min(side, height - top)
 
 
-def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int) -> Iterator[LayerTile]:
+def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int, objects: Objects | None) -> Iterator[LayerTile]:
     """Gaussians are projected once for the whole image: near its border the projection depends on the image's size."""
     projected = projected_in(gaussians, view)
     colors = sh_colors(
         gaussians.means_world, gaussians.sh, view.center_world, gaussians.sh_degree, projected.extents_px
     )
     channels = torch.cat([colors, projected.depths[:, None], _splat_normals(gaussians, view)], dim=1)
+    if objects is not None:
+        channels = torch.cat([channels, objects.memberships().to(channels)], dim=1)
     for left, top, width, height in _rectangles(view.width, view.height, tile_px):
         part, rows = _within(projected, left, top, width, height)
         bins = bin_gaussians(part, width=width, height=height)
         background = channels.new_zeros(channels.shape[1])
         image, alphas = rasterize(part.means_px, part.conics, part.opacities, channels[rows], bins, background)
-        yield _tile(left, top, image.permute(1, 2, 0), alphas[..., None])
+        tile = _tile(left, top, image[:7].permute(1, 2, 0), alphas[..., None])
+        yield tile if objects is None else replace(tile, coverages=image[7:].permute(1, 2, 0).cpu())
 
 
 def _within(projected: Projected, left: int, top: int, width: int, height: int) -> tuple[Projected, Tensor]:

@@ -143,7 +143,7 @@ def test_video_by_suffix_and_codec(trained: Path, tmp_path: Path, codec: str):
         (["--output", "{tmp}/d", "--layers", "depth"], "--layers: this is for EXR"),
         (["--output", "{tmp}/d", "--overscan", "-1"], "--overscan -1"),
         (["--output", "{tmp}/d", "--panorama", "--size", "8", "8"], "twice as wide as high"),
-        (["--output", "{tmp}/d", "--panorama", "--format", "exr"], "--panorama: this is for pictures"),
+        (["--output", "{tmp}/d", "--panorama", "--format", "exr", "--overscan", "4"], "--panorama: it has no border"),
         (["--output", "{tmp}/d", "--codec", "hevc"], "--codec hevc: this is for videos"),
         (["--output", "{tmp}/d.mp4", "--codec", "prores4444"], "ends in .mov"),
         (["--output", "{tmp}/d.mp4", "--alpha"], "h264 has none"),

@@ -1,4 +1,7 @@
-"""Runs within Blender and says what it makes of a file: blender_probe.py usd|blend|exr|glb FILE [POINTS [SIZE]]."""
+"""Runs within Blender and says what it makes of a file: blender_probe.py usd|blend|exr|glb FILE [POINTS [SIZE]].
+
+Or blender_probe.py matte FILE NAME SIZE: the share of each pixel that its Cryptomatte node finds of an object.
+"""
 
 import json
 import sys
@@ -30,6 +33,23 @@ def passes(path: str) -> list[str]:
     return [socket.name for socket in node.outputs if socket.enabled]
 
 
+def matte(path: str, name: str, size: list[int]) -> list[float]:
+    """Row by row from the bottom."""
+    scene, tree = bpy.context.scene, bpy.data.node_groups.new("probe", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    node = tree.nodes.new("CompositorNodeCryptomatteV2")
+    node.source, node.image = "IMAGE", bpy.data.images.load(path)
+    node.layer_name, node.matte_id = "CryptoObject", name
+    tree.links.new(node.outputs["Matte"], tree.nodes.new("NodeGroupOutput").inputs[0])
+    scene.compositing_node_group, render = tree, scene.render
+    render.engine, scene.cycles.samples, scene.view_settings.view_transform = "CYCLES", 1, "Standard"
+    (render.resolution_x, render.resolution_y), render.resolution_percentage = size, 100
+    render.image_settings.file_format, render.image_settings.color_depth = "OPEN_EXR", "32"
+    render.filepath = path + ".matte.exr"
+    bpy.ops.render.render(write_still=True)
+    return list(bpy.data.images.load(render.filepath).pixels)[::4]
+
+
 def mesh(path: str) -> dict:
     """The one mesh of a glTF file: where it lies, its corners' places in its picture, and the picture's size."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -47,11 +67,13 @@ def mesh(path: str) -> dict:
     }
 
 
-def main(kind: str, path: str, points: list[list[float]], size: list[int]) -> None:
+def main(kind: str, path: str, points: list[list[float]] | str, size: list[int]) -> None:
     if kind == "exr":
         found = passes(path)
     elif kind == "glb":
         found = mesh(path)
+    elif kind == "matte":
+        found = matte(path, points, size)
     else:
         if kind == "usd":
             bpy.ops.wm.read_factory_settings(use_empty=True)

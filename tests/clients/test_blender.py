@@ -107,6 +107,27 @@ def test_blender_reads_the_layers_of_an_exr(tmp_path: Path):
     assert "rgba" in json.dumps(probe("exr", tmp_path / "a.exr"))
 
 
+def test_blender_picks_an_object_by_its_name(tmp_path: Path):
+    """Two disks, the nearer one smaller: what its Cryptomatte node finds is what the nearer one covers, and no more."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("mmh3", reason="needs mmh3: pip install 'neural3d[vfx]'")
+    from neural3d.render.exr import ExrFrame, ExrSettings, write_exr
+    from neural3d.render.layers import layer_tiles
+    from neural3d.render.objects import Objects
+    from neural3d.splats.gaussians import Gaussians
+
+    scales = torch.tensor([[0.3, 1e-3, 0.3], [0.8, 1e-3, 0.8]]).log()
+    places, turns = torch.tensor([[0.0, 0, 0], [0, 0.5, 0]]), torch.tensor([[1.0, 0, 0, 0]]).repeat(2, 1)
+    disks = Gaussians(places, scales, turns, torch.full((2,), 3.0), torch.zeros(2, 1, 3))
+    pose, sizes = look_at(torch.tensor([[0.0, -4, 0]]), torch.zeros(1, 3), torch.tensor([0.0, 0, 1])), [[64, 48]]
+    camera = Cameras(pose, torch.full((1, 2), 60.0), torch.tensor(sizes) / 2, torch.tensor(sizes))
+    objects, settings = Objects(("cup", "table"), torch.tensor([0, 1])), ExrSettings(layers=("rgba", "object"))
+    write_exr(tmp_path / "a.exr", disks, ExrFrame(camera), capture_from_scene=SAME, settings=settings, objects=objects)
+    (tile,) = layer_tiles(disks, camera, objects=objects)
+    found = np.array(probe("matte", tmp_path / "a.exr", "cup", [64, 48])).reshape(48, 64)[::-1]
+    assert np.abs(found - tile.coverages[..., 0].numpy()).max() < 1e-5 and found.max() > 0.9
+
+
 def test_blender_puts_its_own_objects_before_and_behind_ours(tmp_path: Path):
     """A wall of one Gaussian through the origin: a cube hides it where it is nearer to the camera, and only there."""
     pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")

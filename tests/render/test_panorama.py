@@ -2,15 +2,20 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from neural3d.render.panorama import panorama_function
+from neural3d.render.exr import ExrFrame, ExrSettings, write_exr
+from neural3d.render.objects import Objects
+from neural3d.render.panorama import panorama_function, panorama_points, panorama_tiles
 from neural3d.render.splats import render_function
 from neural3d.splats.gaussians import Gaussians
 
-from .scenes import some_gaussians, straight_camera
+from .scenes import CAPTURE_FROM_SCENE, some_gaussians, straight_camera
+from .test_exr import parts_of
 
 WIDTH, HEIGHT = 128, 64
 
@@ -66,3 +71,51 @@ def test_no_seam_is_seen():
     step = 360 / WIDTH
     first, turn = (render(turned(degrees)).colors[0] for degrees in (0.0, 13 * step))
     assert (first.roll(-13, dims=1) - turn).abs().mean() < 0.01
+
+
+def test_layers_all_around_are_those_of_the_views_around():
+    """Colours are those of the picture; each point lies on the ball that a view straight at it shows, facing it."""
+    camera = replace(turned(20), size_px=torch.tensor([[WIDTH, HEIGHT]]))
+    where = torch.nn.functional.normalize(torch.tensor([[1.0, 0.3, 0.2], [-0.8, -0.6, -1.0]]), dim=1) * 3
+    balls = Gaussians(
+        where, torch.full((2, 3), math.log(0.15)), torch.tensor([[1.0, 0, 0, 0]]).repeat(2, 1), torch.full((2,), 5.0),
+        torch.rand(2, 1, 3),
+    )  # fmt: skip
+    objects = Objects(("first", "second"), torch.tensor([0, 1]))
+    (tile,) = panorama_tiles(balls, camera, objects=objects)
+    seen = panorama_function(render_function(balls))(camera)
+    assert torch.equal(tile.colors, seen.colors[0]) and torch.equal(tile.alphas, seen.alphas[0])
+    assert torch.allclose(tile.coverages.sum(-1, keepdim=True), tile.alphas, atol=1e-5)
+    points = panorama_points(camera, tile.depths)
+    for number in range(2):
+        its = tile.coverages[..., number] > 0.5
+        assert its.sum() >= 4 and (points[its] - where[number]).norm(dim=-1).max() < 0.3
+        assert torch.allclose(points[its].norm(dim=-1), tile.depths[its][:, 0], rtol=1e-5)
+        assert torch.allclose(tile.depths[its], torch.tensor(3.0), rtol=0.05)
+    assert (tile.depths[tile.alphas == 0] == 0).all()
+
+
+def test_an_exr_says_that_it_is_a_panorama(tmp_path: Path):
+    """To another reader; its positions are the world's."""
+    oiio = pytest.importorskip("OpenImageIO", reason="needs OpenImageIO: pip install OpenImageIO")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    gaussians, camera = some_gaussians(), turned(0)
+    settings = ExrSettings(panorama=True, precision="float")
+    write_exr(tmp_path / "a.exr", gaussians, ExrFrame(camera), capture_from_scene=CAPTURE_FROM_SCENE, settings=settings)
+    found = {name: pixels for name, (_, pixels) in parts_of(tmp_path / "a.exr").items()}
+    spec = oiio.ImageInput.open(str(tmp_path / "a.exr")).spec()
+    assert spec.getattribute("textureformat") == "LatLong Environment" and (spec.width, spec.height) == (WIDTH, HEIGHT)
+    there = found["rgba"][..., 3] > 0.5
+    center = CAPTURE_FROM_SCENE.apply(torch.zeros(3)).numpy()
+    distance = np.linalg.norm(found["position"][there] - center, axis=-1)
+    assert there.any() and np.allclose(distance, found["depth"][there][:, 0], rtol=1e-4)
+    light = (distance > 0) & (np.linalg.norm(found["normal"][there], axis=-1) > 0.99)
+    assert light.mean() > 0.95
+    with pytest.raises(ValueError, match="panorama: it has no border"):
+        write_exr(
+            tmp_path / "b.exr",
+            gaussians,
+            ExrFrame(camera),
+            capture_from_scene=CAPTURE_FROM_SCENE,
+            settings=replace(settings, overscan_px=3),
+        )

@@ -17,6 +17,7 @@ ON_REQUEST = {
     "diffusers",
     "skimage",
     "gsplat",
+    "mmh3",
     "nerfacc",
     "open3d",
     "OpenEXR",

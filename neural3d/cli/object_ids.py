@@ -1,0 +1,40 @@
+"""render --layers object: what the masks of a run's photos name."""
+
+from neural3d.capture.masks import object_masks
+from neural3d.cli.options import Render
+from neural3d.cli.plates import photos_of
+from neural3d.cli.progress import say
+from neural3d.cli.runs import Trained
+from neural3d.errors import InputError
+from neural3d.render.cryptomatte import cryptomatte_header, require_mmh3
+from neural3d.render.objects import NONE, Objects, objects_in_views
+from neural3d.splats.gaussians import Gaussians
+
+
+def require_objects(options: Render) -> None:
+    """Refuse what cannot be rendered before anything is loaded.
+
+    Raises: InputError.
+    """
+    if "object" in options.layers:
+        require_mmh3(options.output)
+    elif options.objects is not None:
+        raise InputError("--objects: these go into the layer object; add it to --layers, or leave them out")
+
+
+def named_objects(options: Render, trained: Trained) -> Objects:
+    """The run's Gaussians by object.
+
+    Raises: InputError where the model is a field, the capture is gone, or its photos have no masks.
+    """
+    if not isinstance(trained.model, Gaussians):
+        raise InputError(f"--layers object: {options.run} is a radiance field, which has no parts that could be named")
+    photos = photos_of(trained, "the masks")
+    sizes = tuple((width, height) for width, height in trained.views.cameras.size_px.tolist())
+    masks = object_masks(photos, sizes, options.objects, trained.settings.capture)
+    cryptomatte_header(masks.names)  # names that collide are refused before the work
+    objects = objects_in_views(trained.model, trained.cameras, masks.names, masks.shares)
+    counts = [int((objects.object_from_gaussian == number).sum()) for number in range(NONE, len(masks.names))]
+    of_each = ", ".join(f"{name} {count}" for name, count in zip(masks.names, counts[1:], strict=True))
+    say(f"splats by object: {of_each}; of none {counts[0]}")
+    return objects
