@@ -155,6 +155,7 @@ def _version(name: str) -> str | None:
 
 def main() -> int:
     """Run a step, or all; 0 only where every part of it has passed or could not run here at all."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it ends the part that runs
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=[*STEPS, "all", "table"], help="table: only write the table of what was found")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a dry run without a GPU")

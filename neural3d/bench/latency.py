@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from neural3d.bench.children import end_with_parent
 from neural3d.bench.machine import provenance
 from neural3d.bench.page_client import Message, PageClient
 from neural3d.bench.scenes import RENDER_200K, SceneSpec, generate
@@ -88,6 +89,7 @@ def _train_until_answered(viewer: Viewer, gaussians: Gaussians, answers: Connect
 
 def _visit(url: str, moves: int, answers: Connection) -> None:
     """Pause, let the engine draw, and move."""
+    end_with_parent()
     chance = random.Random(0)
     with PageClient(url) as client:
         client.stand(_camera(0))

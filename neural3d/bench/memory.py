@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from neural3d.bench.children import BOUND_TO_STDIN
 from neural3d.bench.machine import provenance, rss_unit_bytes
 from neural3d.bench.quality import GIB, CaptureSpec, chosen_captures
 from neural3d.errors import InputError
@@ -44,14 +45,16 @@ def _train(spec: CaptureSpec, folder: Path) -> tuple[int, dict[str, Any]]:
     arguments = ["--capture", spec.path, "--output", str(folder / "run"), "--downscale", str(spec.downscale)]
     arguments += ["--background", spec.background, "--max-seconds", str(spec.seconds), "--json"]
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        command = [sys.executable, "-m", "neural3d", "train", "splat", *arguments]
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        command = [sys.executable, "-c", BOUND_TO_STDIN, "neural3d", "train", "splat", *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)
+        assert process.stdin is not None
+        with process.stdin:
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         lines = (folder / "stderr").read_text(encoding="utf-8").strip().splitlines()

@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -14,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import neural3d
+from neural3d.bench.children import call_in_new_process
 from neural3d.bench.machine import peak_memory_bytes, provenance
 from neural3d.capture import load_capture
 from neural3d.errors import InputError
@@ -201,8 +200,7 @@ def _size_bytes(gaussians: Gaussians) -> int:
 
 def _in_new_process(spec: CaptureSpec, config: SplatConfig) -> dict[str, Any]:
     """So that neither memory nor warm caches of one capture show in the next one's numbers."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_with_threads, torch.get_num_threads(), spec, config).result()
+    return call_in_new_process(_with_threads, torch.get_num_threads(), spec, config)
 
 
 def _with_threads(threads: int, spec: CaptureSpec, config: SplatConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from neural3d.bench.children import end_with_parent
 from neural3d.bench.crowd import Crowd, Mix
 from neural3d.capture import load_capture
 from neural3d.render.splats import render_function
@@ -192,6 +193,7 @@ class _Reporter:
 
 def _train(plan: Plan, folder: Path, index: int, link: Connection) -> None:
     """What a training process does."""
+    end_with_parent()
     scene = load_capture(plan.path, downscale=plan.downscale)
     reporter = _Reporter(link, plan.seconds / 20, plan.pause_seconds, index)
     with ExitStack() as stack:

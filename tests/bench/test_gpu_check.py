@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 NAMES = ("gpu_plan", "gpu_report", "gpu_check")
@@ -188,6 +190,31 @@ def test_a_part_that_fails_stops_no_other(check, plan, report, tmp_path, monkeyp
     assert kept["bench/hangs"].complaint == "hm\nit had 3 s" and kept["bench/hangs"].seconds < 50
     assert kept["bench/lacks"].complaint == "there is no such tool"
     assert (tmp_path / "gpu_check.md").read_text() == report.markdown(kept)
+
+
+def test_a_check_that_is_ended_ends_its_part(scripts, tmp_path):
+    """By SIGTERM, as `timeout` and those who lend machines do; the part is a session of its own."""
+    code = """
+import sys, gpu_check
+from pathlib import Path
+from gpu_plan import Part
+code = f"import os, time; open({sys.argv[1]!r}, 'w').write(str(os.getpid()).zfill(9)); time.sleep(600)"
+gpu_check.WORK = Path(sys.argv[1]).parent
+gpu_check.parts_of = lambda step, options, output: [Part("bench/hangs", [sys.executable, "-c", code], 600.0)]
+sys.argv = ["gpu_check.py", "bench", "--results", str(gpu_check.WORK)]
+sys.exit(gpu_check.main())
+"""
+    folder, told = Path(scripts["gpu_check"].__file__).parent, tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code, told], cwd=folder, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not (told.exists() and len(told.read_text()) == 9):
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait() == 143
+        finally:
+            process.kill()
+    assert not psutil.pid_exists(int(told.read_text()))
 
 
 def test_a_step_goes_on_where_it_was_stopped(check, plan, report, tmp_path, monkeypatch):
