@@ -30,9 +30,9 @@ THERE = ("torch", "numpy")
 NEEDED = (
     *("jaxtyping", "pillow", "safetensors", "kornia", "rich", "tyro"),
     *("pytest", "hypothesis", "beartype", "psutil"),
-    *("setuptools", "wheel", "ninja", "gsplat"),
+    *("setuptools", "wheel", "ninja", "gsplat", "nerfacc"),
 )
-"""By the package without viewer and videos, by its tests, by the builds; the last is what it is compared with."""
+"""By the package without viewer and videos, by its tests, by the builds; the last two are what it is compared with."""
 PYTHONS = ("3.11", "3.12")
 SYSTEMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12, 5)) + ("manylinux2014_x86_64",)
 SOURCES = (

@@ -55,7 +55,7 @@ def _build(options: Options, output: Path) -> list[Part]:
     """The library with its CUDA drivers, gsplat's kernels for this machine's GPU alone, and drivers without order."""
     wants_cuda = {"NEURAL3D_CUDA": "1"} if options.device == "cuda" else {"NEURAL3D_CUDA": "0"}
     library = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    kernels = [sys.executable, "-c", "from neural3d.render.gsplat_view import require_gsplat; require_gsplat()"]
+    kernels = [sys.executable, "-c", "from neural3d.devices import require_kernels; require_kernels('gsplat')"]
     unordered = [sys.executable, str(ROOT / "benchmarks" / "unordered_sums.py"), str(_unordered(output))]
     return [
         Part("build/library", library, 7.5 * MINUTE, wants_cuda),

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from importlib import import_module
 from typing import Literal
 
 import torch
@@ -10,6 +11,8 @@ from neural3d.errors import InputError
 from neural3d.ops.library import cuda_library_problem, native
 
 DeviceName = Literal["cpu", "cuda"]
+GpuBackend = Literal["gsplat", "nerfacc"]
+"""Libraries with CUDA kernels of their own, which they compile when they are first used."""
 
 
 def choose_device(asked: DeviceName | None = None) -> torch.device:
@@ -63,3 +66,30 @@ def operator_problem(device: str) -> str | None:
     if seen != [True, False]:
         return "neural3d's kernels give wrong results on this GPU; update its driver"
     return None
+
+
+def require_kernels(backend: GpuBackend) -> None:
+    """Find out whether another library can be used here, and let it compile its kernels if it has not yet.
+
+    Raises:
+        InputError: There is no GPU, the library is not installed, or it cannot compile.
+    """
+    if not torch.cuda.is_available():
+        raise InputError(f"--backend {backend}: torch finds no NVIDIA GPU, which {backend} needs; leave it out")
+    try:
+        import_module(backend)  # compiles nothing yet
+        kernels = import_module(f"{backend}.cuda._backend")._C
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--backend {backend}: {error.name} is not installed; pip install 'neural3d[cuda]', or leave it out"
+        ) from error
+    except Exception as error:  # whatever the compiler, ninja or torch say
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"--backend {backend}: {backend} cannot build its kernels here ({why}); see its documentation, or leave "
+            "it out"
+        ) from error
+    if kernels is None:
+        raise InputError(
+            f"--backend {backend}: {backend} finds no nvcc to build its kernels; put it on the PATH, or leave it out"
+        )

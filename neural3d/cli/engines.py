@@ -1,13 +1,15 @@
 """--backend: whose engine renders while a model is trained."""
 
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from neural3d.cli.runs import BackendName
-from neural3d.devices import DeviceName
+from neural3d.devices import DeviceName, require_kernels
 from neural3d.errors import InputError
-from neural3d.fields.nerfacc_composite import CompositeFn, require_nerfacc
+from neural3d.fields.nerfacc_composite import CompositeFn, nerfacc_composite
 from neural3d.ops.composite import composite
-from neural3d.render.gsplat_view import require_gsplat
 from neural3d.train.config import SplatConfig
 from neural3d.train.fields import FieldConfig
 from neural3d.train.gradients import GradientFn
@@ -42,12 +44,12 @@ def engine_of(backend: BackendName) -> Engine:
 
     Raises: InputError where another library was asked for and does not work here.
     """
-    if backend == "nerfacc":
-        return Engine(composite=require_nerfacc())
+    if backend == "native":
+        return Engine()
+    require_kernels(backend)
     if backend == "gsplat":
-        require_gsplat()
         return Engine(gradient_of=gsplat_photo_gradient)
-    return Engine()
+    return Engine(composite=partial(nerfacc_composite, device=torch.device("cuda")))
 
 
 def asked_device(backend: BackendName, asked: DeviceName | None) -> DeviceName | None:

@@ -1,49 +1,19 @@
 """Volume rendering by nerfacc, where that is installed: another library's word on the same samples.
 
-nerfacc is imported only inside functions: it compiles its kernels for minutes the first time it is used.
+nerfacc is imported only inside `nerfacc_composite`: it compiles its kernels for minutes the first time it is used.
+Whether it can is what `devices.require_kernels` finds out.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from neural3d.errors import InputError
 from neural3d.ops.records import RayViews
 
 CompositeFn = Callable[..., RayViews]
 """As `neural3d.ops.composite.composite`: densities, colours, distances, lengths, offsets of rays to what rays see."""
-
-
-def require_nerfacc() -> CompositeFn:
-    """Nerfacc's volume rendering on the GPU, once it has compiled its kernels if it has not yet.
-
-    Raises:
-        InputError: There is no GPU, nerfacc is not installed, or it cannot compile.
-    """
-    if not torch.cuda.is_available():
-        raise InputError(
-            "--backend nerfacc: torch finds no NVIDIA GPU, and nerfacc renders packed samples on nothing else; leave "
-            "it out"
-        )
-    try:
-        from nerfacc.cuda._backend import _C as kernels
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--backend nerfacc: {error.name} is not installed; pip install 'neural3d[cuda]', or leave it out"
-        ) from error
-    except Exception as error:  # whatever the compiler, ninja or torch say
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"--backend nerfacc: nerfacc cannot build its kernels here ({why}); see its documentation, or leave it out"
-        ) from error
-    if kernels is None:
-        raise InputError(
-            "--backend nerfacc: nerfacc finds no nvcc to build its kernels; put it on the PATH, or leave it out"
-        )
-    return partial(nerfacc_composite, device=torch.device("cuda"))
 
 
 def nerfacc_composite(

@@ -1,6 +1,7 @@
 """Gaussians through gsplat's rasterizer, where that is installed: another engine's word on the same model.
 
-gsplat is imported only inside `gsplat_view`: it compiles its kernels for minutes the first time it is used.
+gsplat is imported only inside `gsplat_view`: it compiles its kernels for minutes the first time it is used. Whether it
+can is what `devices.require_kernels` finds out.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.cameras import Cameras
-from neural3d.errors import InputError
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View, view_of
@@ -26,30 +26,6 @@ class GsplatImage:
     means_px: Float[Tensor, "V N 2"]
     """gsplat's own tensor, V = 1, of which autograd can be asked; rows of whoever is not visible hold anything."""
     visible: Bool[Tensor, "N"]
-
-
-def require_gsplat() -> None:
-    """Find out whether gsplat can be used here, and let it compile its kernels if it has not yet.
-
-    Raises:
-        InputError: There is no GPU, gsplat is not installed, or it cannot compile.
-    """
-    if not torch.cuda.is_available():
-        raise InputError("--backend gsplat: torch finds no NVIDIA GPU, which gsplat needs; leave it out")
-    try:
-        import gsplat  # noqa: F401  (compiles nothing yet)
-        from gsplat.cuda._backend import _C as kernels
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--backend gsplat: {error.name} is not installed; pip install 'neural3d[cuda]', or leave it out"
-        ) from error
-    except Exception as error:  # whatever the compiler, ninja or torch say
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"--backend gsplat: gsplat cannot build its kernels here ({why}); see its documentation, or leave it out"
-        ) from error
-    if kernels is None:
-        raise InputError("--backend gsplat: gsplat finds no nvcc to build its kernels; set CUDA_HOME, or leave it out")
 
 
 def gsplat_view(

@@ -21,7 +21,7 @@ SMALL = ["--max-gaussians", "60", "--exposure", "none", "--sh-degree", "0"]
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Given]]:
     """What gsplat is asked to render, on a machine where it seems to work; it is the CPU that answers."""
-    monkeypatch.setattr(engines, "require_gsplat", lambda: None)
+    monkeypatch.setattr(engines, "require_kernels", lambda backend: None)
     monkeypatch.setattr(training, "choose_device", lambda asked: torch.device("cpu" if asked == "cuda" else "meta"))
     with gsplat_replaced(front_of_twins) as calls:
         yield calls
@@ -71,7 +71,8 @@ def test_a_field_is_trained_and_resumed_with_nerfacc(capture: Path, tmp_path: Pa
         calls.append(len(looks[0]))
         return nerfacc_composite(*looks, device=torch.device("cpu"))
 
-    monkeypatch.setattr(engines, "require_nerfacc", lambda: on_cpu)
+    monkeypatch.setattr(engines, "require_kernels", lambda backend: None)
+    monkeypatch.setattr(engines, "nerfacc_composite", lambda *looks, device: on_cpu(*looks))
     command = ["train", "nerf", "--output", str(tmp_path / "run")]
     with nerfacc_on_cpu():
         assert main([*command, "--capture", str(capture), "--backend", "nerfacc", *SMALL_FIELD]) == 0

@@ -12,8 +12,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from neural3d.devices import require_kernels
 from neural3d.errors import InputError
-from neural3d.render.gsplat_view import gsplat_render_function, gsplat_view, require_gsplat
+from neural3d.render.gsplat_view import gsplat_render_function, gsplat_view
 from neural3d.render.splats import render_splats
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View, splat_view, view_of
@@ -137,20 +138,20 @@ def test_the_stand_in_has_gsplats_signature():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_one_line_says_so():
     with pytest.raises(InputError, match="^--backend gsplat: torch finds no NVIDIA GPU.*leave it out$"):
-        require_gsplat()
+        require_kernels("gsplat")
 
 
 def test_without_gsplat_one_line_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "gsplat", None)
     with pytest.raises(InputError, match=r"gsplat.* is not installed; pip install 'neural3d\[cuda\]'"):
-        require_gsplat()
+        require_kernels("gsplat")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available() or not IS_INSTALLED, reason="there is no GPU, or no gsplat")
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_the_kernels_show_and_pull_as_ours_do(antialiased):
-    require_gsplat()
+    require_kernels("gsplat")
     gaussians = colorful(antialiased=antialiased).map(lambda tensor: tensor.cuda())
     photo = build_pyramid(make_scene(), 0).levels[0][2]
     view = View(*(value.cuda() if isinstance(value, torch.Tensor) else value for value in vars(photo.view).values()))

@@ -16,8 +16,7 @@ from neural3d.bench.gpu.frames import measure_frames
 from neural3d.bench.gpu.operators import measure_gradients, measure_gsplat_operators, measure_operators
 from neural3d.bench.gpu.training import measure_training
 from neural3d.bench.quality import chosen_captures
-from neural3d.devices import choose_device
-from neural3d.render.gsplat_view import require_gsplat
+from neural3d.devices import choose_device, require_kernels
 from neural3d.run import finite_json
 from neural3d.storage import atomic_write_text
 
@@ -36,7 +35,7 @@ def measure(part: str, *, device: torch.device, steps: int, downscale: float | N
     Raises: InputError where the capture, gsplat, or the library `unordered` is not at hand.
     """
     if part.split("/")[-1] not in WITHOUT_GSPLAT:
-        require_gsplat()
+        require_kernels("gsplat")
     if part in TABLES:
         return TABLES[part](device)
     if part == "determinism":
