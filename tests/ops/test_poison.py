@@ -10,7 +10,7 @@ from torch import Tensor
 from .backends import Backend, Cutoffs, gradients, project, render
 from .random_scenes import as_dtype, make_gaussians, make_view
 
-MAGNITUDES = (1e-45, 1.1754944e-38, 1e-10, 1.1920929e-07, 1.0, 30.0, 100.0, 1e10, 3.4028234e38, math.inf)
+MAGNITUDES = (1e-45, 1.1754944e-38, 1e-10, 1.1920929e-07, 1.0, 30.0, 100.0, 1e10, 1e20, 3.4028234e38, math.inf)
 POISON = (0.0, -0.0, math.nan, *MAGNITUDES, *(-magnitude for magnitude in MAGNITUDES))
 SIZES = [(1, 1), (1, 17), (17, 1), (33, 47)]
 FIELDS = ("means_world", "quats_wxyz", "log_scales", "logit_opacities", "sh")
