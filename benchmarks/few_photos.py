@@ -16,8 +16,11 @@ if __name__ == "__main__":
     parser.add_argument("points", type=Path)
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="leave so many photos out before choosing")
+    parser.add_argument("--noise", type=float, default=0.5, help="degrees by which poses are off in the second half")
+    parser.add_argument("--name", help="keep the table under this name")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--downscale", type=float, default=4)
     given = parser.parse_args()
     options = {"count": given.photos, "steps": given.steps, "downscale": given.downscale, "first": given.first}
-    keep(measure_few_photos(given.capture, given.points, **options), Path(__file__).parent / "results")
+    report = measure_few_photos(given.capture, given.points, **options, noise_deg=given.noise)
+    keep(report, Path(__file__).parent / "results", given.name)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neural3d.errors import InputError, StorageError
+from neural3d.errors import InputError, StorageError, said
 from neural3d.storage import atomic_write_folder, make_folder, remove_folder
 
 FORMAT_VERSION = 1
@@ -115,9 +115,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
     try:
         content = json.loads((path / _META).read_text(encoding="utf-8"))
         found, claimed = content.get("format_version", 0), content.pop("sha256", None)
-    except (OSError, ValueError, AttributeError) as error:
-        raise _DamagedError(f"{_META} cannot be read ({error})") from error
-    if found > FORMAT_VERSION:
+        is_newer = found > FORMAT_VERSION
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise _DamagedError(f"{_META} cannot be read ({said(error)})") from error
+    if is_newer:
         versions = f"checkpoint format {found}, this one reads up to {FORMAT_VERSION}"
         raise InputError(f"{path}: written by a newer neural3d ({versions}); update neural3d")
     if claimed != _sha256_of_json(content):
@@ -132,7 +133,7 @@ def _read_tensors(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
         with safe_open(path / _STATE, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}
     except (OSError, SafetensorError) as error:
-        raise _DamagedError(f"{_STATE} cannot be read ({error})") from error
+        raise _DamagedError(f"{_STATE} cannot be read ({said(error)})") from error
 
 
 def _sha256(path: Path) -> str:

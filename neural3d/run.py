@@ -26,7 +26,7 @@ from torch import Tensor
 
 import neural3d
 from neural3d.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.locks import FileLock
 from neural3d.storage import atomic_write_text, clean_temporary, make_folder, remove_folder, storage_errors
 
@@ -132,10 +132,13 @@ class Run:
             file.write(line)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's complete lines; a last line that a kill has cut is left out."""
+        """The log's complete lines; a last line that a kill has cut is left out.
+
+        Raises: InputError naming the line that is damaged.
+        """
         path = self.path / "log.jsonl"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return [_record(path, number, line) for number, line in enumerate(lines, start=1)]
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Keep the last evaluation in metrics.json."""
@@ -221,6 +224,16 @@ class Run:
         if not isinstance(content, dict):
             raise InputError(f"{path}: expected a JSON object; restore it or choose another folder")
         return content
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: line {number} is no JSON ({said(error)}); remove it") from error
+    if not isinstance(record, dict) or not isinstance(record.get("step", 0), int | float):
+        raise InputError(f"{path}: line {number} is no record of a step; remove it")
+    return record
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:

@@ -32,6 +32,7 @@ def text_of(report: Report) -> str:
         "denoisers": _denoisers_rows,
         "few_photos": _few_photos_rows,
         "moving_things": _moving_things_rows,
+        "fuzz": _fuzz_rows,
         "textures": _textures_rows,
         "arcs": _arcs_rows,
         "priors": priors_rows,
@@ -62,7 +63,8 @@ def _few_photos_rows(report: Report) -> list[Row]:
     rows = [("trained on", f"{given}; judged on {report['held_out']} others")]
     for row in report["rows"]:
         scores = f"{row['psnr']:.2f} dB, colour-corrected {row['psnr_color_corrected']:.2f} dB, SSIM {row['ssim']:.4f}"
-        rows.append((row["settings"], f"{scores}; {row['num_gaussians']:,} Gaussians, {row['seconds']:.0f} s"))
+        poses = f", poses off by {row['poses_off_deg']:g} degrees" * (row["poses_off_deg"] > 0)
+        rows.append((row["settings"] + poses, f"{scores}; {row['num_gaussians']:,} Gaussians, {row['seconds']:.0f} s"))
     return rows
 
 
@@ -74,6 +76,15 @@ def _moving_things_rows(report: Report) -> list[Row]:
         rows.append(
             (f"{row['photos']}{', --ignore-moving' * row['ignore_moving']}", f"{scores}; {row['seconds']:.0f} s")
         )
+    return rows
+
+
+def _fuzz_rows(report: Report) -> list[Row]:
+    rows = [("damaged file of", f"{report['seconds']:,.0f} s, {report['turns']} turns of each parser")]
+    for row in report["rows"]:
+        told = "; ".join(f"{finding['what']} ({finding['count']:,} times)" for finding in row["findings"])
+        ends = f"{row['read']:,} read, {row['refused']:,} refused in one line"
+        rows.append((row["parser"], f"{ends}; {told or 'no other end'}"))
     return rows
 
 

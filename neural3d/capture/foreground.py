@@ -56,8 +56,8 @@ def require_opencv() -> None:
         raise InputError('cutting objects out needs OpenCV: pip install "neural3d[masks]"')
 
 
-def load_segmenter(name: str) -> Segmenter:
-    """MODULE:FUNCTION of the user's own, from the modules that Python finds.
+def load_segmenter(name: str, option: str = "--segment") -> Segmenter:
+    """MODULE:FUNCTION of the user's own, from the modules that Python finds; `option` is where it was named.
 
     Raises: InputError when it is not there.
     """
@@ -65,9 +65,9 @@ def load_segmenter(name: str) -> Segmenter:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"--segment {name}: {error}; expected MODULE:FUNCTION that Python can import") from error
+        raise InputError(f"{option} {name}: {error}; expected MODULE:FUNCTION that Python can import") from error
     if not callable(found):
-        raise InputError(f"--segment {name}: is no function")
+        raise InputError(f"{option} {name}: is no function")
     return found
 
 
@@ -248,7 +248,7 @@ def cut_out(
     seeds = seeds_of(placed, size, points, is_object)
     mask = np.asarray(segment(small, seeds))
     if mask.shape != small.shape[:2]:
-        raise InputError(f"--segment: its mask is {mask.shape}, expected {small.shape[:2]} (rows, columns)")
+        raise InputError(f"the segmenter: its mask is {mask.shape}, expected {small.shape[:2]} (rows, columns)")
     wide = cv2.resize((mask > 0).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return wide >= 0.5
 

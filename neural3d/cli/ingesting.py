@@ -2,21 +2,30 @@
 
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from neural3d.capture.detect import has_poses
-from neural3d.capture.georeference.place import place_capture
-from neural3d.capture.ingest.pipeline import Progress, ingest_photos
+from neural3d.capture.foreground import Segmenter, grab_cut, load_segmenter, require_opencv
+from neural3d.capture.georeference.place import Placed, place_capture
+from neural3d.capture.ingest.masks import mask_ingest
+from neural3d.capture.ingest.pipeline import Progress, changed_settings, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.masking import MaskReport
 from neural3d.cli.answers import answer
-from neural3d.cli.matchmoves import run_matchmove
-from neural3d.cli.options import Ingest
+from neural3d.cli.ingest_options import Ingest, Posing
+from neural3d.cli.masking import cutting, say_failed
+from neural3d.cli.matchmoves import matchmove_capture, refuse_what_looks_for_poses, run_matchmove
+from neural3d.cli.options import Make
 from neural3d.cli.placing import require_one_source
 from neural3d.cli.progress import clock, say
+from neural3d.errors import InputError
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where nobody can see a line change."""
+AUTO = "auto"
+"""What --masks calls GrabCut."""
 _STAGES = ("photos", "features", "matches", "poses")
 
 
@@ -63,49 +72,99 @@ def describe(progress: Progress) -> str:
 def run_ingest(options: Ingest) -> int:
     """Find poses, say how it went.
 
-    Raises: InputError, also when there are poses, but no metres where these were asked for.
+    Raises: InputError, also when there are poses, but no masks or no metres where these were asked for.
     """
     if options.cameras is not None:
         return run_matchmove(options)
-    if options.gps or options.control_points is not None:
-        require_one_source(options.gps, options.control_points)
-    settings = Settings(
+    segment = require_extras(options)
+    settings = settings_of(options, seed=options.seed, threads=options.threads)
+    report = shown_ingest(options.source, options.output, settings, overwrite=options.overwrite)
+    if not options.json:
+        print("\n".join([*report.lines(), f"the capture lies in {options.output}"]), flush=True)
+    extras = _extras(options.output, options, segment)
+    if options.json:
+        told = {name: extra.to_json() for name, extra in extras.items()}
+        answer({"capture": str(options.output), **report.to_json(), **told}, True)
+    elif lines := _lines(extras):
+        print("\n".join(lines))
+    return 0
+
+
+def posed_capture(options: Make) -> Path:
+    """The source itself where it has poses, else a capture beside the run's folder, with the poses that were found.
+
+    Raises: InputError where no poses, masks or metres can be found, or options about them make no sense.
+    """
+    if has_poses(options.source):
+        _refuse_for_posed(options)
+        return options.source
+    capture = options.output.with_name(f"{options.output.name}-capture")
+    if options.cameras is not None:
+        refuse_what_looks_for_poses(options)
+        found, num_plates = matchmove_capture(options.source, options.cameras, capture, overwrite=True)
+        say(f"{found.num_frames} of {num_plates} plates have a camera; the capture lies in {capture}")
+        return capture
+    segment, settings = require_extras(options), settings_of(options)
+    anew = options.overwrite and bool(changed_settings(capture, settings))
+    opening = f"{options.source} has no camera poses; they are looked for, and kept in {capture}"
+    report = shown_ingest(options.source, capture, settings, overwrite=anew, opening=opening)
+    for line in [*report.lines(), *_lines(_extras(capture, options, segment))]:
+        say(line)
+    return capture
+
+
+def settings_of(options: Posing, **others: int) -> Settings:
+    """What an ingest is told.
+
+    Raises: InputError for values that make no sense.
+    """
+    return Settings(
         focal_px=options.focal,
         camera=options.camera,
         camera_per_photo=options.camera_per_photo,
         matching=options.matching,
         equirectangular=options.equirectangular,
         frames=options.frames,
-        seed=options.seed,
-        threads=options.threads,
+        **others,
     )
-    report = shown_ingest(options.source, options.output, settings, overwrite=options.overwrite)
-    if not options.json:
-        print("\n".join([*report.lines(), f"the capture lies in {options.output}"]), flush=True)
-    placed = None
-    if options.gps or options.control_points is not None:
-        placed = place_capture(options.output, options.control_points, overwrite=True)
-    if options.json:
-        world = {} if placed is None else {"world": placed.to_json()}
-        answer({"capture": str(options.output), **report.to_json(), **world}, True)
-    elif placed is not None:
-        print("\n".join(placed.lines()))
-    return 0
 
 
-def posed_capture(source: Path, output: Path) -> Path:
-    """The source itself where it has poses, else a capture beside the run's folder, with the poses that were found.
+def require_extras(options: Posing) -> Segmenter | None:
+    """Who cuts objects out, None where that is not asked for; what cannot work is told before hours are spent.
 
-    Raises: InputError where no poses can be found.
+    Raises: InputError.
     """
-    if has_poses(source):
-        return source
-    capture = output.with_name(f"{output.name}-capture")
-    opening = f"{source} has no camera poses; they are looked for, and kept in {capture}"
-    report = shown_ingest(source, capture, None, opening=opening)
-    for line in report.lines():
-        say(line)
-    return capture
+    if options.gps or options.control_points is not None:
+        require_one_source(options.gps, options.control_points)
+    if options.masks is None:
+        return None
+    require_opencv()
+    return grab_cut if options.masks == AUTO else load_segmenter(options.masks, "--masks")
+
+
+def _extras(capture: Path, options: Posing, segment: Segmenter | None) -> dict[str, MaskReport | Placed]:
+    """Masks, then metres, as they were asked for."""
+    found: dict[str, MaskReport | Placed] = {}
+    if segment is not None:
+        found["masks"] = report = mask_ingest(capture, segment, str(options.masks), cutting)
+        say_failed(report)
+    if options.gps or options.control_points is not None:
+        found["world"] = place_capture(capture, options.control_points, overwrite=True)
+    return found
+
+
+def _lines(extras: dict[str, MaskReport | Placed]) -> list[str]:
+    return [line for extra in extras.values() for line in extra.lines()]
+
+
+def _refuse_for_posed(options: Make) -> None:
+    """Raises: InputError for options about what a capture with poses has, or gets by other commands."""
+    commands = {"masks": "neural3d masks", "gps": "neural3d world", "control_points": "neural3d world"}
+    for field in fields(Posing):
+        if getattr(options, field.name) != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            remedy = f"use {commands[field.name]} before" if field.name in commands else "leave it out"
+            raise InputError(f"{flag}: {options.source} has camera poses already; {remedy}")
 
 
 def shown_ingest(

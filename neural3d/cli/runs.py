@@ -14,7 +14,7 @@ from neural3d.capture import load_capture
 from neural3d.capture.georeference.world_file import find_world, world_from_json, world_to_json
 from neural3d.checkpoints import Checkpoint
 from neural3d.devices import DeviceName, choose_device
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.render.model import Model
 from neural3d.run import Run
 from neural3d.scene import Scene, Similarity, World
@@ -259,9 +259,9 @@ def _read(path: Path, content: dict[str, Any], parse: Callable[[dict[str, Any]],
     except KeyError as error:
         raise InputError(f"{path}: {error.args[0]} is missing; restore the file or train again") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}; restore the file or train again") from error
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise InputError(f"{path}: not as it was written ({error}); restore the file or train again") from error
+        raise InputError(f"{path}: {said(error, 300)}; restore the file or train again") from error
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{path}: not as it was written ({said(error)}); restore the file or train again") from error
 
 
 def _settings(content: dict[str, Any]) -> Settings:

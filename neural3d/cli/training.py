@@ -105,7 +105,7 @@ def make(options: Make, interrupts: Interrupts) -> int:
     config_from(options)  # what makes no sense is told before poses are looked for
     _require_possible(options)
     check_target(options.output, overwrite=options.overwrite)
-    work = _created(options, posed_capture(options.source, options.output))
+    work = _created(options, posed_capture(options))
     with _viewer(options, work) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
         answer({**_facts(run, work, result), **_finished(run, work, result)}, options.json)

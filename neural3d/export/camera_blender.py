@@ -17,6 +17,8 @@ from neural3d.export.film import FilmCamera, FilmMove
 from neural3d.storage import atomic_write_text
 
 FORMAT = "neural3d cameras"
+_MOST = 1e6
+"""Of pixels across, of their aspect, and of a shift in widths."""
 
 
 def write_blender(path: Path, move: FilmMove) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def read_blender(path: Path) -> FilmMove:
     frames, size = content.get("frames"), content.get("resolution")
     if content.get("format") != FORMAT or not isinstance(frames, list) or not frames:
         raise InputError(f"{path}: no {FORMAT!r} file with frames; write it by docs/vfx/blender_cameras.py")
-    is_size = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
+    is_size = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and 0 < n < _MOST for n in size)
     if not is_size:
         raise InputError(f"{path}: resolution is {size!r}, expected width and height in pixels; write the file again")
     numbers, cameras = [], []
@@ -80,13 +82,15 @@ def _camera(record: dict[str, Any], size_px: tuple[int, int]) -> FilmCamera:
     matrix = record.get("world_from_camera")
     try:
         world_from_camera = np.array(matrix, dtype=np.float64).reshape(4, 4)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadFrame(f"frame {record['frame']}: world_from_camera is no 4x4 matrix") from error
     shift, aspect = record.get("shift", [0.0, 0.0]), record.get("pixel_aspect", [1.0, 1.0])
     pairs = {"shift": shift, "pixel_aspect": aspect}
     for name, pair in pairs.items():
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, int | float) for n in pair):
             raise BadFrame(f"frame {record['frame']}: {name} is {pair!r}, expected two numbers")
+    if not all(0 < part < _MOST for part in aspect) or not all(abs(part) < _MOST for part in shift):
+        raise BadFrame(f"frame {record['frame']}: pixel_aspect {aspect} and shift {shift} are no camera's")
     tall = aspect[1] / aspect[0]
     sensor_width = number(record, "sensor_width_mm")
     off_center = -shift[0], shift[1] * width / (height * tall)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.export.film import FilmCamera, FilmMove, whole_frames
 from neural3d.export.usd import last_line, require_pxr, write_stage
 from neural3d.storage import atomic_write, system_error_of_words
@@ -57,6 +57,11 @@ def read_usd_cameras(path: Path) -> FilmMove:
         return FilmMove(cameras, tuple(frames), stage.GetTimeCodesPerSecond())
     except pxr.Tf.ErrorException as error:
         raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        # Attributes may be of any type, whatever the schema says.
+        raise InputError(f"{path}: an attribute is no camera's ({said(error)}); write the file again") from error
 
 
 def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:

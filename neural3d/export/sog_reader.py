@@ -2,8 +2,10 @@
 
 import io
 import json
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.export.quaternions import SQRT2, with_largest
 from neural3d.export.rows import assembled, logits
 from neural3d.export.sog import META, PALETTE_COLUMNS, QUAT_MARK
@@ -137,7 +139,11 @@ def _entry(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
         raise InputError(f"{path}: the file holds no {name}; write it again") from None
     if info.file_size > max(_MAX_META_BYTES, path.stat().st_size):
         raise InputError(f"{path}: {name} claims {info.file_size} bytes, more than the file has; it is damaged")
-    return archive.read(info)
+    try:
+        return archive.read(info)
+    except (OSError, RuntimeError, ValueError, struct.error, zlib.error) as error:
+        # The archive's index leads elsewhere, the entry says it is encrypted, or its stream is damaged.
+        raise InputError(f"{path}: {name} cannot be unpacked ({said(error)}); the file is damaged") from error
 
 
 def _open(path: Path, name: str, data: bytes, least_pixels: int) -> Image.Image:

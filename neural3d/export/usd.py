@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.export.frames import gaussians_in_frame
 from neural3d.export.rows import Rows, Written, assembled, finite_rows, logits, unit_quats
 from neural3d.scene import Similarity
@@ -76,6 +76,11 @@ def read_usd(path: str | Path) -> Gaussians:
         return _read(pxr, path)
     except pxr.Tf.ErrorException as error:
         raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        # Attributes may be of any type, whatever the schema says.
+        raise InputError(f"{path}: an attribute is of no splats ({said(error)}); write the file again") from error
 
 
 def require_pxr(path: Path) -> ModuleType:

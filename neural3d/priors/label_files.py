@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from neural3d.errors import InputError
 
 _MAX_BYTES = 10_000_000
+_SHOWN = 200
+"""Characters of a name that is not there."""
 
 
 def read_labels(file: Path, root: Path, paths: Sequence[Path]) -> list[str]:
@@ -25,7 +27,8 @@ def read_labels(file: Path, root: Path, paths: Sequence[Path]) -> list[str]:
             raise InputError(f"{file}: line {number}: expected an image or a folder, a comma and its label")
         path = PurePosixPath(row[0].strip().replace("\\", "/"))
         if path not in known:
-            raise InputError(f"{file}: line {number}: {root} holds no image and no folder of images called {path}")
+            called = f"{root} holds no image and no folder of images called {str(path)[:_SHOWN]}"
+            raise InputError(f"{file}: line {number}: {called}")
         labels[path] = row[1].strip()
     return [_label(file, labels, PurePosixPath(path.relative_to(root).as_posix())) for path in paths]
 

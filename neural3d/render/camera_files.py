@@ -65,7 +65,7 @@ def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_p
         raise InputError(f"{path}: {error}") from error
     if not 0 < fps <= MAX_FPS:
         raise InputError(f"{path}: fps is {fps:g}, expected more than 0, at most {MAX_FPS:g}")
-    return CameraPath(in_scene(views, scene_from_capture), fps, _numbers(path, content, len(views)))
+    return CameraPath(_in_scene(path, views, scene_from_capture), fps, _numbers(path, content, len(views)))
 
 
 def _numbers(path: Path, content: dict[str, Any], count: int) -> tuple[int, ...]:
@@ -94,7 +94,14 @@ def load_keyframes(path: str | Path, *, scene_from_capture: Similarity, size_px:
             views.append(_view({"camera_to_world": key.get("matrix"), "fov": key.get("fov")}, size_px))
         except BadFrame as error:
             raise InputError(f"{path}: keyframes[{index}]: {error}; correct or remove it") from error
-    return in_scene(views, scene_from_capture) if views else None
+    return _in_scene(path, views, scene_from_capture) if views else None
+
+
+def _in_scene(path: Path, views: "list[FileView]", scene_from_capture: Similarity) -> Cameras:
+    try:
+        return in_scene(views, scene_from_capture)
+    except BadFrame as error:
+        raise InputError(f"{path}: {error}; correct or remove it") from error
 
 
 def save_camera_path(
@@ -172,19 +179,27 @@ def _focal_from_angle(angle_rad: float, size: float) -> float:
 
 
 def in_scene(views: list[FileView], scene_from_capture: Similarity) -> Cameras:
-    """Rotate and move the poses, and bring them to the type that renderers take."""
+    """Rotate and move the poses, and bring them to the type that renderers take.
+
+    Raises: BadFrame where that type cannot hold one of them.
+    """
     from_capture = torch.stack([view.camera_from_world for view in views])
     rotation = from_capture[:, :3, :3] @ scene_from_capture.rotation.double().T
     centers = -(from_capture[:, :3, :3].transpose(1, 2) @ from_capture[:, :3, 3:])[:, :, 0]
     camera_from_world = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
     camera_from_world[:, :3, :3] = rotation
     camera_from_world[:, :3, 3] = -(rotation @ scene_from_capture.apply(centers)[:, :, None])[:, :, 0]
-    return Cameras(
+    cameras = Cameras(
         camera_from_world=camera_from_world.float(),
         focal_px=torch.tensor([view.focal_px for view in views], dtype=torch.float32),
         principal_px=torch.tensor([view.principal_px for view in views], dtype=torch.float32),
         size_px=torch.tensor([view.size_px for view in views]),
     )
+    fits = cameras.camera_from_world.flatten(1).isfinite().all(1) & cameras.principal_px.isfinite().all(1)
+    fits &= (cameras.focal_px.isfinite() & (cameras.focal_px > 0)).all(1)
+    if not fits.all():
+        raise BadFrame(f"camera {int(fits.int().argmin())}: a place or a focal length is too large or small to render")
+    return cameras
 
 
 def _entries(cameras: Cameras, capture_from_scene: Similarity) -> list[dict[str, Any]]:

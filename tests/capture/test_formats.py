@@ -184,6 +184,7 @@ def test_numbers_that_are_none(tmp_path, case, word):
             lambda text: text.replace("<document", '<!DOCTYPE a [<!ENTITY b "c">]><document'),
             "defines entities",
         ),
+        ("metashape", lambda text: text.replace(f'width="{WIDTH}"', 'width="nan"'), "expected 1 finite numbers"),
         ("metashape", lambda text: text.replace("UTF-8", "UTF1e999"), "broken XML .unknown encoding"),
         ("metashape", lambda text: text.replace("UTF-8", "utf-7"), "broken XML .multi-byte encodings"),
         (

@@ -4,14 +4,13 @@
 """
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES, damaged
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from neural3d.capture.detect import list_capture
 from neural3d.capture.georeference.place import place_capture
@@ -24,49 +23,7 @@ from .test_formats import CASES, FILES, write_case
 from .writers import colmap_capture, ring, transforms_capture
 
 FEW, MANY = 25, 1250
-WORDS = [
-    b"nan",
-    b"-inf",
-    b"1e999",
-    b"0",
-    b"-1",
-    b"99999999999999999999",
-    b"",
-    b"null",
-    b"[]",
-    b"{}",
-    b'"',
-    b"\0",
-    b"\xff",
-]
-WORDS += [b"\xe2\x80\xa8", b"../../x", b"1e-320", b"true", b"<", b",", b"\n", 3000 * b"[", 400 * b"9"]
 COLMAP = ("cameras.bin", "images.bin", "points3D.bin", "cameras.txt", "images.txt", "points3D.txt")
-SPOT = st.floats(0, 1, exclude_max=True)
-DAMAGE = st.one_of(
-    st.tuples(st.just("byte"), SPOT, st.integers(0, 255)),
-    st.tuples(st.just("word"), SPOT, st.sampled_from(WORDS)),
-    st.tuples(st.just("cut"), SPOT, st.integers(1, 40)),
-    st.tuples(st.just("end"), SPOT, st.none()),
-    st.tuples(st.just("again"), SPOT, st.integers(1, 200)),
-)
-
-
-def damaged(content: bytes, damages: list[tuple]) -> bytes:
-    """Bytes changed, numbers replaced by other words, parts left out or repeated."""
-    for kind, spot, value in damages:
-        at = int(spot * len(content))
-        if kind == "byte":
-            content = content[:at] + bytes([value]) + content[at + 1 :]
-        elif kind == "word":
-            number = re.compile(rb"[-+.\w]+").search(content, at)
-            content = content if number is None else content[: number.start()] + value + content[number.end() :]
-        elif kind == "cut":
-            content = content[:at] + content[at + value :]
-        elif kind == "end":
-            content = content[:at]
-        else:
-            content = content[: at + value] + content[at:]
-    return content
 
 
 def fuzzed(path: Path, read: Callable[[], object], count: int) -> dict[str, int]:
@@ -76,7 +33,7 @@ def fuzzed(path: Path, read: Callable[[], object], count: int) -> dict[str, int]
     @settings(
         max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
-    @given(st.lists(DAMAGE, min_size=1, max_size=5))
+    @given(DAMAGES)
     def attempt(damages: list[tuple]) -> None:
         path.write_bytes(damaged(content, damages))
         try:

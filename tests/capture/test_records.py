@@ -12,6 +12,14 @@ from neural3d.scene import Similarity
 from .writers import ring
 
 
+def test_errors_repeat_no_endless_words():
+    """Found by fuzzing readers of every kind: a damaged file's content fills a screen."""
+    said = str(InputError(f"a.json: camera_type {5000 * '['!r} is unknown; remove it"))
+    assert len(said) < 300 and said.startswith("a.json: camera_type") and said.endswith("is unknown; remove it")
+    path = "/" + "/".join(60 * ["folder"])
+    assert str(InputError(f"{path}: is no folder")) == f"{path}: is no folder"
+
+
 @pytest.fixture
 def cameras() -> Cameras:
     views = ring(5)

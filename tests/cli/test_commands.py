@@ -197,6 +197,7 @@ def rewrite(file: Path, **changes: object) -> None:
         ("scene.json", {"cameras": None}, "scene.json: cameras is missing"),
         ("scene.json", {"cameras": {"focal_px": "x"}}, "scene.json: not as it was written"),
         ("scene.json", {"capture_from_scene": {"scale": "x"}}, "scene.json: "),
+        ("scene.json", {"capture_from_scene": {"scale": 10**400}}, "scene.json: not as it was written (int too large"),
     ],
 )
 @pytest.mark.parametrize("command", ["eval {run}", "train splat --resume --output {run}"])

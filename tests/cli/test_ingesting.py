@@ -1,6 +1,7 @@
 """ingest on the command line, and make on photos without poses."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,12 @@ from PIL import Image
 
 from neural3d.bench.poses import compare_captures
 from neural3d.capture.ingest.pipeline import Progress
+from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.state import State, save_state
 from neural3d.cli import main
 from neural3d.cli.ingesting import describe, posed_capture
+from neural3d.cli.options import Make
+from neural3d.errors import InputError
 
 TEATIME = Path(__file__).parents[2] / "scenes" / "teatime"
 
@@ -67,7 +72,75 @@ def test_progress_says_how_long_it_will_take():
 
 
 def test_make_takes_poses_where_there_are_some(tmp_path):
-    assert posed_capture(TEATIME, tmp_path / "run") == TEATIME
+    assert posed_capture(Make(source=TEATIME, output=tmp_path / "run")) == TEATIME
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [
+        (["--focal", "800"], "--focal: .* has camera poses already; leave it out"),
+        (["--matching", "similar"], "--matching: .*; leave it out"),
+        (["--gps"], "--gps: .*; use neural3d world before"),
+        (["--masks", "auto"], "--masks: .*; use neural3d masks before"),
+        (["--frames", "0"], "--frames: .*; leave it out"),
+    ],
+)
+def test_make_refuses_what_poses_that_are_there_have_no_use_for(tmp_path, capsys, option, remedy):
+    assert main(["make", str(TEATIME), "--output", str(tmp_path / "run"), "--no-viewer", *option]) == 2
+    assert re.search(remedy, capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def unposed(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "a.png")
+    return folder
+
+
+def make_with(monkeypatch, unposed: Path, *options: str) -> tuple[int, list]:
+    """The exit status of make, and what its ingest was told; it ends there."""
+    told: list = []
+
+    def ingest(source, output, settings, *, overwrite, watch):
+        told.append((source, output, settings, overwrite))
+        raise InputError("enough")
+
+    monkeypatch.setattr("neural3d.cli.ingesting.ingest_photos", ingest)
+    run = str(unposed.parent / "run")
+    return main(["make", str(unposed), "--output", run, "--no-viewer", *options]), told
+
+
+def test_make_hands_on_what_is_said_about_poses(monkeypatch, unposed):
+    options = ["--focal", "700", "--camera", "OPENCV", "--camera-per-photo", "--matching", "similar", "--frames", "50"]
+    status, told = make_with(monkeypatch, unposed, *options, "--equirectangular", "--seed", "5")
+    expected = Settings(700.0, "OPENCV", True, "similar", True, 50)
+    assert (status, told) == (2, [(unposed, unposed.parent / "run-capture", expected, False)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frames", "0"], "--frames 0: expected 3 or more"),
+        (["--masks", "nothing"], "--masks nothing: "),
+        (["--gps", "--control-points", "a.csv"], "give one of them"),
+        (["--cameras", "a.usd", "--gps"], "--gps: poses are not looked for where --cameras gives them"),
+    ],
+)
+def test_make_says_what_cannot_be_before_it_looks_for_poses(monkeypatch, unposed, capsys, options, message):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    status, told = make_with(monkeypatch, unposed, *options)
+    assert (status, told) == (2, []) and message in capsys.readouterr().err
+
+
+def test_make_begins_anew_only_where_settings_changed(monkeypatch, unposed):
+    capture = unposed.parent / "run-capture"
+    capture.mkdir()
+    save_state(capture, State(Settings(focal_px=700.0), False))
+    for focal, is_anew in (("700", False), ("800", True)):
+        told = make_with(monkeypatch, unposed, "--overwrite", "--focal", focal)[1]
+        assert told[0][3] == is_anew
 
 
 @pytest.mark.long

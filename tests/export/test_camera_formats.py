@@ -197,6 +197,7 @@ def test_gltf_of_other_programs(tmp_path: Path):
         ("a.usda", "#usda 1.0\ndef Camera \"a\" {\n float focalLength = 0\n}\n", "frame 1.*no positive number"),
         ("a.usda", "#usda 1.0\n(\n startTimeCode = 1\n endTimeCode = 1e9\n)\ndef Camera \"a\" {}\n", "its frames go"),
         ("a.usda", "nonsense", "USD cannot read it"),
+        ("a.usda", "#usda 1.0\ndef Camera \"a\" {\n string focalLength = \"x\"\n}\n", "attribute is no camera's"),
     ],
 )  # fmt: skip
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str):
@@ -204,6 +205,26 @@ def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str)
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"{name}: .*{message}"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("world_from_camera", [10**400, *15 * [0]], "frame 1001: world_from_camera is no 4x4 matrix"),
+        ("lens_mm", 1e-300, "camera 0: a place or a focal length"),
+        ("pixel_aspect", [0, 1], "pixel_aspect"),
+        ("shift", [1e308, 0], "shift"),
+    ],
+)
+def test_numbers_beyond_all_cameras_are_named(tmp_path: Path, key: str, value: list, message: str):
+    """Found by fuzzing: numbers that Python holds and torch does not, and divisions by nothing."""
+    path = tmp_path / "a.blender.json"
+    write_cameras(path, a_move(), capture_from_scene=FROM_SCENE)
+    content = json.loads(path.read_text())
+    content["frames"][0][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"a.blender.json: .*{message}"):
+        read(path)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path):

@@ -132,6 +132,21 @@ def test_sog_that_claims_nonsense(tmp_path: Path, written: dict[str, bytes], cha
     claim(tmp_path, "a.sog", with_meta(written["a.sog"], change), message)
 
 
+@pytest.mark.parametrize("how", ["an index that leads before the file", "a stream that is none", "encrypted"])
+def test_sog_whose_archive_lies(tmp_path: Path, written: dict[str, bytes], how: str):
+    """Found by fuzzing: what zipfile meets there it tells in errors of its own, and of the system's."""
+    data = bytearray(written["a.sog"])
+    entry = data.index(b"PK\x01\x02")
+    if how.startswith("an index"):
+        struct.pack_into("<I", data, data.rindex(b"PK\x05\x06") + 16, 2**31)
+    elif how.startswith("a stream"):
+        for start in (data.index(b"PK\x03\x04") + 8, entry + 10):
+            struct.pack_into("<H", data, start, zipfile.ZIP_DEFLATED)
+    else:
+        struct.pack_into("<H", data, entry + 8, 1)
+    claim(tmp_path, "a.sog", bytes(data), "the file is damaged")
+
+
 def test_pictures_of_an_unpacked_sog_stay_within_its_folder(tmp_path: Path, written: dict[str, bytes]):
     with zipfile.ZipFile(io.BytesIO(written["a.sog"])) as archive:
         archive.extractall(tmp_path / "sog")

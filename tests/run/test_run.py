@@ -153,6 +153,16 @@ def test_saving_a_step_again_replaces_it(path: Path) -> None:
     assert found is not None and torch.equal(found.tensors["x"], torch.ones(2))
 
 
+@pytest.mark.parametrize("line", ['{"step": 1', "[1]", '{"step": "one"}', 3000 * "[", '"\xff"'])
+def test_damaged_lines_of_a_log_are_named(path: Path, line: str) -> None:
+    with Run.create(path, CONFIG) as run:
+        run.log({"step": 1})
+    with (path / "log.jsonl").open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    with pytest.raises(InputError, match=r"log.jsonl: line 2 is no .*remove it"):
+        Run.resume(path)
+
+
 def damage(folder: Path, how: str) -> None:
     state, meta = folder / "state.safetensors", folder / "meta.json"
     data = bytearray(state.read_bytes())
@@ -167,12 +177,20 @@ def damage(folder: Path, how: str) -> None:
         meta.unlink()
     elif how == "meta cut":
         meta.write_text(meta.read_text()[:-9])
+    elif how == "meta of brackets":
+        meta.write_text(3000 * "[")
+    elif how == "meta of another version":
+        meta.write_text(meta.read_text().replace('"format_version": 1', '"format_version": "1"'))
     elif how == "meta edited":
         meta.write_text(meta.read_text().replace("0.1", "0.2"))
 
 
 @pytest.mark.parametrize(
-    "how", ["flipped bit", "truncated", "state missing", "meta missing", "meta cut", "meta edited"]
+    "how",
+    [
+        *("flipped bit", "truncated", "state missing", "meta missing", "meta cut", "meta edited"),
+        *("meta of brackets", "meta of another version"),
+    ],
 )
 def test_damaged_checkpoints_are_passed_over_by_name(path: Path, how: str) -> None:
     with Run.create(path, CONFIG) as run:

@@ -133,7 +133,7 @@ def _lens(sensor: ElementTree.Element) -> Lens:
     resolution = sensor.find("resolution")
     if resolution is None or (calibration is None and kind != "spherical"):
         raise BadFrame("its sensor is not calibrated")
-    width, height = (int(float(resolution.get(side) or 0)) for side in ("width", "height"))
+    width, height = (int(_numbers(resolution.get(side) or "0", 1)[0]) for side in ("width", "height"))
     if kind == "spherical":
         return panorama_lens(width, height)  # there is nothing to calibrate
     f, cx, cy, b1, k1, k2, k3, k4, p1, p2 = (

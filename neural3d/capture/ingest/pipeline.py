@@ -101,6 +101,15 @@ def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: 
     return earlier
 
 
+def changed_settings(capture: Path, settings: Settings) -> list[str]:
+    """Names of settings that an earlier start of this capture's ingest was begun with otherwise; none where it is new.
+
+    Raises: InputError when the capture's state is damaged.
+    """
+    earlier = load_state(capture) if capture.is_dir() else None
+    return [] if earlier is None else _changed(earlier.settings, settings)
+
+
 def _changed(before: Settings, now: Settings) -> list[str]:
     """Settings that are not what the capture was begun with; what is left at its default follows the capture."""
     default = Settings().to_json()
