@@ -63,7 +63,8 @@ def _few_photos_rows(report: Report) -> list[Row]:
     rows = [("trained on", f"{given}; judged on {report['held_out']} others")]
     for row in report["rows"]:
         scores = f"{row['psnr']:.2f} dB, colour-corrected {row['psnr_color_corrected']:.2f} dB, SSIM {row['ssim']:.4f}"
-        poses = f", poses off by {row['poses_off_deg']:g} degrees" * (row["poses_off_deg"] > 0)
+        off_deg = row.get("poses_off_deg", 0)
+        poses = f", poses off by {off_deg:g} degrees" * (off_deg > 0)
         rows.append((row["settings"] + poses, f"{scores}; {row['num_gaussians']:,} Gaussians, {row['seconds']:.0f} s"))
     return rows
 

@@ -21,8 +21,9 @@ class Posing:
     """COLMAP camera model; with its parameters, as PINHOLE:800,800,320,240, they are held fixed."""
     camera_per_photo: Flag = False
     """Another lens for each photo, for zooms; else one for all photos of the same camera, focal length and size."""
-    matching: Literal["auto", "exhaustive", "sequential", "similar"] = Settings.matching
-    """Which photos are compared: all; neighbours by name; those that look alike; auto: by their number and kind."""
+    matching: Literal["auto", "exhaustive", "sequential", "similar", "vocabtree"] = Settings.matching
+    """Which photos are compared: all; neighbours by name; those that look alike, or do so by a vocabulary tree of the
+    photos' own features, for thousands; auto: by their number and kind."""
     cameras: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: poses are looked for)")] = None
     """The cameras of a matchmove (.usd, .chan, .glb, .blender.json, camera_path.json) for the frames in the folder, to
     which they belong by the number in their names; no poses are looked for."""

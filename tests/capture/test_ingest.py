@@ -366,6 +366,8 @@ def test_which_pairs_are_matched():
 
     assert plan(60) == "exhaustive"
     assert plan(61) == "similar"
+    assert plan(500) == "similar"
+    assert plan(501) == "vocabtree"
     assert plan(10, is_video=True) == "sequential"
     assert plan(500, settings={"matching": "exhaustive"}) == "exhaustive"
 

@@ -16,6 +16,7 @@ import numpy as np
 import pycolmap
 
 from neural3d.capture.ingest.colmap_refine import Context, Tolerances, refine
+from neural3d.capture.ingest.colmap_tree import tree_pairs
 
 SIMILARITY_FEATURES = 256
 """The largest features of a photo, by which photos are compared before they are matched in full."""
@@ -165,7 +166,11 @@ def _pairs(task: dict[str, Any], database: Any, names: list[str], image_ids: dic
         # Doubling steps join what a slow turn shows again after a while.
         steps = [*range(1, task["neighbours"] + 1), *(2**power for power in range(4, 10) if matching == "sequential")]
         chosen |= {(a, a + step) for step in steps for a in range(count - step)}
-        chosen |= similar_pairs([_large_features(database, image_ids[name]) for name in names], task["similar"])
+        if task["by_tree"]:
+            how = {"count": task["similar"], "threads": task["threads"], "work": Path(task["work"])}
+            chosen |= tree_pairs(database, names, image_ids, **how)
+        else:
+            chosen |= similar_pairs([_large_features(database, image_ids[name]) for name in names], task["similar"])
     return [(names[a], names[b]) for a, b in sorted(chosen)]
 
 

@@ -24,6 +24,8 @@ from neural3d.storage import make_folder, remove_folder
 MIN_PHOTOS = 3
 EXHAUSTIVE_UP_TO = 60
 """Photos of which every pair is matched; of more, those that look alike."""
+SIMILAR_UP_TO = 500
+"""Photos that are all compared to see which look alike; of more, a vocabulary tree says so."""
 SAVE_SECONDS = 5.0
 """Longest work on photos that a kill can cost."""
 DATABASE = "database.db"
@@ -255,10 +257,15 @@ def panorama_rigs(state: State) -> list[dict[str, Any]]:
 
 
 def pair_plan(state: State) -> dict[str, Any]:
-    """How pairs are chosen: all of a few photos; of a video neighbours in time; of many those that look alike."""
-    matching = state.settings.matching
+    """How pairs are chosen: all of a few photos; of a video neighbours in time; of many those that look alike.
+
+    Of very many photos, or frames, those are found by a vocabulary tree.
+    """
+    matching, count = state.settings.matching, len(state.usable)
     if matching == "auto":
-        many = len(state.usable) > EXHAUSTIVE_UP_TO
-        matching = "sequential" if state.is_video else "similar" if many else "exhaustive"
-    neighbours, similar = {"exhaustive": (0, 0), "sequential": (10, 10), "similar": (4, 25)}[matching]
-    return {"matching": matching, "neighbours": neighbours, "similar": similar}
+        by_count = "exhaustive" if count <= EXHAUSTIVE_UP_TO else "similar" if count <= SIMILAR_UP_TO else "vocabtree"
+        matching = "sequential" if state.is_video else by_count
+    plans = {"exhaustive": (0, 0), "sequential": (10, 10), "similar": (4, 25), "vocabtree": (4, 25)}
+    neighbours, similar = plans[matching]
+    by_tree = matching == "vocabtree" or (matching == "sequential" and count > SIMILAR_UP_TO)
+    return {"matching": matching, "neighbours": neighbours, "similar": similar, "by_tree": by_tree}

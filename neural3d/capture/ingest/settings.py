@@ -7,7 +7,7 @@ from typing import Any, Literal
 from neural3d.capture.camera_models import COLMAP_MODELS, SUPPORTED_MODELS
 from neural3d.errors import InputError
 
-Matching = Literal["auto", "exhaustive", "sequential", "similar"]
+Matching = Literal["auto", "exhaustive", "sequential", "similar", "vocabtree"]
 DEFAULT_MODEL = "SIMPLE_RADIAL"
 """One focal length and one radial coefficient: what phones need, and what few photos still determine."""
 _MODELS = {name: count for name, count in COLMAP_MODELS.values() if name in SUPPORTED_MODELS}
@@ -27,7 +27,8 @@ class Settings:
     camera_per_photo: bool = False
     """A camera for each photo: for zooms and photos cropped by hand; else one for each lens and size."""
     matching: Matching = "auto"
-    """Which pairs are matched: all of them; neighbours by name; similar ones; auto: by count and kind."""
+    """Which pairs are matched: all of them; neighbours by name; similar ones, by comparing all or by a vocabulary tree;
+    auto: by count and kind."""
     equirectangular: bool = False
     """All photos show 360 by 180 degrees; without it those do that say so of themselves."""
     frames: int = 150
