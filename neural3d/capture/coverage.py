@@ -230,7 +230,8 @@ def _lonely(coverage: Coverage, names: list[str]) -> list[Finding]:
 def _whole(scene: Scene, coverage: Coverage) -> list[Finding]:
     num_views = len(scene.cameras)
     if num_views < 3:
-        text = f"there are {num_views} photos: a scene needs twenty or more to look right from new places"
+        count = "one photo" if num_views == 1 else f"{num_views} photos"
+        text = f"{count} in all: a scene needs twenty or more to look right from new places"
         return [Finding("few_photos", "warning", (), text)]
     if coverage.widest_deg < FLAT_DEG:
         text = (

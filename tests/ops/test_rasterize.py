@@ -11,7 +11,7 @@ from neural3d.ops.records import TileBins
 
 from .backends import SMOOTH, Backend, Cutoffs, gradients, project
 from .random_scenes import as_dtype, make_colors, make_gaussians, make_view
-from .tolerances import GRADCHECK, assert_close, assert_close_but_for_flips
+from .tolerances import FLIPPED_PIXELS, GRADCHECK, assert_close, assert_close_but_for_flips
 
 ELLIPSES = ("means_px", "conics", "opacities", "colors")
 
@@ -199,7 +199,7 @@ def needles(count: int, width: int, height: int, *, thinnest_px: float) -> dict[
 def test_needles_lose_no_pixel(each_native, reference):
     """What is skipped is decided for several pixels at once; more needles than are prepared together.
 
-    In double the thinnest are thinner than any that projecting leaves: only these need each term of that decision.
+    The thinnest are thinner than any that projecting leaves: only these need each term of that decision.
     """
     width, height = 20, 18
     ellipses = needles(150, width, height, thinnest_px=0.1)
@@ -209,9 +209,10 @@ def test_needles_lose_no_pixel(each_native, reference):
     pulls, wanted = (gradients(lambda e, on=on: blend(on, e), ellipses) for on in (each_native, reference))
     for name in ELLIPSES:
         assert_close(pulls[name], wanted[name], "float64 twin")
-    ellipses = needles(150, width, height, thinnest_px=0.4)
-    actual, _ = blend(each_native, as_dtype(ellipses, torch.float32))
-    assert_close_but_for_flips(actual, blend(reference, ellipses)[0], "float32 twin")
+    single, _ = blend(each_native, as_dtype(ellipses, torch.float32))
+    # Rounding takes a hundredth of this from a needle so thin; a lost block takes 1/255 from each of its pixels.
+    lost = (single.double() - expected).abs() > 0.1 / 255
+    assert lost.any(dim=0).double().mean() <= FLIPPED_PIXELS
 
 
 def functions(
