@@ -75,6 +75,7 @@ class Viewer:
         max_clients: int = MAX_CLIENTS,
         max_splats: int = MAX_SPLATS,
         stall_seconds: float = STALL_SECONDS,
+        token: str | None = None,
     ) -> None:
         """Start listening.
 
@@ -95,6 +96,7 @@ class Viewer:
             max_clients: Windows that may look at once.
             max_splats: Splats that are sent to the browser.
             stall_seconds: A client that takes nothing for so long is dropped.
+            token: Of a page that was here before and has closed, so that its visitors find this one; None: a new one.
 
         Raises:
             InputError: the address cannot be listened on, or a name in `allow_hosts` is none.
@@ -117,7 +119,13 @@ class Viewer:
         self.document = Document(self._on_change)
         self.document.is_training = is_training
         self.server = start_server(
-            host, port, label=title, allow_hosts=allow_hosts, max_clients=max_clients, stall_seconds=stall_seconds
+            host,
+            port,
+            label=title,
+            allow_hosts=allow_hosts,
+            max_clients=max_clients,
+            stall_seconds=stall_seconds,
+            token=token,
         )
         self.clouds = Clouds(self.server, max_splats)
         self.panel: TrainingPanel | None = None

@@ -17,6 +17,7 @@ from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.viewer.app import UP, WHITE, Viewer
 from neural3d.viewer.gate import LOOPBACK_HOSTS
+from neural3d.viewer.pose_preview import PosePreview
 from neural3d.viewer.space import view_without_scene
 from neural3d.viewer.stage import set_up_direction, show_initial_view
 
@@ -127,7 +128,7 @@ def _face(viewer: Viewer, points: Float[Tensor, "P 3"], up_world: tuple[float, f
     show_initial_view(viewer.server, view, float(np.linalg.norm(view.position - view.look_at)))
 
 
-def announce(viewer: Viewer, *, open_browser: bool = False) -> None:
+def announce(viewer: Viewer | PosePreview, *, open_browser: bool = False) -> None:
     """Print the address, with a warning when it reaches beyond this machine, and open it in a browser if asked."""
     print(f"viewer: {viewer.url}", flush=True)
     host = viewer.server.get_host()

@@ -269,8 +269,11 @@ def start_server(
     allow_hosts: tuple[str, ...] = (),
     max_clients: int = MAX_CLIENTS,
     stall_seconds: float = STALL_SECONDS,
+    token: str | None = None,
 ) -> GuardedServer:
-    """Listen on the first free port from `port` on (0: any), and answer only to those who know the new token.
+    """Listen on the first free port from `port` on (0: any), and answer only to those who know the token.
+
+    It is a new one, unless that of a page before is given.
 
     Raises:
         InputError: the address is not one of this machine's, none of the next 100 ports is free, or a name in
@@ -282,7 +285,7 @@ def start_server(
     hosts = LOOPBACK_HOSTS | named | {host.lower()}
     hosts = hosts if is_loopback else hosts | {socket.gethostname().lower()}
     gate = Gate(
-        token=new_token(),
+        token=token or new_token(),
         port=listening.getsockname()[1],
         paths=list_files(CLIENT_FILES),
         hosts=hosts,

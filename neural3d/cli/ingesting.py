@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from neural3d.capture.detect import has_poses
 from neural3d.capture.foreground import Segmenter, grab_cut, load_segmenter, require_opencv
@@ -12,6 +13,7 @@ from neural3d.capture.ingest.masks import mask_ingest
 from neural3d.capture.ingest.pipeline import Progress, changed_settings, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.snapshots import Snapshot, latest_snapshot
 from neural3d.capture.masking import MaskReport
 from neural3d.cli.answers import answer
 from neural3d.cli.ingest_options import Ingest, Posing
@@ -27,6 +29,20 @@ SECONDS_BETWEEN_LINES = 5.0
 AUTO = "auto"
 """What --masks calls GrabCut."""
 _STAGES = ("photos", "features", "matches", "poses")
+
+
+@runtime_checkable
+class Preview(Protocol):
+    """Shows poses while they are being found."""
+
+    seen: str | None
+    """The snapshot that is shown."""
+
+    def tell(self, line: str) -> None:
+        """Say how far it is."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw what stands."""
 
 
 class IngestLine:
@@ -62,7 +78,9 @@ def describe(progress: Progress) -> str:
     """One line: which stage, how far, how long it will take."""
     number = _STAGES.index(progress.stage) + 1
     of = f" of {progress.total:,}" if progress.total else ""
-    parts = [f"{number}/{len(_STAGES)} {progress.stage}", f"{progress.done:,}{of}"]
+    parts = [f"{number}/{len(_STAGES)} {progress.stage}"]
+    if progress.done or progress.total:
+        parts.append(f"{progress.done:,}{of}")
     if progress.done and progress.total and progress.seconds > 1:
         left = progress.seconds * (progress.total - progress.done) / progress.done
         parts.append(f"{clock(left)} left" if progress.done < progress.total else clock(progress.seconds))
@@ -90,8 +108,10 @@ def run_ingest(options: Ingest) -> int:
     return 0
 
 
-def posed_capture(options: Make) -> Path:
+def posed_capture(options: Make, preview: Preview | None = None) -> Path:
     """The source itself where it has poses, else a capture beside the run's folder, with the poses that were found.
+
+    `preview` shows them as far as they stand, and says where it is to be seen.
 
     Raises: InputError where no poses, masks or metres can be found, or options about them make no sense.
     """
@@ -107,7 +127,7 @@ def posed_capture(options: Make) -> Path:
     segment, settings = require_extras(options), settings_of(options)
     anew = options.overwrite and bool(changed_settings(capture, settings))
     opening = f"{options.source} has no camera poses; they are looked for, and kept in {capture}"
-    report = shown_ingest(options.source, capture, settings, overwrite=anew, opening=opening)
+    report = shown_ingest(options.source, capture, settings, overwrite=anew, opening=opening, preview=preview)
     for line in [*report.lines(), *_lines(_extras(capture, options, segment))]:
         say(line)
     return capture
@@ -168,14 +188,29 @@ def _refuse_for_posed(options: Make) -> None:
 
 
 def shown_ingest(
-    source: Path, output: Path, settings: Settings | None, *, overwrite: bool = False, opening: str = ""
+    source: Path,
+    output: Path,
+    settings: Settings | None,
+    *,
+    overwrite: bool = False,
+    opening: str = "",
+    preview: Preview | None = None,
 ) -> Report:
-    """Ingest with a line of progress.
+    """Ingest with a line of progress, and a page that shows it.
 
     Raises: as `neural3d.ingest_photos`.
     """
     line = IngestLine(opening)
+
+    def watch(progress: Progress) -> None:
+        line(progress)
+        if preview is not None:
+            preview.tell(describe(progress))
+            found = latest_snapshot(output, preview.seen) if progress.stage == "poses" else None
+            if found is not None:
+                preview.show(found)
+
     try:
-        return ingest_photos(source, output, settings, overwrite=overwrite, watch=line)
+        return ingest_photos(source, output, settings, overwrite=overwrite, watch=watch)
     finally:
         line.close()

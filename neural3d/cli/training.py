@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 import neural3d
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
+from neural3d.capture.detect import has_poses
 from neural3d.cli.answers import answer
 from neural3d.cli.engines import Engine, asked_device, engine_of, require_backend
 from neural3d.cli.field_starts import field_start
@@ -105,8 +106,9 @@ def make(options: Make, interrupts: Interrupts) -> int:
     config_from(options)  # what makes no sense is told before poses are looked for
     _require_possible(options)
     check_target(options.output, overwrite=options.overwrite)
-    work = _created(options, posed_capture(options))
-    with _viewer(options, work) as viewer, work.open_run() as run:
+    with _preview(options) as preview:
+        work = _created(options, posed_capture(options, preview))
+    with _viewer(options, work, preview) as viewer, work.open_run() as run:
         result = _train(run, work, interrupts, viewer)
         answer({**_facts(run, work, result), **_finished(run, work, result)}, options.json)
         _stay(viewer, run)
@@ -418,8 +420,22 @@ def _finished(run: Run, work: Work, result: Result) -> dict[str, Any]:
 
 
 @contextmanager
-def _viewer(options: Train | Make, work: Work) -> Iterator[Any]:
-    """A viewer that watches the training, or None."""
+def _preview(options: Make) -> Iterator[Any]:
+    """A page for the time in which poses are found, or None where there is nothing to find or nobody to look."""
+    if not options.viewer or options.cameras is not None or has_poses(options.source):
+        yield None
+        return
+    from neural3d.viewer import PosePreview, announce
+
+    with closing(PosePreview(allow_hosts=options.allow_host)) as preview:
+        with _stdout_to_stderr():
+            announce(preview, open_browser=has_display())
+        yield preview
+
+
+@contextmanager
+def _viewer(options: Train | Make, work: Work, preview: Any = None) -> Iterator[Any]:
+    """A viewer that watches the training, or None; it takes the place of the page that showed the poses before."""
     if not options.viewer:
         yield None
         return
@@ -429,10 +445,13 @@ def _viewer(options: Train | Make, work: Work) -> Iterator[Any]:
     red, green, blue = background.tolist()
     where = {"allow_hosts": options.allow_host, "background": (red, green, blue)}
     where |= {"save_folder": options.output / "exports"}
+    if preview is not None:
+        where |= {"port": preview.port, "token": preview.token}
     is_field = not isinstance(work.config, SplatConfig)
     with Viewer(work.scene, is_field=is_field, render_fn_from=model_render_function, **where) as viewer:
-        with _stdout_to_stderr():
-            announce(viewer, open_browser=has_display())
+        if preview is None or viewer.url != preview.url:
+            with _stdout_to_stderr():
+                announce(viewer, open_browser=has_display())
         yield viewer
 
 

@@ -12,7 +12,7 @@ from neural3d.capture.detect import list_capture
 from neural3d.capture.foreground import grab_cut
 from neural3d.capture.ingest.masks import mask_ingest
 from neural3d.capture.ingest.settings import Settings
-from neural3d.capture.ingest.state import PreparedPhoto, State, load_state, save_state
+from neural3d.capture.ingest.state import WORK_FOLDER, PreparedPhoto, State, load_state, save_state
 from neural3d.errors import InputError
 
 from .test_foreground import FOCAL, POSES, SIDE, _cloud, _outline
@@ -37,7 +37,7 @@ def ingested(tmp_path) -> Path:
     cloud = _cloud()[0]
     views = [View(f"{index}.png", (0, 0, 0), pose) for index, pose in enumerate(POSES)]
     write_colmap(tmp_path / "sparse/0", views, [CAMERA], list(zip(cloud.xyz, cloud.rgb.tolist(), strict=True)))
-    (tmp_path / ".ingest").mkdir()
+    (tmp_path / WORK_FOLDER).mkdir()
     save_state(tmp_path, State(Settings(), False, tuple(photos), mapped={"report": {}}))
     return tmp_path
 

@@ -69,6 +69,7 @@ def test_without_colmap_the_remedy_is_named(tmp_path, capsys, monkeypatch):
 def test_progress_says_how_long_it_will_take():
     assert describe(Progress("features", 20, 80, "", 10.0)) == "2/4 features  20 of 80  0:30 left"
     assert describe(Progress("poses", 3, 0, "global", 1.0)) == "4/4 poses  3  global"
+    assert describe(Progress("poses", 0, 0, "adjusting", 1.0)) == "4/4 poses  adjusting"
 
 
 def test_make_takes_poses_where_there_are_some(tmp_path):

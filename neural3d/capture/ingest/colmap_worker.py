@@ -7,6 +7,7 @@ imports its own second half alone, so that it starts without torch.
 
 import json
 import os
+import shutil
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -32,6 +33,8 @@ FULL_SIDE_PX = 2000
 MIN_TOLERANCE = 0.4
 MAX_VERIFICATION_TRIALS = 2000
 """Enough for pairs of which half the matches are right; pairs that do not match use all, and are most of the work."""
+FIRST_SNAPSHOT, MOST_SNAPSHOTS = 5, 20
+"""Photos after which a model is worth a look, and how many such looks are kept on the disk."""
 MIN_OBSERVATIONS = 30
 """Points that a photo must see for its pose to be believed; models of photos that see fewer fit anything."""
 
@@ -374,7 +377,11 @@ def _relaxed(options: Any) -> Any:
 
 
 def _incremental(task: dict[str, Any], tell: Any, kind: str, options: Any) -> list[tuple[str, Any]]:
-    count = 0
+    count, snapshots = 0, Path(task["snapshots"])
+    shutil.rmtree(snapshots, ignore_errors=True)
+    snapshots.mkdir()
+    options.snapshot_path = str(snapshots)
+    options.snapshot_frames_freq = max(FIRST_SNAPSHOT, len(task["names"]) // MOST_SNAPSHOTS)
 
     def registered() -> None:
         nonlocal count
@@ -389,6 +396,7 @@ def _incremental(task: dict[str, Any], tell: Any, kind: str, options: Any) -> li
         initial_image_pair_callback=registered,
         next_image_callback=registered,
     )
+    shutil.rmtree(snapshots, ignore_errors=True)
     return [(kind, model) for model in models.values()]
 
 

@@ -13,6 +13,7 @@ from neural3d.capture.ingest.prepare import prepare_photos
 from neural3d.capture.ingest.report import Report, make_report
 from neural3d.capture.ingest.result_files import MODEL_FOLDER, write_results
 from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.snapshots import SNAPSHOT_FOLDER
 from neural3d.capture.ingest.sources import Source, find_source
 from neural3d.capture.ingest.state import STATE_FILE, WORK_FOLDER, PreparedPhoto, State, load_state, save_state
 from neural3d.capture.ingest.video_frames import prepare_video
@@ -197,7 +198,8 @@ class _Stages:
             "fixed_lens": given.camera_params is not None,
             "views": {photo.name: photo.rig for photo in state.usable if photo.rig},
         }
-        poses = self._colmap("poses", {**task, **fixed, "output": str(output)})
+        snapshots = str(self.work / SNAPSHOT_FOLDER)
+        poses = self._colmap("poses", {**task, **fixed, "output": str(output), "snapshots": snapshots})
         if poses["model"] is None:
             connected = sum(count[0] > 0 for count in matches["num_matches"].values())
             raise InputError(
