@@ -194,6 +194,9 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--turn", type=float, default=15, help="seconds of a parser's turn")
     parser.add_argument("--only", nargs="*", default=[], help="parsers whose names have one of these words")
+    parser.add_argument("--name", help="keep the table under this name")
     parser.add_argument("--keep", type=Path, help="a folder for the files that were findings")
     options = parser.parse_args()
-    keep(fuzz(options.seconds, options.turn, options.only, options.keep), Path(__file__).parent / "results")
+    keep(
+        fuzz(options.seconds, options.turn, options.only, options.keep), Path(__file__).parent / "results", options.name
+    )

@@ -87,9 +87,10 @@ def _view(camera: FilmCamera, size_px: tuple[int, int]) -> FileView:
     if camera.vertical_angle_rad is not None:
         camera = _with_height(camera, camera.size_px or size_px)
     numbers = (camera.focal_mm, *camera.sensor_mm)
-    if not all(math.isfinite(number) and 0 < number <= MAX_MM for number in numbers):
+    # Compared alone: whole numbers of a file may be too large to be made floats, and nothing compares with NaN.
+    if not all(0 < number <= MAX_MM for number in numbers):
         raise BadFrame("its focal length or sensor is no positive number of millimetres")
-    if not all(math.isfinite(number) and abs(number) < 100 for number in camera.off_center):
+    if not all(abs(number) < 100 for number in camera.off_center):
         raise BadFrame("its principal point is nowhere near the picture")
     width, height = camera.size_px or size_px
     if not (1 <= width <= MAX_SIZE_PX and 1 <= height <= MAX_SIZE_PX):

@@ -1,7 +1,6 @@
 """Splats of glTF files with KHR_gaussian_splatting, .glb and .gltf, without trust in what they claim."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 from neural3d.export.frames import gaussians_in_frame
 from neural3d.export.glb import BINARY_CHUNK, CHUNK_HEADER, EXTENSION, HEADER, JSON_CHUNK, MAGIC, harmonic_names
 from neural3d.export.rows import BLOCK, assembled, logits
@@ -274,8 +273,8 @@ def _buffer(file: GltfFile, view: dict) -> np.ndarray:
     if uri.startswith("data:"):
         try:
             return np.frombuffer(base64.b64decode(uri.partition(",")[2], validate=True), np.uint8)
-        except binascii.Error as error:
-            raise InputError(f"{file.path}: a buffer's data is damaged ({error}); copy the file again") from error
+        except ValueError as error:  # binascii's own are, too
+            raise InputError(f"{file.path}: a buffer's data is damaged ({said(error)}); copy the file again") from error
     if ":" in uri:
         raise InputError(f"{file.path}: a buffer lies at {uri[:80]!r}; this program fetches nothing, store it beside")
     beside = safe_join(file.path.parent, uri)

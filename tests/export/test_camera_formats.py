@@ -227,6 +227,24 @@ def test_numbers_beyond_all_cameras_are_named(tmp_path: Path, key: str, value: l
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"film":[[', f'"film":[[{400 * "9"}'), "no positive number"),
+        (lambda text: text.replace("base64,", "base64,é"), "a buffer's data is damaged"),
+    ],
+)
+def test_gltf_that_is_damaged_is_named(tmp_path: Path, change, message: str):
+    """Found by fuzzing."""
+    path = tmp_path / "a.gltf"
+    write_cameras(path, a_move(), capture_from_scene=FROM_SCENE)
+    text = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+    path.write_text(change(text))
+    assert path.read_text() != text
+    with pytest.raises(InputError, match=f"a.gltf: .*{message}"):
+        read(path)
+
+
 def test_other_suffixes_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="expected a file that ends in .usd"):
         write_cameras(tmp_path / "a.abc", a_move(), capture_from_scene=FROM_SCENE)
