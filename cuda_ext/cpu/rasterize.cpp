@@ -30,7 +30,8 @@ template <class S>
 BlendArgs<S> blend_args(const Inputs& in, int64_t first, int64_t width, int64_t height, double alpha_min,
                         double transmittance_min) {
   static thread_local std::vector<char> space;
-  const int64_t n = in.means_px.size(0);
+  const int64_t n = in.means_px.size(0), tiles = ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile);
+  STD_TORCH_CHECK(tiles == in.tile_offsets.size(0) - 1, "neural3d: the tiles are not those of the image");
   RecordArgs<S> records = record_args<S>(in, first);
   records.records = aligned_space<BlendRecord<S>>(space, n);
   share(n, kRowGrain, [&](int64_t begin, int64_t end) { kernels<S>().pack_records(records, begin, end); });

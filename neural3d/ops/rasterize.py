@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.ops.library import native
-from neural3d.ops.records import TileBins
-from neural3d.ops.validation import check_floats, check_integers
+from neural3d.ops.records import TILE_PX, TileBins
+from neural3d.ops.validation import check_floats, check_integers, check_positive
 
 
 def rasterize(
@@ -35,10 +35,7 @@ def rasterize(
     )
     if background.requires_grad:
         raise ValueError("background: the native rasterizer gives it no gradient; detach it")
-    for name in ("tile_offsets", "gaussian_from_intersection", "slot_from_intersection", "slot_offsets"):
-        check_integers(f"bins.{name}", getattr(bins, name), (None,), means_px)
-    if len(bins.slot_offsets) != n + 1:
-        raise ValueError(f"bins: made for {len(bins.slot_offsets) - 1} Gaussians, got {n}")
+    _check_bins(bins, means_px)
     if colors.shape[1] == 0:
         raise ValueError("colors: expected at least one channel, got none")
     inputs = (means_px, conics, opacities, colors)
@@ -60,6 +57,15 @@ def rasterize(
         with_state,
     )
     return image, alphas
+
+
+def _check_bins(bins: TileBins, means_px: Float[Tensor, "N 2"]) -> None:
+    """What the lists hold is not looked at: on a GPU the host would have to wait for it."""
+    check_positive(**{"bins.width": bins.width, "bins.height": bins.height})
+    tiles, pairs = -(-bins.width // TILE_PX) * -(-bins.height // TILE_PX), len(bins.gaussian_from_intersection)
+    sizes = {"tile_offsets": tiles + 1, "gaussian_from_intersection": pairs, "slot_from_intersection": pairs}
+    for name, size in (sizes | {"slot_offsets": len(means_px) + 1}).items():
+        check_integers(f"bins.{name}", getattr(bins, name), (size,), means_px)
 
 
 native()

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from emulator.build import emulated_operators
 from torch import Tensor
 
+from neural3d.ops.library import native as native_operators
 from neural3d.ops.records import TileBins
 
 from .backends import SMOOTH, Backend, Cutoffs, gradients, project
@@ -213,6 +215,18 @@ def test_needles_lose_no_pixel(each_native, reference):
     # Rounding takes a hundredth of this from a needle so thin; a lost block takes 1/255 from each of its pixels.
     lost = (single.double() - expected).abs() > 0.1 / 255
     assert lost.any(dim=0).double().mean() <= FLIPPED_PIXELS
+
+
+@pytest.mark.parametrize("operators", [native_operators, emulated_operators])
+def test_lists_of_another_image_are_refused(operators):
+    """By the drivers, too: pixels would be written where there are none."""
+    ellipses, bins = flat_ellipses([0.5], [[1.0, 1, 1]]), list_all(1, 20, 18)
+    lists = (bins.tile_offsets, bins.gaussian_from_intersection, bins.slot_from_intersection, bins.slot_offsets)
+    seen = (*(ellipses[name] for name in ELLIPSES), torch.zeros(3, dtype=torch.float64), *lists)
+    assert operators().rasterize(*seen, 20, 18, 0.0, 0.0, False)[0].shape == (3, 18, 20)
+    for width, height in ((20, 16), (200, 18)):
+        with pytest.raises(RuntimeError, match="the tiles are not those of the image"):
+            operators().rasterize(*seen, width, height, 0.0, 0.0, False)
 
 
 def functions(

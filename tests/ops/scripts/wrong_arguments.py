@@ -248,6 +248,10 @@ def twisted(value: object) -> list:
 
 failures = []
 right = right_arguments() | right_arguments_of_fields()
+bins = right[rasterize]["bins"]
+sizes = [{"width": WIDTH + 16}, {"height": HEIGHT - 16}, {"width": 0}, {"tile_offsets": bins.tile_offsets[:-1]}]
+too_short = [{name: getattr(bins, name)[1:]} for name in ("slot_from_intersection", "slot_offsets")]
+WRONG += [(rasterize, "bins", replace(bins, **changes)) for changes in sizes + too_short]
 for function, values in right.items():
     function(**values)
     if function is index_points:
