@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from neural3d.bench import keep
+from neural3d.bench.curves import measure_mlp_curves
 from neural3d.bench.fields import measure_fields
 from neural3d.bench.hashgrid import measure_hashgrid
 from neural3d.bench.points import measure_points
@@ -16,6 +17,9 @@ if __name__ == "__main__":
     parser.add_argument("--capture", help="a name, see README.md; by default the first at hand")
     parser.add_argument("--seconds", type=float, help="of training with --tiny (120), of points and their twin (1800)")
     parser.add_argument(
+        "--curves", type=float, metavar="SECONDS", help="mlp: train the paper's networks and their twin so long"
+    )
+    parser.add_argument(
         "--presets", nargs="*", choices=[*HASHGRID_PRESETS], default=[*HASHGRID_PRESETS], help="hashgrid only"
     )
     parser.add_argument(
@@ -27,6 +31,8 @@ if __name__ == "__main__":
         report = measure_side_by_side(
             options.capture, seconds=options.side_by_side, preset=options.presets[0], downscale=options.downscale
         )
+    elif options.curves is not None:
+        report = measure_mlp_curves(options.capture, seconds=options.curves)
     elif options.field == "mlp":
         report = measure_fields(options.capture, seconds=options.seconds or 120.0)
     elif options.field == "points":

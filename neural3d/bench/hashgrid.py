@@ -137,9 +137,9 @@ def _trained(scene: Scene, config: HashGridConfig) -> dict[str, Any]:
     return {**sizes, "num_parameters": result.field.num_parameters, **curve[-1], "curve": curve}
 
 
-def judged(moment: Moment, scene: Scene) -> dict[str, Any]:
+def judged(moment: Moment, scene: Scene, views: int = JUDGED_VIEWS) -> dict[str, Any]:
     background = evaluation_background(scene.has_alpha)
-    chosen = scene.test_indices[:: max(1, len(scene.test_indices) // JUDGED_VIEWS)][:JUDGED_VIEWS]
+    chosen = scene.test_indices[:: max(1, len(scene.test_indices) // views)][:views]
     spent = time.process_time()
     found = evaluate(
         field_render_function(moment.field, background=background), scene, indices=chosen, background=background

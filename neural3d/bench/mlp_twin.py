@@ -1,17 +1,23 @@
 """The paper's training step as one writes it with torch.nn: the yardstick of our own."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neural3d.checkpoints import Checkpoint
 from neural3d.fields.encoding import positional_encoding
+from neural3d.fields.mlp import layers_of
 from neural3d.fields.mlp_shape import MlpShape
-from neural3d.fields.nerf import finer, rendered
+from neural3d.fields.nerf import NerfModel, finer, rendered
 from neural3d.fields.sampling import stratified
 from neural3d.fields.space import FieldRays, Space
 from neural3d.fields.volume import interval_lengths
-from neural3d.train.mlp import EPSILON
+from neural3d.train.loop import StepOutcome
+from neural3d.train.mlp import EPSILON, MlpLearner
 from neural3d.train.mlp_config import MlpConfig
+from neural3d.train.observer import TrainingObserver
 from neural3d.train.ray_batches import RayBatch
 
 
@@ -44,6 +50,24 @@ class Twin:
         self.networks = nn.ModuleList([TwinNetwork(config.shape), TwinNetwork(config.shape)])
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.rate_start, eps=EPSILON)
 
+    @torch.no_grad()
+    def take(self, i: int, network: Float[Tensor, "P"]) -> None:
+        """Let a network be ours."""
+        for theirs, ours in self._pairs(i, network):
+            theirs.copy_(ours)
+
+    @torch.no_grad()
+    def give(self, i: int, network: Float[Tensor, "P"]) -> None:
+        """Let ours be a network."""
+        for theirs, ours in self._pairs(i, network):
+            ours.copy_(theirs)
+
+    def _pairs(self, i: int, network: Float[Tensor, "P"]) -> Iterator[tuple[Tensor, Tensor]]:
+        modules = dict(self.networks[i].named_modules())
+        for name, (weights, bias) in layers_of(network, self.config.shape).items():
+            yield modules[name].weight, weights
+            yield modules[name].bias, bias
+
     def step(self, batch: RayBatch, coarse: Float[Tensor, "R S"], fine: Float[Tensor, "R F"]) -> float:
         """Render twice, pull back through everything, update; returns the loss."""
         placed, unit, loss = self.space.place(batch.rays), stratified(coarse), torch.zeros(())
@@ -65,3 +89,35 @@ class Twin:
         directions = positional_encoding(placed.view_directions, shape.direction_frequencies)
         said = network(places, directions.repeat_interleave(unit.shape[1], dim=0)).view(*unit.shape, 4)
         return rendered(said[..., 0], said[..., 1:], lengths)
+
+
+class MlpTwin(MlpLearner):
+    """The same rays, random numbers, first weights and schedules; float32, and everything else by torch."""
+
+    def begin(self, observers: Sequence[TrainingObserver] = ()) -> None:
+        """Begin where ours does."""
+        super().begin(observers)
+        self.twin = Twin(self.config, self.space)
+        for i, network in enumerate(self.networks.values()):
+            self.twin.take(i, network)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Not asked for: a twin is trained in one go."""
+        raise NotImplementedError("a twin begins at the beginning")
+
+    def take_step(self, step: int, fraction: float) -> StepOutcome:
+        """As ours, with autograd."""
+        config = self.config
+        central = fraction < config.central_until
+        batch = self.pixels.batch(config.rays, self.background, config.seed, step, central=central)
+        drawn = self.draw(step)
+        for group in self.twin.optimizer.param_groups:
+            group["lr"] = config.rate_start * (config.rate_end / config.rate_start) ** fraction
+        loss = torch.tensor(self.twin.step(batch, drawn.coarse, drawn.fine))
+        return StepOutcome(loss, loss / len(self.names), torch.zeros((), dtype=torch.int64), len(self.names))
+
+    def snapshot(self) -> NerfModel:
+        """A copy, rendered as ours is."""
+        for i, network in enumerate(self.networks.values()):
+            self.twin.give(i, network)
+        return super().snapshot()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from neural3d.bench.clock import interleaved_ms, split_ms
-from neural3d.bench.hashgrid import Moment, Moments, judged
+from neural3d.bench.curves import Course, curves_at_once
 from neural3d.bench.machine import provenance
 from neural3d.bench.points_twin import PointsTwin
 from neural3d.bench.quality import chosen_captures
@@ -13,12 +13,9 @@ from neural3d.capture import load_capture
 from neural3d.checkpoints import Checkpoint
 from neural3d.ops.library import native
 from neural3d.scene import Scene
-from neural3d.train.loop import Budget, TrainingLoop
 from neural3d.train.points import PointsLearner
 from neural3d.train.points_config import PointsConfig
 
-MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Of the time: when the curves' points are taken, the end aside."""
 WARM_STEPS = 100
 """Before a step is measured."""
 REPEATS, TWIN_REPEATS = 12, 2
@@ -27,21 +24,21 @@ REPEATS, TWIN_REPEATS = 12, 2
 def measure_points(
     capture: str | None = None, *, seconds: float = 1800.0, downscale: float | None = None
 ) -> dict[str, Any]:
-    """A step in turns with its twin, then `seconds` of training of each, judged on some held-out views.
+    """A step in turns with its twin, then `seconds` of training of both at once, judged on some held-out views.
 
     Raises:
         InputError: There is no such capture.
     """
     spec = chosen_captures(None if capture is None else [capture])[0]
-    scene = load_capture(spec.path, downscale=spec.downscale if downscale is None else downscale)
+    spec = spec if downscale is None else replace(spec, downscale=downscale)
+    scene = load_capture(spec.path, downscale=spec.downscale)
     config = PointsConfig(steps=10**6, max_seconds=seconds)
     return {
         "table": "points",
         "capture": spec.name,
         "downscale": scene.downscale,
         "size_px": list(scene.photos[0].pixels.shape[1::-1]),
-        "ours": _trained(PointsLearner(scene, config), config, scene),
-        "twin": _trained(PointsTwin(scene, config), config, scene),
+        **curves_at_once({"ours": PointsLearner, "twin": PointsTwin}, Course(spec, config)),
         **_steps(scene, replace(config, max_seconds=min(seconds, 60.0))),
         **provenance(),
     }
@@ -73,18 +70,3 @@ def _steps(scene: Scene, config: PointsConfig) -> dict[str, Any]:
         "step_rays": learner.rays,
         "step_points": len(learner.index),
     }
-
-
-def _trained(learner: PointsLearner, config: PointsConfig, scene: Scene) -> dict[str, Any]:
-    """The curve of a training, what its first points take included."""
-    seconds = config.max_seconds or 0.0
-    moments, started = Moments([part * seconds for part in MOMENTS]), time.perf_counter()
-    learner.begin()
-    earlier = {"train_seconds": time.perf_counter() - started, "poisoned_steps": 0}
-    budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
-    ending = TrainingLoop(learner, budget, observers=[moments], earlier=earlier).go()
-    field, spent = learner.snapshot(), time.process_time() - moments.start
-    last = Moment(ending.train_seconds, spent, ending.step, field)
-    curve = [judged(moment, scene) for moment in (*moments.kept, last)]
-    sizes = {"points": len(field.index), "num_parameters": field.num_parameters}
-    return {**sizes, "begin_seconds": earlier["train_seconds"], **curve[-1], "curve": curve}

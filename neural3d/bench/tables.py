@@ -26,6 +26,7 @@ def text_of(report: Report) -> str:
         "fields": _fields_rows,
         "hashgrid": _hashgrid_rows,
         "hashgrid_step": _hashgrid_rows,
+        "mlp": _curves_rows,
         "points": _points_rows,
         "poses": _poses_rows,
         "side_by_side": _side_by_side_rows,
@@ -138,11 +139,18 @@ def _points_rows(report: Report) -> list[Row]:
         *((f"  {name}", f"{ms:.1f} ms") for name, ms in sorted(report["operators_ms"].items(), key=lambda e: -e[1])),
         ("plain torch", f"{report['step_ms_torch']:,.0f} ms, {report['torch_ratio']:.1f} times as long"),
     ]
-    for label, name in (("--field points", "ours"), ("plain torch", "twin")):
+    points = [(name, f"{report[name]['points']:,}") for name in ("ours", "twin")]
+    return [*rows, *((f"points at the end, {name}", count) for name, count in points), *_curves_rows(report)]
+
+
+def _curves_rows(report: Report) -> list[Row]:
+    rows = [(f"trained at once on {report['capture']}", f"{report['threads_each']} threads each")]
+    for label, name in (("ours", "ours"), ("plain torch", "twin")):
         for point in report[name]["curve"]:
             spent = f"{point['seconds']:.0f} s ({point['processor_seconds']:.0f} s of processor time)"
             rows.append((label, f"{point['psnr']:.2f} dB after {spent}, {point['steps']:,} steps"))
-        rows.append(("  a frame", f"{report[name]['seconds_a_frame']:.2f} s; {report[name]['points']:,} points"))
+        judged = f"{report[name]['views']} held-out views, {report[name]['seconds_a_frame']:.2f} s a frame"
+        rows.append((f"  {label}, judged on", judged))
     return rows
 
 

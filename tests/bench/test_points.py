@@ -43,6 +43,6 @@ def test_the_table_has_two_curves(small_capture, monkeypatch):
     report = points.measure_points(seconds=0.8)
     text = bench.text_of(report)
     assert f"{report['torch_ratio']:.1f} times as long" in text
-    for name, label in (("ours", "--field points"), ("twin", "plain torch ")):
+    for name, label in (("ours", "ours "), ("twin", "plain torch ")):
         assert len(report[name]["curve"]) >= 1 and label in text
         assert report[name]["curve"][-1]["psnr"] == report[name]["psnr"] > 0
