@@ -114,10 +114,10 @@ struct BlendArgs {
   S* slots;                     // [I,kSlot]
 };
 
-constexpr int kPlaneMargin = 16;  // columns of zeros before a row of a padded plane
+constexpr int kPlaneMargin = 16;      // columns of zeros before a row of a padded plane
+constexpr int kSimilarityStrip = 72;  // rows that one thread takes at a time, at most
 
-// L1 + SSIM and its gradient. Planes are padded with zeros so that the window needs no border case:
-// element (channel, row, column) lies at plane(channel, row) + column.
+// L1 + SSIM and its gradient.
 template <class S>
 struct PhotometricArgs {
   const S* image;         // [3,H,W]
@@ -126,16 +126,14 @@ struct PhotometricArgs {
   const uint8_t* valid;   // [H,W] or null
   const S* background;    // [3]
   int width, height;
-  int64_t stride;                // of a padded row
   S weight_l1, weight_ssim;      // divided by 3 * number of valid pixels
-  S *x, *y;                      // padded planes: the image with holes filled, and the target
-  S *u, *v, *w;                  // padded planes: d loss / d (mean of x, of x^2, of x y)
   S* d_image;                    // [3,H,W]
   double *row_loss, *row_error;  // [3 H] of the loss, and of the squared error with the image clamped to [0, 1]
 
-  int64_t plane(int channel, int row) const {
-    return (int64_t(channel) * (height + 2 * kWindowRadius) + row + kWindowRadius) * stride + kPlaneMargin;
-  }
+  // Of a padded row, of which the window's zeros on both sides are a part.
+  int64_t stride() const { return (width + 4 * kPlaneMargin + 15) / 16 * 16; }
+  // What a strip needs: rows of five planes, with those above and below that its windows' windows reach.
+  int64_t space() const { return stride() * (5 * kSimilarityStrip + (2 * 4 + 3 * 2) * kWindowRadius); }
 };
 
 template <class S>
@@ -252,9 +250,7 @@ struct Kernels {
   void (*reduce_slots)(const RecordArgs<S>&, int64_t begin, int64_t end);
   void (*blend)(const BlendArgs<S>&, int tile);
   void (*blend_vjp)(const BlendArgs<S>&, int tile);
-  void (*photometric_fill)(const PhotometricArgs<S>&, int row);
-  void (*photometric)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
-  void (*photometric_vjp)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end);
+  void (*photometric)(const PhotometricArgs<S>&, int channel, int row_begin, int row_end, S* space);
   void (*color_affine)(const ColorArgs<S>&, int64_t begin, int64_t end);
   void (*color_affine_vjp)(const ColorArgs<S>&, int64_t begin, int64_t end, double* d_matrix);  // sums of these pixels
   void (*bilateral)(const BilateralArgs<S>&, int band, int row_begin, int row_end, S* space);
@@ -294,9 +290,7 @@ namespace N3D_ISA {
   void reduce_slots(const RecordArgs<S>&, int64_t, int64_t);             \
   void blend(const BlendArgs<S>&, int);                                  \
   void blend_vjp(const BlendArgs<S>&, int);                              \
-  void photometric_fill(const PhotometricArgs<S>&, int);                 \
-  void photometric(const PhotometricArgs<S>&, int, int, int);            \
-  void photometric_vjp(const PhotometricArgs<S>&, int, int, int);        \
+  void photometric(const PhotometricArgs<S>&, int, int, int, S*);        \
   void color_affine(const ColorArgs<S>&, int64_t, int64_t);              \
   void color_affine_vjp(const ColorArgs<S>&, int64_t, int64_t, double*); \
   void bilateral(const BilateralArgs<S>&, int, int, int, S*);            \

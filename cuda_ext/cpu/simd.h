@@ -306,13 +306,6 @@ N3D_INLINE void transpose(F16* r) {
   }
 }
 using VectorF = F16;
-// Lanes K .. K + 15 of the registers that hold p[0 ..]: loads at odd places would each touch two cache lines.
-template <int K>
-N3D_INLINE F16 sliding(const F16* r, const float*) {
-  if constexpr (K % 16 == 0) return r[K / 16];
-  return _mm512_castsi512_ps(
-      _mm512_alignr_epi32(_mm512_castps_si512(r[K / 16 + 1].v), _mm512_castps_si512(r[K / 16].v), K % 16));
-}
 #elif defined(N3D_AVX2)
 // ---------------------------------------------------------------- AVX2 + FMA
 struct M8 {
@@ -461,11 +454,6 @@ N3D_INLINE VectorF log(VectorF a) {
   return fma(e, VectorF(0.693147181f), s * p);
 }
 #endif
-
-template <int K, class V>
-N3D_INLINE V sliding(const V*, const typename V::scalar* p) {
-  return V::load(p + K);
-}
 
 // Loads `count` <= lanes elements; the rest repeats the last, so that no lane computes on uninitialised memory.
 template <class V>

@@ -1,5 +1,8 @@
-// SSIM and L1 of some rows of one channel, and their gradient: the 11x11 window is a column pass over eleven rows,
-// which stays in registers, and a row pass over a small buffer.
+// SSIM and L1 of some rows of one channel, and their gradient: the 11x11 window is a column pass, a few rows at a time
+// in registers, and a row pass over a small buffer. All that a strip of rows needs in between stays in the caches.
+#include <algorithm>
+#include <type_traits>
+
 #include "../kernels.h"
 #include "../simd.h"
 // simd.h's functions must be seen before the formulas that use them.
@@ -8,19 +11,7 @@
 namespace n3d {
 namespace N3D_ISA {
 
-constexpr int kBlock =
-    256;  // columns that one pass over the buffer covers; eleven rows of it fit the first-level cache
-constexpr int kFirst = kPlaneMargin - kWindowRadius;  // where the window of column 0 starts in a buffer row
-
-template <int K, class V>
-static N3D_INLINE V row_taps(const V* r, const typename V::scalar* p) {
-  using S = typename V::scalar;
-  const V pair = sliding<kFirst + K>(r, p) + sliding<kFirst + kWindow - 1 - K>(r, p);
-  if constexpr (K == 0)
-    return V{S(window_weight(0))} * pair;
-  else
-    return fma(V{S(window_weight(K))}, pair, row_taps<K - 1>(r, p));
-}
+constexpr int kBlock = 512;  // columns that one pass over the buffers covers
 
 // Columns that a buffer must hold so that every lane of the last register, used or not, reads defined
 // numbers: its lanes beyond the image weigh nothing, but 0 times garbage may be NaN.
@@ -29,32 +20,15 @@ static N3D_INLINE int padded_columns(int n) {
   return (n + V::lanes - 1) / V::lanes * V::lanes + kPlaneMargin + kWindowRadius;
 }
 
-// `p` lies kPlaneMargin columns before the pixel, on a register's boundary.
+// `p` lies kPlaneMargin columns before the pixel.
 template <class V>
 static N3D_INLINE V row_window(const typename V::scalar* p) {
   using S = typename V::scalar;
-  constexpr int count = V::lanes == 16 ? 3 : 1;  // narrower registers load each tap
-  V r[count];
-  for (int i = 0; i < count; ++i) r[i] = V::load(p + i * V::lanes);
-  return fma(V{S(window_weight(kWindowRadius))}, sliding<kPlaneMargin>(r, p), row_taps<kWindowRadius - 1>(r, p));
-}
-
-// The window is symmetric, so its rows go in pairs.
-template <class V>
-static N3D_INLINE Moments<V> column_window(const PhotometricArgs<typename V::scalar>& a, int64_t at) {
-  using S = typename V::scalar;
-  const V center{S(window_weight(kWindowRadius))}, x0 = V::load(a.x + at), y0 = V::load(a.y + at);
-  Moments<V> m = {center * x0, center * y0, center * fma(x0, x0, y0 * y0), center * (x0 * y0)};
-  N3D_UNROLL for (int k = 0; k < kWindowRadius; ++k) {
-    const V weight{S(window_weight(k))};
-    const int64_t above = at - (kWindowRadius - k) * a.stride, below = at + (kWindowRadius - k) * a.stride;
-    const V x1 = V::load(a.x + above), x2 = V::load(a.x + below), y1 = V::load(a.y + above), y2 = V::load(a.y + below);
-    m.x = fma(weight, x1 + x2, m.x);
-    m.y = fma(weight, y1 + y2, m.y);
-    m.squares = fma(weight, fma(x1, x1, x2 * x2) + fma(y1, y1, y2 * y2), m.squares);
-    m.xy = fma(weight, fma(x1, y1, x2 * y2), m.xy);
-  }
-  return m;
+  const S* const first = p + kPlaneMargin - kWindowRadius;
+  V sum = V(S(window_weight(kWindowRadius))) * V::load(first + kWindowRadius);
+  N3D_UNROLL for (int k = 0; k < kWindowRadius; ++k) sum =
+      fma(V(S(window_weight(k))), V::load(first + k) + V::load(first + kWindow - 1 - k), sum);
+  return sum;
 }
 
 // 1 in the lanes of columns that are in the image and valid.
@@ -71,121 +45,193 @@ static N3D_INLINE V valid_lanes(const PhotometricArgs<typename V::scalar>& a, in
   return V::load(lane);
 }
 
-// The image with its invalid pixels replaced, and the target over the background, as padded planes.
+// Rows of the padded planes of a strip; the first plane row is the image row in front of which it stands.
 template <class S>
-static void fill_row(const PhotometricArgs<S>& a, int row) {
+struct Strip {
+  const PhotometricArgs<S>& a;
+  int channel, begin, end;
+  int64_t stride;
+  S *x, *y;      // rows begin - 10 ..: the image with holes filled, and the target
+  S *u, *v, *w;  // rows begin - 5 ..: d loss / d (mean of x, of x^2, of x y)
+
+  Strip(const PhotometricArgs<S>& args, int channel, int begin, int end, S* space)
+      : a(args), channel(channel), begin(begin), end(end), stride(args.stride()) {
+    const int64_t wide = (end - begin + 4 * kWindowRadius) * stride,
+                  narrow = (end - begin + 2 * kWindowRadius) * stride;
+    x = space, y = x + wide, u = y + wide, v = u + narrow, w = v + narrow;
+  }
+  // Where column 0 of a row lies, in x and y, and in the others.
+  int64_t wide(int row) const { return (row - begin + 2 * kWindowRadius) * stride + kPlaneMargin; }
+  int64_t narrow(int row) const { return (row - begin + kWindowRadius) * stride + kPlaneMargin; }
+  bool inside(int row) const { return row >= 0 && row < a.height; }
+};
+
+// The image with its invalid pixels replaced, and the target over the background.
+template <class S>
+static void fill_row(const Strip<S>& s, int row) {
+  const PhotometricArgs<S>& a = s.a;
   const int64_t pixels = int64_t(row) * a.width, plane = int64_t(a.width) * a.height;
-  for (int c = 0; c < 3; ++c) {
-    S *N3D_RESTRICT x = a.x + a.plane(c, row), *N3D_RESTRICT y = a.y + a.plane(c, row);
-    const uint8_t* N3D_RESTRICT target = a.target + 3 * pixels + c;
-    for (int i = 0; i < a.width; ++i) y[i] = S(target[3 * i]) * S(1.0 / 255);
-    if (a.alpha)
-      for (int i = 0; i < a.width; ++i) {
-        const S alpha = S(a.alpha[pixels + i]) * S(1.0 / 255);
-        y[i] = alpha * y[i] + (S(1) - alpha) * a.background[c];
-      }
-    memcpy(x, a.image + c * plane + pixels, size_t(a.width) * sizeof(S));
-    if (a.valid)
-      for (int i = 0; i < a.width; ++i) x[i] = a.valid[pixels + i] ? x[i] : y[i];
+  S *N3D_RESTRICT x = s.x + s.wide(row), *N3D_RESTRICT y = s.y + s.wide(row);
+  const uint8_t* N3D_RESTRICT target = a.target + 3 * pixels + s.channel;
+  for (int i = 0; i < a.width; ++i) y[i] = S(target[3 * i]) * S(1.0 / 255);
+  if (a.alpha)
+    for (int i = 0; i < a.width; ++i) {
+      const S alpha = S(a.alpha[pixels + i]) * S(1.0 / 255);
+      y[i] = alpha * y[i] + (S(1) - alpha) * a.background[s.channel];
+    }
+  memcpy(x, a.image + s.channel * plane + pixels, size_t(a.width) * sizeof(S));
+  if (a.valid)
+    for (int i = 0; i < a.width; ++i) x[i] = a.valid[pixels + i] ? x[i] : y[i];
+}
+
+// Zeros where the windows of the image's first and last columns reach, or in all of a row that is outside.
+template <class S>
+static void clear_around(const Strip<S>& s, S* plane, int64_t at, bool inside) {
+  S* const row = plane + at - kPlaneMargin;
+  const int64_t kept = inside ? s.a.width : 0;
+  std::fill(row, row + kPlaneMargin, S(0));
+  std::fill(row + kPlaneMargin + kept, row + s.stride, S(0));
+}
+
+template <class S>
+static void fill_strip(const Strip<S>& s) {
+  for (int row = s.begin - 2 * kWindowRadius; row < s.end + 2 * kWindowRadius; ++row) {
+    clear_around(s, s.x, s.wide(row), s.inside(row)), clear_around(s, s.y, s.wide(row), s.inside(row));
+    if (s.inside(row)) fill_row(s, row);
+  }
+  for (int row = s.begin - kWindowRadius; row < s.end + kWindowRadius; ++row)
+    for (S* plane : {s.u, s.v, s.w}) clear_around(s, plane, s.narrow(row), s.inside(row));
+}
+
+// Adds to R rows' sums what one row of the plane, `j` rows below the first window's first, means to them.
+template <int R, class V>
+static N3D_INLINE void add_row(V* sums, int j, const V& value) {
+  using S = typename V::scalar;
+  N3D_UNROLL for (int r = 0; r < R; ++r) {
+    const int k = j - r;
+    if (k == 0) sums[r] = V(S(window_weight(0))) * value;
+    if (k > 0 && k < kWindow) sums[r] = fma(V(S(window_weight(k))), value, sums[r]);
   }
 }
 
-// Columns [x0, x0 + n) of one row.
+constexpr int kPlanes = 4, kGradients = 3;
+template <class S>
+using SimilarityBuffer = S[kPlanes][kBlock + 4 * kPlaneMargin];
+template <class S>
+using GradientBuffer = S[kGradients][kBlock + 4 * kPlaneMargin];
+
 template <class V>
-static N3D_INLINE void photometric_part(const PhotometricArgs<typename V::scalar>& a, int channel, int row, int x0,
-                                        int n) {
+static N3D_INLINE void similarity_row(const Strip<typename V::scalar>& s,
+                                      const SimilarityBuffer<typename V::scalar>& buffer, int row, int x0, int n) {
   using S = typename V::scalar;
-  N3D_ALIGN64 S buffer[4][kBlock + 4 * kPlaneMargin];
-  const int64_t base = a.plane(channel, row) + x0;
-  const V weight_l1(a.weight_l1), weight_ssim(a.weight_ssim), zero(S(0)), one(S(1));
-  const int padded = padded_columns<V>(n);
-  for (int i = 0; i < padded; i += V::lanes) {
-    const Moments<V> m = column_window<V>(a, base - kPlaneMargin + i);
-    m.x.store(buffer[0] + i);
-    m.y.store(buffer[1] + i);
-    m.squares.store(buffer[2] + i);
-    m.xy.store(buffer[3] + i);
-  }
+  const V weight_l1(s.a.weight_l1), weight_ssim(s.a.weight_ssim), zero(S(0)), one(S(1));
   V loss = zero, error = zero;
   for (int i = 0; i < n; i += V::lanes) {
     const Moments<V> m = {row_window<V>(buffer[0] + i), row_window<V>(buffer[1] + i), row_window<V>(buffer[2] + i),
                           row_window<V>(buffer[3] + i)};
-    const Similarity<V> s = similarity(m);
-    const V valid = valid_lanes<V>(a, row, x0 + i);
-    const int64_t at = base + i;
-    const V difference = V::load(a.x + at) - V::load(a.y + at);
-    loss = fma(valid, fma(weight_l1, max(difference, -difference), weight_ssim * (one - s.value)), loss);
-    const V shown = min(max(V::load(a.x + at), zero), one) - V::load(a.y + at);
+    const Similarity<V> found = similarity(m);
+    const V valid = valid_lanes<V>(s.a, row, x0 + i);
+    const V x = V::load(s.x + s.wide(row) + x0 + i), y = V::load(s.y + s.wide(row) + x0 + i);
+    const V difference = x - y;
+    loss = fma(valid, fma(weight_l1, max(difference, -difference), weight_ssim * (one - found.value)), loss);
+    const V shown = min(max(x, zero), one) - y;
     error = fma(valid, shown * shown, error);
     const V weight = zero - weight_ssim * valid;
-    (weight * s.d_x).store(a.u + at);
-    (weight * s.d_xx).store(a.v + at);
-    (weight * s.d_xy).store(a.w + at);
+    const int64_t at = s.narrow(row) + x0 + i;
+    (weight * found.d_x).store(s.u + at);
+    (weight * found.d_xx).store(s.v + at);
+    (weight * found.d_xy).store(s.w + at);
   }
-  a.row_loss[channel * a.height + row] += double(sum(loss));
-  a.row_error[channel * a.height + row] += double(sum(error));
+  if (row < s.begin || row >= s.end) return;  // a neighbouring strip counts it
+  s.a.row_loss[s.channel * s.a.height + row] += double(sum(loss));
+  s.a.row_error[s.channel * s.a.height + row] += double(sum(error));
+}
+
+// R rows of one block of columns [x0, x0 + n).
+template <int R, class V>
+static N3D_INLINE void similarity_part(const Strip<typename V::scalar>& s, int row, int x0, int n) {
+  using S = typename V::scalar;
+  N3D_ALIGN64 S buffer[R][kPlanes][kBlock + 4 * kPlaneMargin];
+  const int padded = padded_columns<V>(n);
+  for (int i = 0; i < padded; i += V::lanes) {
+    const int64_t at = s.wide(row - kWindowRadius) + x0 - kPlaneMargin + i;
+    V sums[kPlanes][R];
+    N3D_UNROLL for (int j = 0; j < kWindow + R - 1; ++j) {
+      const V x = V::load(s.x + at + j * s.stride), y = V::load(s.y + at + j * s.stride);
+      add_row<R>(sums[0], j, x), add_row<R>(sums[1], j, y);
+      add_row<R>(sums[2], j, fma(x, x, y * y)), add_row<R>(sums[3], j, x * y);
+    }
+    N3D_UNROLL for (int r = 0; r < R; ++r) N3D_UNROLL for (int p = 0; p < kPlanes; ++p) sums[p][r].store(buffer[r][p] +
+                                                                                                         i);
+  }
+  for (int r = 0; r < R; ++r) similarity_row<V>(s, buffer[r], row + r, x0, n);
 }
 
 template <class V>
-static N3D_INLINE void photometric_part_vjp(const PhotometricArgs<typename V::scalar>& a, int channel, int row, int x0,
-                                            int n) {
+static N3D_INLINE void gradient_row(const Strip<typename V::scalar>& s,
+                                    const GradientBuffer<typename V::scalar>& buffer, int row, int x0, int n) {
   using S = typename V::scalar;
-  N3D_ALIGN64 S buffer[3][kBlock + 4 * kPlaneMargin];
-  const S* planes[3] = {a.u, a.v, a.w};
-  const int64_t base = a.plane(channel, row) + x0, out = (int64_t(channel) * a.height + row) * a.width + x0;
-  const V weight_l1(a.weight_l1), zero(S(0)), two(S(2));
-  const int padded = padded_columns<V>(n);
-  for (int p = 0; p < 3; ++p)
-    for (int i = 0; i < padded; i += V::lanes) {
-      const S* at = planes[p] + base - kPlaneMargin + i;
-      V column = V(S(window_weight(kWindowRadius))) * V::load(at);
-      N3D_UNROLL for (int k = 0; k < kWindowRadius; ++k) {
-        const int64_t rows = (kWindowRadius - k) * a.stride;
-        column = fma(V(S(window_weight(k))), V::load(at - rows) + V::load(at + rows), column);
-      }
-      column.store(buffer[p] + i);
-    }
+  const V weight_l1(s.a.weight_l1), zero(S(0)), two(S(2));
+  const int64_t from = s.wide(row) + x0, out = (int64_t(s.channel) * s.a.height + row) * s.a.width + x0;
   for (int i = 0; i < n; i += V::lanes) {
-    const V x = V::load(a.x + base + i), y = V::load(a.y + base + i);
+    const V x = V::load(s.x + from + i), y = V::load(s.y + from + i);
     const V d =
         row_window<V>(buffer[0] + i) + two * x * row_window<V>(buffer[1] + i) + y * row_window<V>(buffer[2] + i);
     const V sign = select(x > y, weight_l1, select(y > x, -weight_l1, zero));
-    const V gradient = valid_lanes<V>(a, row, x0 + i) * (d + sign);
-    store_rows(gradient, a.d_image + out + i, 1, n - i < V::lanes ? n - i : V::lanes);
+    const V gradient = valid_lanes<V>(s.a, row, x0 + i) * (d + sign);
+    store_rows(gradient, s.a.d_image + out + i, 1, n - i < V::lanes ? n - i : V::lanes);
   }
 }
 
-// Block by block, and each block row by row: what the next row's window reads again is still in the first-level cache.
-template <class F>
+// The gradient in R rows of one block of columns.
+template <int R, class V>
+static N3D_INLINE void gradient_part(const Strip<typename V::scalar>& s, int row, int x0, int n) {
+  using S = typename V::scalar;
+  N3D_ALIGN64 S buffer[R][kGradients][kBlock + 4 * kPlaneMargin];
+  const S* const planes[kGradients] = {s.u, s.v, s.w};
+  const int padded = padded_columns<V>(n);
+  for (int i = 0; i < padded; i += V::lanes) {
+    const int64_t at = s.narrow(row - kWindowRadius) + x0 - kPlaneMargin + i;
+    V sums[kGradients][R];
+    N3D_UNROLL for (int j = 0; j < kWindow + R - 1; ++j) N3D_UNROLL for (int p = 0; p < kGradients; ++p)
+        add_row<R>(sums[p], j, V::load(planes[p] + at + j * s.stride));
+    N3D_UNROLL for (int r = 0; r < R; ++r) N3D_UNROLL for (int p = 0; p < kGradients; ++p) sums[p][r].store(
+        buffer[r][p] + i);
+  }
+  for (int r = 0; r < R; ++r) gradient_row<V>(s, buffer[r], row + r, x0, n);
+}
+
+// Calls part<R>(row, first column, columns) block by block, and each block a few rows at a time: what the next rows'
+// windows read again is still in the first-level cache.
+template <class V, class F>
 static N3D_INLINE void each_part(int width, int begin, int end, const F& part) {
-  for (int x0 = 0; x0 < width; x0 += kBlock)
-    for (int row = begin; row < end; ++row) part(row, x0, width - x0 < kBlock ? width - x0 : kBlock);
+  constexpr int R = sizeof(V) == 64 ? 4 : 2;  // rows whose sums fit the registers
+  for (int x0 = 0; x0 < width; x0 += kBlock) {
+    const int n = width - x0 < kBlock ? width - x0 : kBlock;
+    int row = begin;
+    for (; row + R <= end; row += R) part(std::integral_constant<int, R>(), row, x0, n);
+    for (; row < end; ++row) part(std::integral_constant<int, 1>(), row, x0, n);
+  }
 }
 
 template <class V>
-static void photometric_rows(const PhotometricArgs<typename V::scalar>& a, int channel, int begin, int end) {
-  const int64_t first = int64_t(channel) * a.height;
-  for (int row = begin; row < end; ++row) a.row_loss[first + row] = a.row_error[first + row] = 0;
-  each_part(a.width, begin, end, [&](int row, int x0, int n) { photometric_part<V>(a, channel, row, x0, n); });
-}
-template <class V>
-static void photometric_rows_vjp(const PhotometricArgs<typename V::scalar>& a, int channel, int begin, int end) {
-  each_part(a.width, begin, end, [&](int row, int x0, int n) { photometric_part_vjp<V>(a, channel, row, x0, n); });
+static void photometric_strip(const PhotometricArgs<typename V::scalar>& a, int channel, int begin, int end,
+                              typename V::scalar* space) {
+  const Strip<typename V::scalar> s(a, channel, begin, end, space);
+  fill_strip(s);
+  const int first = begin < kWindowRadius ? 0 : begin - kWindowRadius;
+  const int last = end + kWindowRadius < a.height ? end + kWindowRadius : a.height;
+  each_part<V>(a.width, first, last,
+               [&](auto rows, int row, int x0, int n) { similarity_part<rows.value, V>(s, row, x0, n); });
+  each_part<V>(a.width, begin, end,
+               [&](auto rows, int row, int x0, int n) { gradient_part<rows.value, V>(s, row, x0, n); });
 }
 
-void photometric_fill(const PhotometricArgs<float>& a, int row) { fill_row(a, row); }
-void photometric_fill(const PhotometricArgs<double>& a, int row) { fill_row(a, row); }
-void photometric(const PhotometricArgs<float>& a, int channel, int begin, int end) {
-  photometric_rows<VectorF>(a, channel, begin, end);
+void photometric(const PhotometricArgs<float>& a, int channel, int begin, int end, float* space) {
+  photometric_strip<VectorF>(a, channel, begin, end, space);
 }
-void photometric(const PhotometricArgs<double>& a, int channel, int begin, int end) {
-  photometric_rows<VectorD>(a, channel, begin, end);
-}
-void photometric_vjp(const PhotometricArgs<float>& a, int channel, int begin, int end) {
-  photometric_rows_vjp<VectorF>(a, channel, begin, end);
-}
-void photometric_vjp(const PhotometricArgs<double>& a, int channel, int begin, int end) {
-  photometric_rows_vjp<VectorD>(a, channel, begin, end);
+void photometric(const PhotometricArgs<double>& a, int channel, int begin, int end, double* space) {
+  photometric_strip<VectorD>(a, channel, begin, end, space);
 }
 
 }  // namespace N3D_ISA
