@@ -4,6 +4,7 @@ Source: Mildenhall et al. 2020, section 5.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -75,8 +76,27 @@ def answers(layers: Layers, shape: MlpShape, samples: Samples) -> tuple[Float[Te
 
 
 def rendered(density: Float[Tensor, "R S"], color: Float[Tensor, "R S 3"], lengths: Float[Tensor, "R S"]) -> Composite:
-    """ReLU, sigmoid and equation 3."""
-    return composite(density.relu(), color.sigmoid(), lengths)
+    """ReLU, sigmoid and equation 3; a ray that sees nothing can still be given something to see."""
+    return composite(_Density.apply(density), color.sigmoid(), lengths)
+
+
+class _Density(torch.autograd.Function):
+    """The paper's ReLU; on rays without any density its slope towards more is 1.
+
+    With a slope of 0 nothing brings back an object that is gone, and where most rays see nothing but background the
+    network, being smooth, loses all of its density within a few dozen steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, said: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+        ctx.save_for_backward(said)
+        return said.relu()
+
+    @staticmethod
+    def backward(ctx: Any, pull: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+        (said,) = ctx.saved_tensors
+        some = said > 0
+        return torch.where(some | (~some.any(dim=1, keepdim=True) & (pull < 0)), pull, 0)
 
 
 def finer(

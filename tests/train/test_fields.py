@@ -107,6 +107,24 @@ def test_rows_that_pull_at_nothing_can_be_left_out():
     assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("background", ["random", "white"])
+def test_what_is_empty_comes_back(background):
+    """A ReLU alone has no slope there: where most rays miss the object, nothing was left after a few dozen steps."""
+    config = replace(SMALL, precision="float32", background=background, rate_start=5e-3)
+    learner = MlpLearner(make_scene(has_alpha=True), config)
+    learner.begin()
+    rays = image_rays(learner.scene.cameras, 0)
+    biases = [layers_of(network, learner.shape)["density"][1] for network in learner.networks.values()]
+    while learner.snapshot().shade(rays).alphas.max() > 0:
+        for bias in biases:
+            bias -= 0.1
+    for bias in biases:
+        bias -= 0.2  # between the places that were looked at, too
+    for step in range(60):
+        learner.take_step(step, 0.5)
+    assert learner.snapshot().shade(rays).alphas.max() > 0.1
+
+
 def _differentiable(layers, samples):
     """What `ask` says, by operations that autograd follows."""
     hidden = samples.places
