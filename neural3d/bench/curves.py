@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from neural3d.bench.children import end_with_parent
 from neural3d.bench.hashgrid import JUDGED_VIEWS, Moment, Moments, judged
 from neural3d.bench.machine import provenance
 from neural3d.bench.mlp_twin import MlpTwin
@@ -61,7 +62,7 @@ def curves_at_once(learners: Mapping[str, Callable[..., FieldLearner]], course: 
 
 
 def _begin_process(threads: int) -> None:
-    """Runs after the lines above, so that the threads that wait do so asleep."""
+    end_with_parent()
     torch.set_num_threads(threads)
 
 
