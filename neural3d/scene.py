@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
 from neural3d.cameras import Cameras
@@ -68,6 +68,9 @@ class Photo:
     """Straight alpha of an RGBA capture."""
     valid: Bool[Tensor, "H W"] | None = None
     """False where there is nothing to learn from: outside the undistorted lens, or masked by the user."""
+    light: Float16[Tensor, "H W 3"] | None = None
+    """The photo in linear light, with the primaries of Rec.709, not premultiplied: 1 is a display's white, there may be
+    more. `pixels` are what a display shows of it."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,8 @@ class Scene:
     """What was skipped or odd, one line each."""
     world: World | None = None
     """What leads from the capture's frame to metres, where that is known."""
+
+    @property
+    def is_linear(self) -> bool:
+        """All photos hold linear light."""
+        return all(photo.light is not None for photo in self.photos)

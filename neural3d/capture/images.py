@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+import torch
+from jaxtyping import Bool, Float32, UInt8
 from PIL import ExifTags, Image
 
+from neural3d.capture.light_files import SUFFIX, light_size, read_light
 from neural3d.capture.listing import BadFrame
+from neural3d.srgb import encode_srgb
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
 MAX_PIXELS = 178_000_000
@@ -87,6 +90,9 @@ def read_header(path: Path) -> Header:
 
     Raises: BadFrame when the file is missing, no image, of an unknown pixel format, or too large.
     """
+    if path.suffix.lower() == SUFFIX:
+        width, height, has_alpha = light_size(path, MAX_PIXELS)
+        return Header(width, height, 1, has_alpha)
     with safe_open_image(path) as image:
         _require_known(image, path)
         orientation = _orientation(image)
@@ -111,10 +117,12 @@ def _orientation(image: Image.Image) -> int:
 def read_pixels(path: Path, *, turned: bool) -> UInt8[np.ndarray, "H W C"]:
     """Decode a photo to RGB, or to RGBA with straight alpha where it has transparency.
 
-    `turned` applies the EXIF orientation; else pixels come as they are stored.
+    `turned` applies the EXIF orientation; else pixels come as they are stored. Of light it is what a display shows.
 
     Raises: BadFrame when it cannot be decoded to its end.
     """
+    if path.suffix.lower() == SUFFIX:
+        return _display_pixels(read_light(path, MAX_PIXELS))
     with safe_open_image(path) as image:
         _require_known(image, path)
         orientation = _orientation(image)
@@ -123,6 +131,11 @@ def read_pixels(path: Path, *, turned: bool) -> UInt8[np.ndarray, "H W C"]:
         if turned != is_turned and orientation != 1:
             image = image.transpose((_TURN if turned else _TURN_BACK)[orientation])
         return _to_uint8(image, path)
+
+
+def _display_pixels(light: Float32[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    shown = encode_srgb(torch.from_numpy(light[..., :3])).clamp(0, 1).numpy()
+    return (np.concatenate([shown, light[..., 3:]], axis=-1) * 255 + 0.5).astype(np.uint8)
 
 
 def _to_uint8(image: Image.Image, path: Path) -> UInt8[np.ndarray, "H W C"]:

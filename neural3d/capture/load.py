@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32, UInt8
 
 from neural3d.cameras import Cameras
 from neural3d.capture.detect import list_capture
-from neural3d.capture.images import read_pixels
+from neural3d.capture.images import MAX_PIXELS, read_pixels
 from neural3d.capture.lenses import Lens
+from neural3d.capture.light_files import read_light
 from neural3d.capture.listing import BadFrame, Frame, Listing, Skipped, require_frames
 from neural3d.capture.masks import fitted_mask
 from neural3d.capture.memory import (
@@ -70,7 +71,8 @@ def load_capture(
 
     Raises: InputError when nothing is left to work on, a file is damaged or claims the impossible, a path leaves the
     capture, or the photos do not fit into the memory.
-    Limits: 8-bit colours; a JPEG whose bytes were changed without being cut off decodes to wrong colours unnoticed.
+    Limits: 8-bit colours, but for photos of linear light (EXR); a JPEG whose bytes were changed without being cut off
+        decodes to wrong colours unnoticed.
     """
     return read_capture(path, downscale=downscale, max_memory_bytes=max_memory_bytes)[0]
 
@@ -131,9 +133,7 @@ def _load_frame(item: tuple[Placed, tuple[int, int]]) -> Loaded | Skipped:
     placed, (width, height) = item
     frame, lens = placed.frame, placed.frame.lens
     try:
-        pixels = read_pixels(frame.image_path, turned=placed.turned)
-        if placed.view is not None:
-            pixels = cut_view(pixels, placed.view)
+        pixels = _read(placed)
         if pixels.shape[:2] != (lens.height, lens.width):
             raise BadFrame(f"its header says {lens.width} x {lens.height}, its pixels are {pixels.shape[1::-1]}")
         usable, notes = _usable(frame, lens, placed.view)
@@ -143,6 +143,14 @@ def _load_frame(item: tuple[Placed, tuple[int, int]]) -> Loaded | Skipped:
     except BadFrame as bad:
         return Skipped(frame.name, str(bad))
     return Loaded(frame, lens.scaled(width, height), developed, notes)
+
+
+def _read(placed: Placed) -> UInt8[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"]:
+    """The photo's light where that is wanted, else what a display shows."""
+    if placed.light_path is not None:
+        return read_light(placed.light_path, MAX_PIXELS)
+    pixels = read_pixels(placed.frame.image_path, turned=placed.turned)
+    return pixels if placed.view is None else cut_view(pixels, placed.view)
 
 
 def _usable(frame: Frame, lens: Lens, view: str | None) -> tuple[Bool[np.ndarray, "H W"] | None, tuple[str, ...]]:
@@ -207,7 +215,7 @@ def _photo(entry: Loaded, has_alpha: bool) -> Photo:
     alpha = entry.developed.alpha if has_alpha else None
     if has_alpha and alpha is None:
         alpha = torch.full(entry.developed.pixels.shape[:2], 255, dtype=torch.uint8)
-    return Photo(entry.frame.name, entry.developed.pixels, alpha, entry.developed.valid)
+    return Photo(entry.frame.name, entry.developed.pixels, alpha, entry.developed.valid, entry.developed.light)
 
 
 def _transparency_notes(loaded: list[Loaded]) -> tuple[str, ...]:

@@ -57,12 +57,12 @@ def target_size(lens: Lens, downscale: float) -> tuple[int, int]:
 
 
 def photo_bytes(placed: Sequence[Placed], downscale: float) -> int:
-    """Bytes that all photos take once loaded: colours, alpha, validity."""
+    """Bytes that all photos take once loaded: colours, alpha, validity, light."""
     total = 0
     for entry in placed:
         width, height = target_size(entry.frame.lens, downscale)
         masked = entry.frame.mask_path is not None or not entry.frame.lens.is_pinhole
-        total += width * height * (3 + entry.has_alpha + masked)
+        total += width * height * (3 + entry.has_alpha + masked + (6 if entry.light_path else 0))
     return total
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from neural3d.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".exr")
 """In the order in which a missing suffix is tried."""
 
 

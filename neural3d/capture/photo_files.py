@@ -1,6 +1,6 @@
 """Any photo that a camera writes -> upright pixels in display sRGB, and what EXIF says about its camera.
 
-JPEG, PNG, WebP, TIFF, BMP, PPM by Pillow; HEIC by pi-heif and RAW by rawpy where they are installed.
+JPEG, PNG, WebP, TIFF, BMP, PPM by Pillow; HEIC by pi-heif, RAW by rawpy and EXR by OpenEXR where they are installed.
 """
 
 import io
@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms
 
 from neural3d.capture.images import MAX_PIXELS, read_pixels, safe_open_image
+from neural3d.capture.light_files import SUFFIX as LIGHT_SUFFIX
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.paths import IMAGE_SUFFIXES
 from neural3d.errors import said
@@ -71,6 +72,8 @@ def read_photo(path: Path) -> SourcePhoto:
         return _read_heic(path)
     if suffix in RAW_SUFFIXES:
         return _read_raw(path)
+    if suffix == LIGHT_SUFFIX:
+        return SourcePhoto(read_pixels(path, turned=True), CameraFacts(), False)
     with safe_open_image(path) as image:
         exif, profile, is_jpeg = Image.Image.getexif(image), image.info.get("icc_profile"), image.format == "JPEG"
         orientation = exif.get(ExifTags.Base.Orientation, 1)

@@ -8,14 +8,16 @@ straight.
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8
 from torch import Tensor
 
 from neural3d.capture.lenses import Lens, distort, largest_radius, seen_by
+from neural3d.capture.light_files import BRIGHTEST
+from neural3d.srgb import encode_srgb
 
 BAND_PIXELS = 500_000
 """Source pixels worked on at once; about 30 bytes each are needed."""
@@ -31,13 +33,15 @@ class Developed:
     alpha: UInt8[Tensor, "H W"] | None
     valid: Bool[Tensor, "H W"] | None
     """None where every pixel is valid."""
+    light: Float16[Tensor, "H W 3"] | None = None
+    """Where the photo held light, of which `pixels` are what a display shows."""
 
 
 @dataclass(frozen=True)
 class _Source:
     """A decoded photo with its lens."""
 
-    pixels: UInt8[np.ndarray, "H W C"]
+    pixels: UInt8[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"]
     usable: Bool[np.ndarray, "H W"] | None
     lens: Lens
 
@@ -45,9 +49,18 @@ class _Source:
     def has_alpha(self) -> bool:
         return self.pixels.shape[2] == 4
 
+    @property
+    def is_light(self) -> bool:
+        return self.pixels.dtype != np.uint8
+
     def layers(self, top: int, bottom: int) -> Float[Tensor, "C B W"]:
-        """Rows as float layers: colours 0..255, premultiplied; alpha 0..1 where there is one; 0/1 of what is usable."""
+        """Rows as float layers: colours 0..255, premultiplied; alpha 0..1 where there is one; 0/1 of what is usable.
+
+        Light is 0..255 up to a display's white, too.
+        """
         rows = torch.from_numpy(self.pixels[top:bottom].astype(np.float32)).permute(2, 0, 1)
+        if self.is_light:
+            rows = rows * 255.0
         layers = [rows[:3]]
         if self.has_alpha:
             alpha = rows[3:] / 255.0
@@ -60,23 +73,27 @@ class _Source:
 
 
 def develop(
-    pixels: UInt8[np.ndarray, "H W C"], usable: Bool[np.ndarray, "H W"] | None, lens: Lens, width: int, height: int
+    pixels: UInt8[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"],
+    usable: Bool[np.ndarray, "H W"] | None,
+    lens: Lens,
+    width: int,
+    height: int,
 ) -> Developed:
     """Undistort a photo to the pinhole of the same focal length and principal point, and average it down.
 
     `lens` describes `pixels` as they are; the result is width x height, of which the intrinsics are
     `lens.scaled(width, height)` without distortion. A pixel is valid when all of its area was seen by the lens and is
-    `usable`.
+    `usable`. Pixels of floats are linear light, which is averaged as light.
     """
     source = _Source(pixels, usable, lens)
     rows = max(1, int(BAND_PIXELS * height / (lens.width * lens.height)))
     bands = [_band(source, top, min(top + rows, height), width, height) for top in range(0, height, rows)]
     masked = usable is not None or not lens.is_pinhole
-    return _quantise(bands, source.has_alpha, masked)
+    return (_quantise_light if source.is_light else _quantise)(bands, source.has_alpha, masked)
 
 
-def _band(source: _Source, top: int, bottom: int, width: int, height: int) -> UInt8[Tensor, "C B W"]:
-    """Rows top..bottom of the result, as bytes; what is usable becomes 255 where it is wholly so."""
+def _band(source: _Source, top: int, bottom: int, width: int, height: int) -> Tensor:
+    """Rows top..bottom of the result as bytes, or floats of light; what is usable becomes 255 where it is wholly so."""
     full_width, full_height = source.lens.width, source.lens.height
     first = top * full_height // height
     last = min(full_height, -(-bottom * full_height // height))
@@ -95,7 +112,16 @@ def _band(source: _Source, top: int, bottom: int, width: int, height: int) -> UI
     layers = torch.cat([colors, layers[3:]])
     if source.usable is not None or not source.lens.is_pinhole:
         layers[-1] = (layers[-1] >= _WHOLE) * 255.0
-    return (layers + 0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    return layers if source.is_light else (layers + 0.5).floor_().clamp_(0, 255).to(torch.uint8)
+
+
+def _quantise_light(bands: list[Float[Tensor, "C _ W"]], has_alpha: bool, masked: bool) -> Developed:
+    """Light in half, and what a display shows of it in bytes."""
+    layers = torch.cat(bands, dim=1)
+    light = (layers[:3] / 255).clamp(0, BRIGHTEST).half()
+    shown = torch.cat([255 * encode_srgb(light.float()), layers[3:]])
+    developed = _quantise([(shown + 0.5).floor().clamp(0, 255).to(torch.uint8)], has_alpha, masked)
+    return replace(developed, light=light.permute(1, 2, 0).contiguous())
 
 
 def _quantise(bands: list[UInt8[Tensor, "C _ W"]], has_alpha: bool, masked: bool) -> Developed:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from neural3d.capture.images import Header, read_header
 from neural3d.capture.lenses import Lens
+from neural3d.capture.light_files import light_path
 from neural3d.capture.listing import BadFrame, Frame, Listing, Skipped, require_frames
 from neural3d.capture.panoramas import VIEWS, is_panorama, require_whole, view_lens, view_pose
 from neural3d.capture.paths import reduced_path
@@ -24,6 +25,8 @@ class Placed:
     has_alpha: bool
     view: str | None = None
     """Which view of a panorama; the frame's lens and pose are the view's, its files are the panorama's."""
+    light_path: Path | None = None
+    """Where its linear light is, if all photos have some."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,19 @@ def survey(listing: Listing) -> Survey:
             skipped.append(Skipped(frame.name, str(bad)))
     every_skipped = listing.skipped + tuple(skipped)
     require_frames(len(placed), every_skipped, listing.source)
-    return Survey(listing, tuple(placed), every_skipped, listing.notes + _notes(placed, ambiguous))
+    placed, of_light = _with_light(listing.root, placed)
+    return Survey(listing, tuple(placed), every_skipped, listing.notes + _notes(placed, ambiguous) + of_light)
+
+
+def _with_light(root: Path, placed: list[Placed]) -> tuple[list[Placed], tuple[str, ...]]:
+    """The frames with their photos' light, and what there is to say about it: all photos have some, or none counts."""
+    paths = [light_path(root, entry.frame.name, entry.frame.image_path) for entry in placed]
+    if all(paths) and not any(entry.view for entry in placed):
+        return [replace(entry, light_path=path) for entry, path in zip(placed, paths, strict=True)], ()
+    if not any(paths):
+        return placed, ()
+    why = "they show 360 degrees" if all(paths) else f"{sum(path is None for path in paths)} photos have none"
+    return placed, (f"photos of linear light are used as a display shows them, cut off at white: {why}",)
 
 
 def _notes(placed: list[Placed], ambiguous: list[str]) -> tuple[str, ...]:
@@ -120,6 +135,8 @@ def use_reduced_photos(root: Path, placed: tuple[Placed, ...], factor: int) -> t
     for entry in placed:
         if entry.view is not None:
             return None  # views are cut from the whole panorama
+        if entry.light_path is not None:
+            return None  # light is averaged as light
         path = reduced_path(root, entry.frame.image_path, factor)
         if path is None:
             return None

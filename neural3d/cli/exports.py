@@ -51,6 +51,8 @@ def export(options: Export) -> dict[str, Any]:
     written = _write(options, chosen, source)
     for line in written.warnings:
         say(f"neural3d: warning: {line}")
+    if source.gaussians.linear:
+        say("neural3d: warning: trained on linear light: the file holds display colours, and others blend them as such")
     if written.num_dropped:
         say(f"neural3d: warning: left out {written.num_dropped} Gaussians that are not finite")
     return {"output": str(options.output), "format": chosen.name, "num_gaussians": written.num_gaussians}

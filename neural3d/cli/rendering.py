@@ -38,6 +38,7 @@ from neural3d.render.tiff import require_tifffile, tiff_fingerprint, write_tiff
 from neural3d.render.video import CODECS, CodecName, write_video
 from neural3d.run import check_parents
 from neural3d.splats.gaussians import Gaussians
+from neural3d.srgb import decode_srgb, encode_srgb
 
 Form = Literal["png", "tiff", "exr", "mp4", "mov"]
 Writer = Callable[[Path, int, str], None]
@@ -307,6 +308,9 @@ def _image_function(options: Render, model: Model, trained: Trained) -> Callable
         seen = render_fn(camera)
         if background is not None:
             return seen.colors[0]
-        return torch.cat([straight_alpha(seen.colors[0], seen.alphas[0]), seen.alphas[0]], dim=-1)
+        alphas = seen.alphas[0]
+        if isinstance(model, Gaussians) and model.linear:
+            return torch.cat([encode_srgb(straight_alpha(decode_srgb(seen.colors[0]), alphas)), alphas], dim=-1)
+        return torch.cat([straight_alpha(seen.colors[0], alphas), alphas], dim=-1)
 
     return image_of

@@ -22,6 +22,7 @@ from neural3d.splats.gaussians import Gaussians
 from neural3d.train.camera_refinement import cameras_of_checkpoint
 from neural3d.train.config import SplatConfig, config_from_json
 from neural3d.train.fields import FieldConfig, field_config_from_json, field_of
+from neural3d.train.splats import kind_of
 
 SCENE_FILE = "scene.json"
 POSE_TOLERANCE = 1e-4
@@ -193,7 +194,7 @@ def _gaussians(run: Run, checkpoint: Checkpoint) -> Gaussians:
     }
     if not tensors:
         raise InputError(f"{run.path}: the run holds no Gaussians; give the run of a splat training")
-    return Gaussians(**tensors, antialiased=bool(checkpoint.meta["antialiased"]))
+    return Gaussians(**tensors, **kind_of(checkpoint))
 
 
 def load_settings(run: Run) -> Settings:

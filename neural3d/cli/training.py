@@ -232,6 +232,7 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
             require_field_place(scene, config)
     except InputError as error:
         raise InputError(f"{capture}: {error}") from error
+    _say_of_light(scene, config, options.backend)
     initial = field_start(init_field, scene, config)
     kept = {
         "capture": str(capture.resolve()),
@@ -244,6 +245,14 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
     }
     open_run = partial(Run.create, options.output, kept, overwrite=options.overwrite)
     return Work(scene, config, device, engine, initial, open_run)
+
+
+def _say_of_light(scene: Scene, config: Config, backend: str) -> None:
+    """Splats of our own engine learn light; what does not says so."""
+    if scene.is_linear and backend != "native" and isinstance(config, SplatConfig):
+        raise InputError(f"--backend {backend}: it knows no linear light, which the photos hold; use --backend native")
+    if scene.is_linear and not isinstance(config, SplatConfig):
+        say("neural3d: warning: the photos hold linear light; a field learns what a display shows, cut off at white")
 
 
 def _kept(config: Config) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural3d.srgb import decode_srgb, encode_srgb
+
 ColorSpace = Literal["linear", "acescg", "srgb"]
 """Linear light with the primaries of Rec.709 (those of sRGB); of AP1 with the white of ACES; display sRGB as it is."""
 
@@ -18,8 +20,12 @@ CHROMATICITIES = {
 _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
 
-def to_scene(colors: Float[Tensor, "*B 3"], alphas: Float[Tensor, "*B 1"], space: ColorSpace) -> Float[Tensor, "*B 3"]:
+def to_scene(
+    colors: Float[Tensor, "*B 3"], alphas: Float[Tensor, "*B 1"], space: ColorSpace, *, is_light: bool = False
+) -> Float[Tensor, "*B 3"]:
     """Premultiplied display sRGB (a render over black) to premultiplied colours of another space.
+
+    Of colours that are light (`is_light`, linear Rec.709) only the primaries change, or the curve, for display sRGB.
 
     Splats and fields are fitted so that their colours, blended by alpha *as display values*, give the photo. So
     blending comes first and the curve after it: decoding each Gaussian's colour would blend in linear light and
@@ -28,8 +34,9 @@ def to_scene(colors: Float[Tensor, "*B 3"], alphas: Float[Tensor, "*B 1"], space
     is no colour. Values above 1 go on along the curve; negative ones, which no display shows, become 0.
     """
     if space == "srgb":
-        return colors
-    light = decode_srgb(straight_alpha(colors, alphas).clamp(min=0))
+        return encode_srgb(straight_alpha(colors, alphas)) * alphas if is_light else colors
+    straight = straight_alpha(colors, alphas).clamp(min=0)
+    light = straight if is_light else decode_srgb(straight)
     if space == "acescg":
         light = light @ acescg_from_linear().to(light).T
     return light * alphas
@@ -38,21 +45,6 @@ def to_scene(colors: Float[Tensor, "*B 3"], alphas: Float[Tensor, "*B 1"], space
 def straight_alpha(colors: Float[Tensor, "*B 3"], alphas: Float[Tensor, "*B 1"]) -> Float[Tensor, "*B 3"]:
     """The colour of what is there, undimmed by its coverage; 0 where nothing is."""
     return torch.where(alphas > 0, colors / alphas.clamp(min=1e-8), 0)
-
-
-def decode_srgb(display: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Display values, at least 0, to linear light.
-
-    Source: IEC 61966-2-1.
-    """
-    curved = ((display.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
-    return torch.where(display <= 0.04045, display / 12.92, curved)
-
-
-def encode_srgb(light: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """The inverse of `decode_srgb`."""
-    curved = 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(light <= 0.0031308, light * 12.92, curved)
 
 
 def acescg_from_linear() -> Float[Tensor, "3 3"]:

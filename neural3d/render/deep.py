@@ -3,8 +3,9 @@
 Needs the extra [vfx].
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,13 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.records import TILE_PX, Projected, TileBins
-from neural3d.ops.sh import sh_colors
 from neural3d.reference.rasterize import blending_weights, pixel_alphas
 from neural3d.render.color_spaces import ColorSpace, to_scene
 from neural3d.render.exr import ExrFrame, ExrSettings, exr_header, widened
 from neural3d.render.exr_files import require_openexr, write_deep_part
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
-from neural3d.splats.view import projected_in, view_of
+from neural3d.splats.view import blended_colors, projected_in, view_of
 
 ALPHA_MIN, TRANSMITTANCE_MIN = 1 / 255, 1e-4
 """As the flat pictures have them."""
@@ -86,12 +86,11 @@ def deep_samples(
     view = view_of(camera, 0)
     gaussians = gaussians.map(lambda tensor: tensor.detach().cpu())
     projected = projected_in(gaussians, view)
-    colors = sh_colors(
-        gaussians.means_world, gaussians.sh, view.center_world, gaussians.sh_degree, projected.extents_px
-    )
+    colors = blended_colors(gaussians, view, gaussians.sh_degree, projected)
     bins = bin_gaussians(projected, width=view.width, height=view.height)
+    convert = partial(to_scene, space=space, is_light=gaussians.linear)
     found = [
-        (pixels, _samples(pixels, listed, projected, colors, space, max_samples)) for pixels, listed in _tiles(bins)
+        (pixels, _samples(pixels, listed, projected, colors, convert, max_samples)) for pixels, listed in _tiles(bins)
     ]
     return _by_row(found, view.width, view.height), (view.height, view.width)
 
@@ -112,7 +111,7 @@ def _samples(
     listed: Int64[Tensor, "I"],
     projected: Projected,
     colors: Float[Tensor, "N 3"],
-    space: ColorSpace,
+    convert: Callable[[Tensor, Tensor], Tensor],
     max_samples: int,
 ) -> DeepSamples:
     """Of the pixels of one tile."""
@@ -130,7 +129,7 @@ def _samples(
     first = torch.searchsorted(group, torch.arange(len(of_group)))
     last = torch.searchsorted(group, torch.arange(len(of_group)), right=True) - 1
     depths = projected.depths[listed][place]
-    light = _light(display, share, of_pixel, len(pixels), space)
+    light = _light(display, share, of_pixel, len(pixels), convert)
     # What a sample lets through is what is left behind it, of what has come to it.
     before = share.cumsum(0) - share
     begin = torch.searchsorted(of_pixel, of_pixel)
@@ -154,17 +153,15 @@ def _light(
     share: Float[Tensor, "S"],
     of_pixel: Int64[Tensor, "S"],
     count: int,
-    space: ColorSpace,
+    convert: Callable[[Tensor, Tensor], Tensor],
 ) -> Float[Tensor, "S 3"]:
     """Each sample's part of the light that a pixel sends, from its part of the display value.
 
-    Models blend as display values, and a curve of a sum is no sum of curves: each sample's own colour goes through the
-    curve, and then all of a pixel are scaled so that together they are what the flat picture has.
+    Most models blend as display values, and a curve of a sum is no sum of curves: each sample's own colour goes through
+    the curve, and then all of a pixel are scaled so that together they are what the flat picture has.
     """
-    each = to_scene(display, share[:, None], space)
-    if space == "srgb":
-        return each
-    flat = to_scene(_summed(display, of_pixel, count), _summed(share, of_pixel, count)[:, None], space)
+    each = convert(display, share[:, None])
+    flat = convert(_summed(display, of_pixel, count), _summed(share, of_pixel, count)[:, None])
     together = _summed(each, of_pixel, count)
     factor = torch.where(together.abs() > 1e-12, flat / together, 1)
     return each * factor[of_pixel]

@@ -182,7 +182,7 @@ def _open_shutter(frame: ExrFrame, settings: ExrSettings) -> list[Cameras]:
 
 
 def _light(tile: LayerTile, space: ColorSpace) -> Float[Tensor, "H W 4"]:
-    return torch.cat([to_scene(tile.colors, tile.alphas, space), tile.alphas], dim=-1)
+    return torch.cat([to_scene(tile.colors, tile.alphas, space, is_light=tile.is_light), tile.alphas], dim=-1)
 
 
 def _plate_parts(

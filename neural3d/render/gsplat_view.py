@@ -33,12 +33,15 @@ def gsplat_view(
 ) -> GsplatImage:
     """Render one view with `gsplat.rasterization`; differentiable in every parameter of the Gaussians.
 
+    Raises: ValueError for linear Gaussians, which it would blend as display colours.
     Source: gsplat 1.5, whose matrices, pixels, quaternions, harmonics, blur and thresholds mean what ours do.
     Limits: gsplat cuts alpha at 0.999 where we cut at 0.99, leaves out the Gaussian that makes a pixel opaque, and cuts
     every Gaussian at 3.33 standard deviations where its alpha is still up to 1/255: pixels differ by about that.
     """
     from gsplat import rasterization
 
+    if gaussians.linear:
+        raise ValueError("gaussians: these are blended as light, which gsplat's renderer does not do; take ours")
     degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
     colors, alphas, about = rasterization(
         means=gaussians.means_world,

@@ -15,13 +15,13 @@ from neural3d.fields.field import RadianceField
 from neural3d.ops.bin import bin_gaussians
 from neural3d.ops.rasterize import rasterize
 from neural3d.ops.records import Projected
-from neural3d.ops.sh import sh_colors
 from neural3d.reference.project import rotation_matrices
+from neural3d.render.color_spaces import to_scene
 from neural3d.render.fields import render_field
 from neural3d.render.model import Model
 from neural3d.render.objects import Objects
 from neural3d.splats.gaussians import Gaussians
-from neural3d.splats.view import View, projected_in, view_of
+from neural3d.splats.view import View, blended_colors, projected_in, view_of
 
 TILE_PX = 1024
 """Side of a tile; a multiple of the rasterizer's own 16."""
@@ -35,7 +35,7 @@ class LayerTile:
     left: int
     top: int
     colors: Float[Tensor, "H W 3"]
-    """Display sRGB over black: premultiplied by alpha."""
+    """Over black, premultiplied by alpha: display sRGB, or light where `is_light`."""
     alphas: Float[Tensor, "H W 1"]
     depths: Float[Tensor, "H W 1"]
     """Expected z along the camera's forward axis in scene units, 0 where nothing is."""
@@ -43,6 +43,13 @@ class LayerTile:
     """Unit vectors in the scene's frame that face the camera, 0 where nothing is."""
     coverages: Float[Tensor, "H W D"] | None = None
     """How much of each pixel each object covers; together at most alpha. None where no objects were named."""
+    is_light: bool = False
+    """Of a model that was trained on linear light."""
+
+    @property
+    def display_colors(self) -> Float[Tensor, "H W 3"]:
+        """Display sRGB, premultiplied by alpha."""
+        return to_scene(self.colors, self.alphas, "srgb", is_light=self.is_light)
 
 
 @torch.no_grad()
@@ -84,9 +91,7 @@ def _rectangles(width: int, height: int, side: int) -> Iterator[tuple[int, int, 
 def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int, objects: Objects | None) -> Iterator[LayerTile]:
     """Gaussians are projected once for the whole image: near its border the projection depends on the image's size."""
     projected = projected_in(gaussians, view)
-    colors = sh_colors(
-        gaussians.means_world, gaussians.sh, view.center_world, gaussians.sh_degree, projected.extents_px
-    )
+    colors = blended_colors(gaussians, view, gaussians.sh_degree, projected)
     channels = torch.cat([colors, projected.depths[:, None], _splat_normals(gaussians, view)], dim=1)
     if objects is not None:
         channels = torch.cat([channels, objects.memberships().to(channels)], dim=1)
@@ -96,7 +101,8 @@ def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int, objects: Object
         background = channels.new_zeros(channels.shape[1])
         image, alphas = rasterize(part.means_px, part.conics, part.opacities, channels[rows], bins, background)
         tile = _tile(left, top, image[:7].permute(1, 2, 0), alphas[..., None])
-        yield tile if objects is None else replace(tile, coverages=image[7:].permute(1, 2, 0).cpu())
+        coverages = None if objects is None else image[7:].permute(1, 2, 0).cpu()
+        yield replace(tile, coverages=coverages, is_light=gaussians.linear)
 
 
 def _within(projected: Projected, left: int, top: int, width: int, height: int) -> tuple[Projected, Tensor]:

@@ -64,7 +64,8 @@ def panorama_tiles(model: Model, camera: Cameras, *, objects: Objects | None = N
         ahead = (directions @ face.axis)[..., None].clamp(min=1e-6)
         nearest = torch.where(face.is_nearest, torch.cat([found[..., :1] / ahead, found[..., 1:]], dim=-1), nearest)
     coverages = None if objects is None else blended[..., 4:]
-    yield LayerTile(0, 0, blended[..., :3], blended[..., 3:4], nearest[..., :1], nearest[..., 1:], coverages)
+    layers = (blended[..., :3], blended[..., 3:4], nearest[..., :1], nearest[..., 1:], coverages)
+    yield LayerTile(0, 0, *layers, is_light=tile.is_light)
 
 
 def panorama_points(camera: Cameras, distances: Float[Tensor, "H W 1"]) -> Float[Tensor, "H W 3"]:

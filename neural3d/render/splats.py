@@ -9,6 +9,7 @@ from neural3d.ops.library import native
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import splat_view, view_of
+from neural3d.srgb import encode_srgb
 
 
 def render_splats(
@@ -42,6 +43,8 @@ def render_splats(
         for i in range(len(cameras))
     ]
     images = torch.stack([v.image for v in views]).permute(0, 2, 3, 1)
+    if gaussians.linear:
+        images = torch.cat([encode_srgb(images[..., :3]), images[..., 3:]], dim=-1)
     alphas = torch.stack([v.alphas for v in views])[..., None]
     if not with_depth:
         return Rendering(images, alphas)

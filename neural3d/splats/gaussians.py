@@ -26,6 +26,8 @@ class Gaussians:
     """K = (degree + 1)^2 coefficients, DC first."""
     antialiased: bool = False
     """Trained with mip-style opacity compensation; travels with every file."""
+    linear: bool = False
+    """Trained on linear light: colours, which are display sRGB here as well, are decoded before they are blended."""
 
     def __len__(self) -> int:
         return self.means_world.shape[0]

@@ -13,6 +13,7 @@ from neural3d.ops.rasterize import rasterize
 from neural3d.ops.records import Projected
 from neural3d.ops.sh import sh_colors
 from neural3d.splats.gaussians import Gaussians
+from neural3d.srgb import decode_srgb
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class SplatImage:
     """What one view shows, planar, and the ellipses it was blended from."""
 
     image: Float[Tensor, "D H W"]
-    """Red, green, blue over the background; with depth a fourth plane: sum of weight times z."""
+    """Red, green, blue over the background, of linear Gaussians as light; with depth a fourth plane: sum of weight
+    times z."""
     alphas: Float[Tensor, "H W"]
     projected: Projected
 
@@ -76,6 +78,12 @@ def projected_in(gaussians: Gaussians, view: View) -> Projected:
     )
 
 
+def blended_colors(gaussians: Gaussians, view: View, degree: int, projected: Projected) -> Float[Tensor, "N 3"]:
+    """The Gaussians' colours as they are blended: display sRGB, of linear Gaussians light."""
+    colors = sh_colors(gaussians.means_world, gaussians.sh, view.center_world, degree, projected.extents_px)
+    return decode_srgb(colors) if gaussians.linear else colors
+
+
 def splat_view(
     gaussians: Gaussians,
     view: View,
@@ -86,11 +94,13 @@ def splat_view(
 ) -> SplatImage:
     """Render one view; differentiable in every parameter of the Gaussians.
 
-    `sh_degree` limits the harmonics in use (None: all that are stored).
+    `sh_degree` limits the harmonics in use (None: all that are stored). The background is display sRGB.
     """
     projected = projected_in(gaussians, view)
     degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
-    channels = sh_colors(gaussians.means_world, gaussians.sh, view.center_world, degree, projected.extents_px)
+    channels = blended_colors(gaussians, view, degree, projected)
+    if gaussians.linear:
+        background = decode_srgb(background)
     if with_depth:
         channels = torch.cat([channels, projected.depths[:, None]], dim=1)
         background = torch.cat([background, background.new_zeros(1)])

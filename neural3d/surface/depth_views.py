@@ -49,7 +49,7 @@ def seen_by(model: Model, camera: Cameras) -> DepthView:
     for tile in layer_tiles(model, camera):
         rows, columns = tile.depths.shape[:2]
         window = slice(tile.top, tile.top + rows), slice(tile.left, tile.left + columns)
-        colors[window], alphas[window], depths[window] = tile.colors, tile.alphas, tile.depths
+        colors[window], alphas[window], depths[window] = tile.display_colors, tile.alphas, tile.depths
         normals[window] = tile.normals
     sure = (alphas >= _LEAST_ALPHA) & ~_beside_edges(depths)
     straight = (colors / alphas.clamp(min=_LEAST_ALPHA)).clamp(0, 1)

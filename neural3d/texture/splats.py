@@ -1,5 +1,7 @@
 """What was completed on a surface, back in the splats: new ones where no photo saw any."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -61,7 +63,8 @@ def surface_gaussians(
     sh[:, 0] = (colors - 0.5) / SH_CONSTANT
     scales = torch.tensor([_WIDTH * cell, _WIDTH * cell, _THICKNESS * cell]).log().repeat(count, 1)
     opacities = torch.full((count,), _OPACITY).logit()
-    return Gaussians(points - inset * normals, scales, _turns_to(normals), opacities, sh, antialiased=like.antialiased)
+    made = (points - inset * normals, scales, _turns_to(normals), opacities, sh)
+    return Gaussians(*made, antialiased=like.antialiased, linear=like.linear)
 
 
 def unlearnt(gaussians: Gaussians, atlas: Atlas, completed: Bool[Tensor, "N"], cameras: Cameras) -> Bool[Tensor, "M"]:
@@ -92,7 +95,7 @@ def recolored(gaussians: Gaussians, atlas: Atlas, where: Bool[Tensor, "N"] | Non
             near &= where[::stride][nearest]
         sh[rows[near]] = 0
         sh[rows[near], 0] = (colors[nearest[near]] - 0.5) / SH_CONSTANT
-    return Gaussians(**{**gaussians.tensors(), "sh": sh}, antialiased=gaussians.antialiased)
+    return replace(gaussians, sh=sh)
 
 
 def _means(values: Float[Tensor, "K C"], number: Tensor, count: int) -> Float[Tensor, "M C"]:

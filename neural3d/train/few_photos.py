@@ -1,5 +1,7 @@
 """What keeps a scene plausible where few photos see it: no Gaussian is relied on, and surfaces bend only at edges."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
@@ -39,8 +41,7 @@ def thinned(gaussians: Gaussians, dropped: Bool[Tensor, "N"], share: float) -> t
 
 
 def _with_logits(gaussians: Gaussians, logits: Float[Tensor, "N"]) -> Gaussians:
-    fields = {**gaussians.tensors(), "logit_opacities": logits.contiguous()}
-    return Gaussians(**fields, antialiased=gaussians.antialiased)
+    return replace(gaussians, logit_opacities=logits.contiguous())
 
 
 def bending(

@@ -17,8 +17,10 @@ from neural3d.ops.project import visible_rows
 from neural3d.ops.records import Projected
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View
+from neural3d.srgb import decode_slope, decode_srgb, encode_srgb
 from neural3d.train.exposure import ColorMap
 from neural3d.train.few_photos import bending
+from neural3d.train.light import light_loss
 from neural3d.train.photos import TrainingPhoto
 from neural3d.train.readings import Letter
 
@@ -124,18 +126,21 @@ def photo_gradient(
     """
     engine, view = native(), photo.view
     projected, colors, bins, pairs = _front(gaussians, view, sh_degree, capacity)
-    channels, behind = colors, background
+    channels, behind = (decode_srgb(colors), decode_srgb(background)) if gaussians.linear else (colors, background)
     if bend_weight > 0:
-        channels = torch.cat([colors, projected.depths[:, None]], dim=1)
-        behind = torch.cat([background, background.new_zeros(1)])
+        channels = torch.cat([channels, projected.depths[:, None]], dim=1)
+        behind = torch.cat([behind, background.new_zeros(1)])
     seen = (projected.means_px, projected.conics, projected.opacities, channels, behind, *bins)
     options = (view.width, view.height, ALPHA_MIN, TRANSMITTANCE_MIN)
     layers, alphas, state = engine.rasterize(*seen, *options, True)
     image = layers[:3]
     shown = image if exposure is None else exposure.apply(image)
-    valid = photo.valid if believed is None else believed(shown)
-    target = (photo.pixels, photo.alpha, valid, background)
-    loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
+    valid = photo.valid if believed is None else believed(encode_srgb(shown) if gaussians.linear else shown)
+    if gaussians.linear:
+        loss, squared_error, d_image = light_loss(shown, photo, valid, background, ssim_weight)
+    else:
+        target = (photo.pixels, photo.alpha, valid, background)
+        loss, squared_error, d_image = engine.photometric(shown, *target, ssim_weight)
     d_exposure = None
     if exposure is not None:
         d_image, d_exposure = exposure.vjp(image, d_image)
@@ -149,6 +154,8 @@ def photo_gradient(
     )
     if bend_weight > 0:
         d_colors, d_depths = d_colors[:, :3].contiguous(), d_colors[:, 3].contiguous()
+    if gaussians.linear:
+        d_colors = d_colors * decode_slope(colors)
     d_means_by_color, color_pulls = engine.sh_pulls(
         gaussians.means_world, gaussians.sh, view.center_world, sh_degree, projected.extents_px, colors, d_colors
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from neural3d.errors import InputError
+from neural3d.train.light import display_target
 from neural3d.train.photos import TrainingPhoto
 
 BLOCKS_ACROSS = 32
@@ -95,7 +96,9 @@ class MovingThings:
 
 
 def target_of(photo: TrainingPhoto, background: Float[Tensor, "3"]) -> Float[Tensor, "3 H W"]:
-    """The photo's colours, 0 to 1, over the background where it is transparent."""
+    """The photo's colours, 0 to 1 or above where it holds light, over the background where it is transparent."""
+    if photo.light is not None:
+        return display_target(photo, background)
     pixels = photo.pixels.permute(2, 0, 1).float() / 255
     if photo.alpha is None:
         return pixels

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from neural3d.scene import Photo, Scene
 from neural3d.splats.view import View, view_of
+from neural3d.srgb import encode_srgb
 from neural3d.train.random_numbers import Purpose, generator
 
 
@@ -21,10 +22,13 @@ class TrainingPhoto:
     pixels: UInt8[Tensor, "H W 3"]
     alpha: UInt8[Tensor, "H W"] | None
     valid: Bool[Tensor, "H W"] | None
+    light: Float16[Tensor, "H W 3"] | None = None
+    """What `pixels` show, in linear light; None where the photos are of display colours alone."""
 
     def to(self, device: torch.device) -> "TrainingPhoto":
         """The same photo and camera on a device."""
-        planes = (None if plane is None else plane.to(device) for plane in (self.pixels, self.alpha, self.valid))
+        kept = (self.pixels, self.alpha, self.valid, self.light)
+        planes = (None if plane is None else plane.to(device) for plane in kept)
         return TrainingPhoto(self.view.to(device), *planes)
 
 
@@ -68,12 +72,14 @@ def _full_size(scene: Scene, index: int) -> TrainingPhoto:
         photo.pixels.contiguous(),
         None if photo.alpha is None else photo.alpha.contiguous(),
         None if photo.valid is None or bool(photo.valid.all()) else photo.valid.contiguous(),
+        photo.light.contiguous() if scene.is_linear else None,
     )
 
 
 def _halved(scene: Scene, index: int, photo: TrainingPhoto) -> TrainingPhoto:
     height, width = (max(1, size // 2) for size in photo.pixels.shape[:2])
-    pixels = photo.pixels.permute(2, 0, 1).float()
+    linear = photo.light is not None
+    pixels = (photo.light if linear else photo.pixels).permute(2, 0, 1).float()
     alpha = None if photo.alpha is None else photo.alpha[None].float() / 255
     if alpha is None:
         small, small_alpha = _area(pixels, height, width), None
@@ -84,8 +90,10 @@ def _halved(scene: Scene, index: int, photo: TrainingPhoto) -> TrainingPhoto:
         small_alpha = (small_alpha[0] * 255).round().to(torch.uint8)
     valid = None if photo.valid is None else _area(photo.valid[None].float(), height, width)[0] > 0.999
     camera = scene.cameras[index].scaled(width, height)
-    pixels = small.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-    return TrainingPhoto(view_of(camera, 0), pixels, small_alpha, valid)
+    light = small.permute(1, 2, 0).half().contiguous() if linear else None
+    shown = 255 * encode_srgb(small) if linear else small
+    pixels = shown.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return TrainingPhoto(view_of(camera, 0), pixels, small_alpha, valid, light)
 
 
 def _area(planes: Float[Tensor, "C H W"], height: int, width: int) -> Float[Tensor, "C h w"]:

@@ -135,6 +135,12 @@ def require_resumable(checkpoint: Checkpoint, config: SplatConfig, path: Path) -
         raise InputError(f"{path}/checkpoints/step-{checkpoint.step:08d}: {error}") from error
 
 
+def kind_of(checkpoint: Checkpoint) -> dict[str, bool]:
+    """What is true of all of its Gaussians."""
+    # Checkpoints of earlier versions say nothing of light.
+    return {"antialiased": bool(checkpoint.meta["antialiased"]), "linear": bool(checkpoint.meta.get("linear", False))}
+
+
 def _densifiers_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("densifier."): t for name, t in tensors.items() if name.startswith("densifier.")}
 
@@ -178,12 +184,12 @@ class _SplatLearner:
                 antialiased=config.antialiased,
                 seed=config.seed,
             )
-        self.state = fresh_state(gaussians.to(self.device))
+        self.state = fresh_state(replace(gaussians, linear=self.scene.is_linear).to(self.device))
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, which lies on the CPU."""
         tensors = {name: tensor.to(self.device) for name, tensor in checkpoint.tensors.items()}
-        self.state = state_from_tensors(tensors, antialiased=checkpoint.meta["antialiased"])
+        self.state = state_from_tensors(tensors, **kind_of(checkpoint))
         self.exposure = exposure_from_tensors(self.config.exposure, tensors)
         self.densifier.load(_densifiers_own(tensors))
         if self.cameras is not None:
@@ -272,4 +278,6 @@ class _SplatLearner:
 
     def meta(self) -> dict[str, Any]:
         """What kind of splats they are, and the way back to the capture's frame."""
-        return {"antialiased": self.state.gaussians.antialiased, **frame_meta(self.scene.capture_from_scene)}
+        gaussians = self.state.gaussians
+        kind = {"antialiased": gaussians.antialiased, "linear": gaussians.linear}
+        return {**kind, **frame_meta(self.scene.capture_from_scene)}

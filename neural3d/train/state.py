@@ -100,11 +100,11 @@ def state_tensors(state: SplatState) -> dict[str, Tensor]:
     return {f"{part}.{name}": t for part, record in parts.items() for name, t in record.tensors().items()}
 
 
-def state_from_tensors(tensors: Mapping[str, Tensor], *, antialiased: bool) -> SplatState:
+def state_from_tensors(tensors: Mapping[str, Tensor], *, antialiased: bool, linear: bool) -> SplatState:
     """The inverse of `state_tensors`."""
     names = ("means_world", "log_scales", "quats_wxyz", "logit_opacities", "sh")
 
     def record(part: str) -> Gaussians:
-        return Gaussians(**{name: tensors[f"{part}.{name}"] for name in names}, antialiased=antialiased)
+        return Gaussians(**{name: tensors[f"{part}.{name}"] for name in names}, antialiased=antialiased, linear=linear)
 
     return SplatState(record("gaussians"), record("first_moments"), record("second_moments"))

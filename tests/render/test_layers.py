@@ -5,9 +5,10 @@ import torch
 
 from neural3d.fields.field import Shaded
 from neural3d.fields.rays import Rays
-from neural3d.render.color_spaces import acescg_from_linear, decode_srgb, encode_srgb, to_scene
+from neural3d.render.color_spaces import acescg_from_linear, to_scene
 from neural3d.render.layers import LayerTile, cropped, depth_normals, layer_tiles, points_at
 from neural3d.render.splats import render_splats
+from neural3d.srgb import decode_srgb, encode_srgb
 
 from .scenes import cameras_around, disk, some_gaussians, straight_camera
 

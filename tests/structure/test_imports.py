@@ -12,7 +12,7 @@ import pytest
 
 # Bottom to top: a module imports from its own layer and the layers above it in this list, never from those below.
 LAYERS = (
-    ("errors", "cameras", "scene", "storage", "locks", "ply_vertices", "idle_threads"),
+    ("errors", "cameras", "scene", "storage", "locks", "ply_vertices", "idle_threads", "srgb"),
     ("ops", "reference"),
     ("devices", "splats", "fields", "capture", "metrics", "checkpoints", "run"),
     ("render",),

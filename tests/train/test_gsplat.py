@@ -76,6 +76,11 @@ def test_it_shows_what_we_show(calls, degree, antialiased):
     assert calls[0]["packed"] is False and calls[0]["sh_degree"] == degree
 
 
+def test_light_is_not_blended_as_display_colours(calls):
+    with pytest.raises(ValueError, match="blended as light, which gsplat's renderer does not do"):
+        gsplat_view(replace(colorful(), linear=True), off_center(), BACKGROUND)
+
+
 def test_the_background_is_behind(calls):
     gaussians, view = colorful(), off_center()
     black, colored = (gsplat_view(gaussians, view, behind) for behind in (torch.zeros(3), BACKGROUND))
