@@ -151,9 +151,7 @@ def test_key_frames_make_a_path_that_is_previewed(viewer: Viewer, shared_page, s
     shared_page.click("Add key frame")
     wait(lambda: len(path.keys) == 1, "one key frame")
     before = client.camera.position.copy()
-    client.camera.position = before + (0.6, 0.3, 0.0)
-    wait(lambda: not np.allclose(client.camera.position, before, atol=1e-3), "the camera has moved")
-    time.sleep(1)  # the page has it, too
+    drag_until(shared_page, lambda: not np.allclose(client.camera.position, before, atol=1e-3), "the camera has turned")
     shared_page.click("Add key frame")
     wait(lambda: len(path.keys) == 2, "two key frames")
     path._seconds.value = 0.5
