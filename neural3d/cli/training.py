@@ -58,7 +58,7 @@ from neural3d.train.splats import require_resumable, train_splats
 Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device", "backend")
 _FOR_MLP, _FOR_HASHGRID, _FOR_POINTS = ("tiny", "ndc"), ("preset",), ("points_from",)
-_FOR_SPLATS_AND_HASHGRID = ("exposure",)
+_FOR_SPLATS_AND_HASHGRID = ("exposure", "refine_cameras")
 _BUDGET = ("steps", "max_seconds")
 FEW = 12
 """Photos up to which the preset for few is recommended."""
@@ -388,7 +388,7 @@ def _trained(run: Run, work: Work, watchers: list[Any]) -> Result:
         splats = train_splats(work.scene, work.config, run=run, observers=watchers, **where)
         return Result(splats.gaussians, splats.step, splats.train_seconds, splats.completed, splats.cameras)
     found = train_field(work.scene, work.config, run=run, observers=watchers, composite=work.engine.composite)
-    return Result(found.field, found.step, found.train_seconds, found.completed)
+    return Result(found.field, found.step, found.train_seconds, found.completed, found.cameras)
 
 
 def _note_end(run: Run, result: Result, interrupts: Interrupts) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.records import HashLevels
-from neural3d.ops.validation import check_hash_table
+from neural3d.ops.validation import check_floats, check_hash_table
 
 
 def hash_encode(
@@ -19,6 +19,24 @@ def hash_encode(
     """
     check_hash_table(positions, table, levels)
     return native().hash_encode(positions, table, *levels.numbers, smooth)
+
+
+def hash_encode_positions_vjp(
+    positions: Float[Tensor, "P 3"],
+    table: Float[Tensor, "E F"],
+    levels: HashLevels,
+    pulls: Float[Tensor, "P LF"],
+    *,
+    smooth: bool = False,
+) -> Float[Tensor, "P 3"]:
+    """What pulls on the features pulls on the places, where the table's own gradient is not wanted.
+
+    Raises:
+        ValueError: An argument does not fit.
+    """
+    check_hash_table(positions, table, levels)
+    check_floats(table=(table, (None, None)), pulls=(pulls, (len(positions), levels.count * table.shape[1])))
+    return native().hash_encode_vjp(positions, table, *levels.numbers, smooth, pulls, True, False)[0]
 
 
 native()

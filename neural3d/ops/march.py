@@ -1,12 +1,12 @@
 """Rays to samples in occupied space: the native operator, its fake and its gradient."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
 from neural3d.ops.library import native
 from neural3d.ops.records import MarchRange, RaySamples
-from neural3d.ops.validation import check_bytes, check_floats, check_no_gradient
+from neural3d.ops.validation import check_bytes, check_floats, check_integers, check_no_gradient
 
 
 def march(
@@ -31,6 +31,35 @@ def march(
     if not 1 <= cells <= 1024:
         raise ValueError(f"occupied: expected 1 to 1024 cells along an axis, got {cells}")
     return RaySamples(*native().march(origins, directions, offsets, box, occupied, *span.numbers))
+
+
+def ray_pulls(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    box: Float[Tensor, "4"],
+    distances: Float[Tensor, "S"],
+    ray_offsets: Int32[Tensor, "R_plus_1"],
+    pulls: Float[Tensor, "S 3"],
+    *,
+    contracted: bool,
+) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "R 3"]]:
+    """What pulls on samples' places in the grid pulls on the origins and directions of their rays.
+
+    Samples stay at their distances along their rays.
+
+    Raises:
+        ValueError: An argument does not fit.
+    """
+    rays, samples = len(origins), len(distances)
+    check_floats(
+        origins=(origins, (rays, 3)),
+        directions=(directions, (rays, 3)),
+        box=(box, (4,)),
+        distances=(distances, (samples,)),
+        pulls=(pulls, (samples, 3)),
+    )
+    check_integers("ray_offsets", ray_offsets, (rays + 1,), origins)
+    return native().march_vjp(origins, directions, box, contracted, distances, ray_offsets, pulls)
 
 
 native()

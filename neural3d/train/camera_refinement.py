@@ -1,6 +1,6 @@
 """Cameras that are learnt beside the scene: a small turn and shift for each photo, a focal length for each lens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,11 +111,11 @@ class RefinedCameras:
     def identity(scene: Scene, device: torch.device = torch.device("cpu")) -> "RefinedCameras":
         """Corrections that change nothing, for the training photos; equal intrinsics are one lens."""
         cameras = scene.cameras[scene.train_indices]
-        lens_of_photo = _lenses(cameras)
+        lens_of_photo = lens_numbers(cameras)
         poses = [torch.zeros(len(cameras), _POSE, device=device) for _ in range(3)]
         focals = [torch.zeros(1 + max(lens_of_photo), 1, device=device) for _ in range(3)]
         return RefinedCameras(
-            *poses, *focals, lens_of_photo, _similarities(cameras).to(device), _even_steps(scene, cameras).to(device)
+            *poses, *focals, lens_of_photo, similarities(cameras).to(device), _even_steps(scene, cameras).to(device)
         )
 
     def view(self, photo: int, given: View) -> View:
@@ -129,11 +129,11 @@ class RefinedCameras:
 
     def cameras(self, given: Cameras) -> Cameras:
         """All corrected cameras; `given` are those of the training photos, in their order."""
-        return _corrected(given, self.poses.to(given.focal_px), self.log_focals.to(given.focal_px))
+        return corrected(given, self.poses.to(given.focal_px), self.log_focals.to(given.focal_px), self.lens_of_photo)
 
     def update(self, photo: int, pull: CameraPull, rates: Float[Tensor, "7"], *, step: int) -> None:
         """One step of Adam for a photo's pose and its lens, numbered from 1; in place."""
-        turned = _left_jacobian(self.poses[photo, :3]).T @ pull.pose[:3]
+        turned = _left_jacobians(self.poses[photo : photo + 1, :3])[0].T @ pull.pose[:3]
         gradient = (self.steps[photo].T @ torch.cat([turned, pull.pose[3:]]))[None].contiguous()
         row = slice(photo, photo + 1)
         moments, move = (self.first_moments[row], self.second_moments[row]), torch.zeros_like(gradient)
@@ -171,26 +171,27 @@ def cameras_of_checkpoint(tensors: Mapping[str, Tensor], given: Cameras) -> Came
     """The training photos' cameras as a run has refined them so far; those that are given where it refines none."""
     if "cameras.poses" not in tensors:
         return given
-    return _corrected(given, tensors["cameras.poses"], tensors["cameras.log_focals"])
+    return corrected(given, tensors["cameras.poses"], tensors["cameras.log_focals"], lens_numbers(given))
 
 
-def _corrected(given: Cameras, poses: Float[Tensor, "A 6"], log_focals: Float[Tensor, "G 1"]) -> Cameras:
-    pose, focal, centers = given.camera_from_world.clone(), given.focal_px.clone(), given.centers_world
-    for i, lens in enumerate(_lenses(given)):
-        rotation = rotation_of(poses[i, :3]) @ given.camera_from_world[i, :3, :3]
-        pose[i, :3, :3], pose[i, :3, 3] = rotation, -rotation @ (centers[i] + poses[i, 3:])
-        focal[i] *= log_focals[lens].exp()
-    return replace(given, camera_from_world=pose, focal_px=focal)
+def corrected(
+    given: Cameras, poses: Float[Tensor, "A 6"], log_focals: Float[Tensor, "G 1"], lenses: Sequence[int]
+) -> Cameras:
+    """Cameras with corrections, as `RefinedCameras` has them; `lenses` numbers each camera's lens."""
+    pose = given.camera_from_world.clone()
+    rotations = rotations_of(poses[:, :3]) @ given.camera_from_world[:, :3, :3]
+    pose[:, :3, :3], pose[:, :3, 3] = rotations, -_products(rotations, given.centers_world + poses[:, 3:])
+    return replace(given, camera_from_world=pose, focal_px=given.focal_px * log_focals[list(lenses)].exp())
 
 
-def _lenses(cameras: Cameras) -> tuple[int, ...]:
+def lens_numbers(cameras: Cameras) -> tuple[int, ...]:
     """A number for each camera: equal intrinsics are one lens."""
     lenses = [(*focal, *size) for focal, size in zip(cameras.focal_px.tolist(), cameras.size_px.tolist(), strict=True)]
     kinds = sorted(set(lenses))
     return tuple(kinds.index(lens) for lens in lenses)
 
 
-def _similarities(cameras: Cameras) -> Float[Tensor, "C 7"]:
+def similarities(cameras: Cameras) -> Float[Tensor, "C 7"]:
     """How corrections look when scene and cameras are shifted, turned and scaled together, to first order."""
     centers = cameras.centers_world.double()
     centers = centers - centers.mean(dim=0)
@@ -248,9 +249,15 @@ def _cross_matrices(vectors: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3 3"]:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def _sines(vector: Float[Tensor, "3"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3 for the length t of a rotation vector, near 0 by their series."""
-    squared = vector.square().sum()
+def _products(matrices: Float[Tensor, "A I J"], vectors: Float[Tensor, "A J"]) -> Float[Tensor, "A I"]:
+    """Of each matrix with its vector, added in one order."""
+    columns = (matrices * vectors[:, None, :]).unbind(2)
+    return sum(columns[1:], columns[0])
+
+
+def _sines(vectors: Float[Tensor, "V 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3 for the lengths t of rotation vectors, near 0 by their series."""
+    squared = vectors.square().sum(dim=1)[:, None, None]
     angle = squared.clamp(min=1e-6).sqrt()
     sine, cosine = angle.sin(), angle.cos()
     small = squared < 1e-4
@@ -263,16 +270,21 @@ def _sines(vector: Float[Tensor, "3"]) -> tuple[Tensor, Tensor, Tensor]:
 
 def rotation_of(vector: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
     """Rodrigues' formula: the rotation by |vector| radians about a vector."""
-    cross = _cross_matrices(vector[None])[0]
-    first, second, _ = _sines(vector)
-    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * cross + second * cross @ cross
+    return rotations_of(vector[None])[0]
 
 
-def _left_jacobian(vector: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """J with R(vector + d) = R(J d) R(vector) to first order. Source: Sola et al. 2018, A micro Lie theory, eq. 145."""
-    cross = _cross_matrices(vector[None])[0]
-    _, second, third = _sines(vector)
-    return torch.eye(3, dtype=vector.dtype, device=vector.device) + second * cross + third * cross @ cross
+def rotations_of(vectors: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3 3"]:
+    """The same of many."""
+    cross = _cross_matrices(vectors)
+    first, second, _ = _sines(vectors)
+    return torch.eye(3, dtype=vectors.dtype, device=vectors.device) + first * cross + second * cross @ cross
+
+
+def _left_jacobians(vectors: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3 3"]:
+    """J with R(v + d) = R(J d) R(v) to first order. Source: Sola et al. 2018, A micro Lie theory, eq. 145."""
+    cross = _cross_matrices(vectors)
+    _, second, third = _sines(vectors)
+    return torch.eye(3, dtype=vectors.dtype, device=vectors.device) + second * cross + third * cross @ cross
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from neural3d.cameras import Cameras
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.field import RadianceField
@@ -42,6 +43,9 @@ class FieldLearner(Learner, Protocol):
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; raises InputError where it was left by another kind of training."""
+
+    def refined_cameras(self) -> Cameras | None:
+        """Of the training photos, where they are refined."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class FieldResult:
     """False when somebody asked to stop before the end."""
     poisoned_steps: int
     """Steps in which some gradients were not finite; what they belong to was left alone."""
+    cameras: Cameras | None = None
+    """Of the training photos, as they were refined; None where they were not."""
 
 
 def train_field(
@@ -113,7 +119,7 @@ def train_field(
         step, earlier = checkpoint.step, checkpoint.meta
     budget = Budget(config.steps, config.max_seconds, config.checkpoint_seconds)
     ending = TrainingLoop(learner, budget, run=run, observers=observers, step=step, earlier=earlier).go()
-    return FieldResult(learner.snapshot(), **vars(ending))
+    return FieldResult(learner.snapshot(), **vars(ending), cameras=learner.refined_cameras())
 
 
 def require_field_place(scene: Scene, config: FieldConfig) -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural3d.cameras import Cameras
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.guides import Guide, OccupancyGuide, ProposalGuide
@@ -25,7 +26,9 @@ from neural3d.fields.hashgrid import (
 from neural3d.fields.nerfacc_composite import CompositeFn
 from neural3d.fields.space import Shell
 from neural3d.ops.composite import composite
-from neural3d.ops.hash_encode import hash_encode
+from neural3d.ops.hash_encode import hash_encode, hash_encode_positions_vjp
+from neural3d.ops.march import ray_pulls
+from neural3d.ops.records import RayViews
 from neural3d.scene import Scene
 from neural3d.train.exposure import AffineExposure
 from neural3d.train.field_space import field_space, seen_distances
@@ -38,9 +41,17 @@ from neural3d.train.photos import background_kind
 from neural3d.train.proposal_search import PROPOSAL_LEVELS, ProposalSearch
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
+from neural3d.train.ray_cameras import (
+    DIRECTIONS_FROM,
+    MOVED_FROM,
+    MOVED_UNTIL,
+    RayCameras,
+    learning_levels,
+    ray_rows,
+)
 from neural3d.train.ray_colors import photo_colors_of, photo_colors_vjp, photo_sums
-from neural3d.train.search import Search, update_rows, update_table
-from neural3d.train.visual_hull import tight_place
+from neural3d.train.search import Found, Search, update_rows, update_table
+from neural3d.train.visual_hull import POSE_MARGIN, tight_place
 
 INNER_PART = 0.9
 """Of the points, by distance from their middle, lie in the part of space that is not contracted."""
@@ -51,10 +62,11 @@ DISTORTION = 0.01
 _LEARNT = ("table", "layers", "appearance")
 
 
-def hashgrid_place(scene: Scene) -> HashGridPlace:
+def hashgrid_place(scene: Scene, *, margin: float = 0.0) -> HashGridPlace:
     """A box around an object on a transparent ground, else all of space, contracted around most of the points.
 
-    Steps through a box are no shorter than what a pixel of the photos covers at its centre.
+    Steps through a box are no shorter than what a pixel of the photos covers at its centre. The box has a margin on all
+    sides, a share of its own.
 
     Raises:
         InputError: The photos' alpha leaves nothing.
@@ -64,6 +76,7 @@ def hashgrid_place(scene: Scene) -> HashGridPlace:
         return _open_place(scene, space)
     pixel = float((1 / cameras.focal_px).amax(dim=1).median())
     place = tight_place(scene, HashGridPlace(space.center, space.radius))
+    place = replace(place, half=(1 + 2 * margin) * place.half)
     distance = float((cameras.centers_world - torch.tensor(place.center)).norm(dim=1).median())
     return replace(place, step=max(FINEST_STEP, pixel * distance / place.half))
 
@@ -94,6 +107,7 @@ class HashGridLearner:
         self.background = background_kind(config.background, has_alpha=scene.has_alpha)
         is_exposed = config.exposure == "affine" and not scene.has_alpha
         self.exposure = AffineExposure.identity(len(scene.train_indices)) if is_exposed else None
+        self.cameras = RayCameras.identity(scene) if config.refine_cameras else None
         distortion = 0.0 if scene.has_alpha else DISTORTION
         self.distortion = distortion if config.distortion is None else config.distortion
 
@@ -102,7 +116,7 @@ class HashGridLearner:
 
         Raises: InputError where the capture does not say where anything is.
         """
-        self.place = hashgrid_place(self.scene)
+        self.place = hashgrid_place(self.scene, margin=POSE_MARGIN if self.config.refine_cameras else 0.0)
         self.search = self._search()
         self.weights = _first_weights(self.shape, len(self.scene.train_indices), self.config.seed)
         self.moments = {
@@ -122,6 +136,8 @@ class HashGridLearner:
         if self.exposure is not None:
             names = ("matrices", "first_moments", "second_moments")
             self.exposure = AffineExposure(*(checkpoint.tensors[f"exposure.{name}"] for name in names))
+        if self.cameras is not None:
+            self.cameras = self.cameras.loaded(checkpoint.tensors)
 
     @property
     def rays(self) -> int:
@@ -132,20 +148,25 @@ class HashGridLearner:
         """Look along some rays of all photos, and now and then at what the search wants to know."""
         config = self.config
         self.search.prepare(step, self.weights, self.shape)
-        batch = self.pixels.batch(self.rays, self.background, config.seed, step, central=False)
+        cameras = self.refined_cameras()
+        batch = self.pixels.batch(self.rays, self.background, config.seed, step, central=False, cameras=cameras)
         found = self.search.find(self.place.rays(batch.rays), step, fraction)
         features = hash_encode(found.samples.positions, self.weights.table, self.shape.levels).requires_grad_()
         layers = self.weights.layers.detach().requires_grad_()
         appearance = self.weights.appearance[batch.views].requires_grad_()
         with torch.enable_grad():
-            looks = (self.shape, found.samples, batch.rays.directions, appearance)
+            looks = (self.shape, found.samples, self._directions(batch, fraction), appearance)
             densities, colors = feature_light(features, layers, *looks)
             optical = densities if found.stretch is None else densities * found.stretch
             there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
             seen = self.composite(optical, colors, *there)
+            if cameras is not None and MOVED_FROM <= fraction < MOVED_UNTIL:
+                self._refine(cameras, batch, found, seen, features, step)
             photographed = partial(self._photographed, step=step, fraction=fraction)
             outputs, pulls, loss, error = compare(seen, batch, self.distortion, photographed)
             gradients = torch.autograd.grad(outputs, (features, layers, appearance), pulls, materialize_grads=True)
+        if cameras is not None:
+            gradients[0][:, self.shape.features * learning_levels(self.shape.levels.count, fraction) :] = 0
         to_photos = photo_sums(gradients[2], batch.views, len(self.weights.appearance))
         poisoned = [
             self._update_table(found.samples.positions, gradients[0], step, fraction),
@@ -154,6 +175,10 @@ class HashGridLearner:
             self.search.learn(found, densities.detach(), step, fraction),
         ]
         return StepOutcome(loss, error, torch.stack(poisoned).sum(), len(self.weights.table))
+
+    def refined_cameras(self) -> Cameras | None:
+        """Of the training photos, where they are refined."""
+        return None if self.cameras is None else self.cameras.cameras(self.pixels.cameras)
 
     def snapshot(self) -> HashGridField:
         """A copy of the field."""
@@ -169,11 +194,61 @@ class HashGridLearner:
         learnt = {name: getattr(self.weights, name) for name in _LEARNT}
         named = {**learnt, **self.moments, **self.search.tensors()}
         exposures = {} if self.exposure is None else self.exposure.tensors()
-        return {**{f"hashgrid.{name}": tensor for name, tensor in named.items()}, **exposures}
+        cameras = {} if self.cameras is None else self.cameras.tensors()
+        return {**{f"hashgrid.{name}": tensor for name, tensor in named.items()}, **exposures, **cameras}
 
     def meta(self) -> dict[str, Any]:
         """Where the field lies, what the search goes on from, and the way back to the capture's frame."""
         return {"place": asdict(self.place), **self.search.meta(), **frame_meta(self.scene.capture_from_scene)}
+
+    def _directions(self, batch: RayBatch, fraction: float) -> Float[Tensor, "R 3"]:
+        """That colours depend on: the same for all rays as long as cameras are looked for."""
+        directions = batch.rays.directions
+        if self.cameras is None or fraction >= DIRECTIONS_FROM:
+            return directions
+        return directions.new_tensor([0.0, 0.0, 1.0]).expand_as(directions).contiguous()
+
+    def _refine(
+        self,
+        cameras: Cameras,
+        batch: RayBatch,
+        found: Found,
+        seen: RayViews,
+        features: Float[Tensor, "S LF"],
+        step: int,
+    ) -> None:
+        """Learn from how what rays see changes with their samples' places, but not with colours by direction.
+
+        Of the three colours of a ray, their sum with random signs is looked at: what it says is right on average.
+        Places are those of smooth interpolation, whose slope does not jump from cell to cell.
+
+        Source: Heo et al. 2023, Robust Camera Pose Refinement for Multi-Resolution Hash Encoding, section 3.3.
+        """
+        errors, pull = self._mixtures(seen, batch, step)
+        x, y, z = (pull * batch.backgrounds).unbind(1)
+        outputs, pulls = (seen.colors, seen.alphas), (pull, -(x + y + z))
+        (on_features,) = torch.autograd.grad(outputs, features, pulls, retain_graph=True)
+        places = (found.samples.positions, self.weights.table, self.shape.levels)
+        on_places = hash_encode_positions_vjp(*places, on_features, smooth=True)
+        rays, box = self.place.rays(batch.rays), torch.tensor([0.0, 0.0, 0.0, 1.0])
+        looks = (rays.origins, rays.directions, box, found.distances, found.samples.ray_offsets)
+        on_origins, on_directions = ray_pulls(*looks, on_places, contracted=self.place.contracted)
+        rows = ray_rows(cameras, batch.views, rays.directions, on_origins / self.place.half, on_directions)
+        self.cameras.update(batch.views, rows, errors)
+
+    def _mixtures(
+        self, seen: RayViews, batch: RayBatch, step: int
+    ) -> tuple[Float[Tensor, "R"], Float[Tensor, "R 3"]]:
+        """Errors of a mixture of each ray's colours in its photo, and what pulls on the scene's colours by these."""
+        drawn = generator(self.config.seed, Purpose.RAY_COLORS, step).integers(0, 2, (len(batch.views), 3))
+        signs = torch.from_numpy(2 * drawn - 1).float()
+        shown = seen.colors.detach() + (1 - seen.alphas.detach())[:, None] * batch.backgrounds
+        in_photo, pull = shown, signs
+        if self.exposure is not None:
+            maps = self.exposure.matrices[batch.views]
+            in_photo, (pull, _) = photo_colors_of(shown, maps), photo_colors_vjp(shown, maps, signs)
+        x, y, z = (signs * (in_photo - batch.colors)).unbind(1)
+        return x + y + z, pull
 
     def _search(self) -> Search:
         if self.place.contracted:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from neural3d.fields.hashgrid import HashGridShape
 from neural3d.ops.records import HashLevels
-from neural3d.train.limits import OF_MARCHED_FIELDS, above, check_fields, number, one_of, whole
+from neural3d.train.limits import OF_MARCHED_FIELDS, above, check_fields, number, one_of, switch, whole
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class HashGridConfig:
     0 where they have. Of Barron et al. 2022."""
     exposure: Literal["none", "affine"] = "affine"
     """How each photo's colours may differ from the scene's, where photos have no alpha."""
+    refine_cameras: bool = False
+    """Learn small corrections of the training photos' poses and focal lengths with the field."""
     exposure_rate: float = 1e-3
     """Adam's step size for that at first; it decays as the others do."""
     rate_start: float = 1e-2
@@ -82,6 +84,7 @@ class HashGridConfig:
             "distortion": number(0).or_none(),
             "exposure": one_of("none", "affine"),
             "exposure_rate": above(0),
+            "refine_cameras": switch(),
         }
         check_fields(self, limits)
 

@@ -113,6 +113,9 @@ class MlpLearner:
         num_rows = len(self.names) * self.shape.padded_size // ROW
         return StepOutcome(loss, error, torch.stack(poisoned).sum(), num_rows)
 
+    def refined_cameras(self) -> None:
+        """They stay as they are given."""
+
     def snapshot(self) -> NerfModel:
         """A copy of the field."""
         vectors = [network.clone() for network in self.networks.values()]

@@ -26,7 +26,7 @@ from neural3d.train.marched import (
 )
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.search import Found
-from neural3d.train.visual_hull import possible_cells
+from neural3d.train.visual_hull import POSE_MARGIN, possible_cells, widened
 
 EARLY_STEPS, EARLY_REFRESH_STEPS = 64, 4
 """At first everything counts as occupied, and looks are nearer to each other, until all was looked at twice."""
@@ -44,6 +44,8 @@ class OccupancySearch:
         """Every possible cell counts as occupied at first."""
         self.config, self.place, self.rays = config, place, min(FIRST_RAYS, config.most_rays)
         self.possible = possible_cells(scene, place, config.occupancy_cells)
+        if config.refine_cameras:
+            self.possible = widened(self.possible, POSE_MARGIN)
         self.memory, self.occupied = torch.zeros(self.possible.shape), self.possible.clone()
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -69,7 +71,8 @@ class OccupancySearch:
         drawn = generator(self.config.seed, Purpose.COARSE, step).random(len(rays), dtype=np.float32)
         span = self.place.span
         span = replace(span, step=span.step * (EARLY_STRIDE if step < EARLY_STEPS else 1.0))
-        return Found(OccupancyGuide(self.occupied, span).samples(rays, torch.from_numpy(drawn)), None)
+        samples = OccupancyGuide(self.occupied, span).samples(rays, torch.from_numpy(drawn))
+        return Found(samples, None, samples.ts)
 
     def learn(self, found: Found, densities: Float[Tensor, "S"], step: int, fraction: float) -> Tensor:
         """Take as many rays as should find the samples that were asked for, in whole groups."""

@@ -137,6 +137,9 @@ class PointsLearner:
         """What rays see through samples; differentiable in what is learnt."""
         return self.composite(*lit_points(self.weights, self.shape, self.index, samples, directions))
 
+    def refined_cameras(self) -> None:
+        """They stay as they are given."""
+
     def snapshot(self) -> PointsField:
         """A copy of the field."""
         copies = PointsWeights(*(getattr(self.weights, name).detach().clone() for name in LEARNT))

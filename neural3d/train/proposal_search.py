@@ -76,7 +76,7 @@ class ProposalSearch:
         middles = ((fine[:, 1:] + fine[:, :-1]) / 2).view(-1)
         samples = RaySamples(there.positions, middles, lengths, there.ray_offsets)
         stretch = there.deltas / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
-        return Guessed(samples, stretch, guess, fine)
+        return Guessed(samples, stretch, there.ts, guess, fine)
 
     def learn(self, found: Found, densities: Float[Tensor, "S"], step: int, fraction: float) -> Tensor:
         """Pull the guess up where it holds less than there was."""

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     OCCUPANCY = 12
     DROP = 13
     POINTS = 14
+    RAY_COLORS = 15
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from neural3d.cameras import Cameras
 from neural3d.fields.rays import Rays, rays_through
 from neural3d.scene import Scene
 from neural3d.train.random_numbers import Purpose, generator
@@ -49,8 +50,13 @@ class PhotoPixels:
         self.usable = _usable([photo.valid for photo in photos], self.cameras.size_px)
         self.central = _within(self, CENTRAL)
 
-    def batch(self, count: int, background: str, seed: int, step: int, *, central: bool) -> RayBatch:
-        """Rays through pixels drawn with replacement, each over a background of its own where that is random."""
+    def batch(
+        self, count: int, background: str, seed: int, step: int, *, central: bool, cameras: Cameras | None = None
+    ) -> RayBatch:
+        """Rays through pixels drawn with replacement, each over a background of its own where that is random.
+
+        `cameras` are those of the training photos, where they are not the given ones.
+        """
         chosen = self.central if central and len(self.central) else self.usable
         all_of_them = len(chosen) == len(self.colors)
         drawn = torch.from_numpy(generator(seed, Purpose.RAYS, step).integers(0, len(chosen), count))
@@ -64,7 +70,8 @@ class PhotoPixels:
         if self.alphas is not None:
             alpha = self.alphas[pixels].float()[:, None] / 255
             colors = alpha * colors + (1 - alpha) * backgrounds
-        return RayBatch(rays_through(self.cameras, views, xy.float()), colors, backgrounds, views)
+        rays = rays_through(self.cameras if cameras is None else cameras, views, xy.float())
+        return RayBatch(rays, colors, backgrounds, views)
 
 
 def _backgrounds(kind: str, count: int, seed: int, step: int) -> Float[Tensor, "R 3"]:

@@ -28,6 +28,8 @@ class Found:
     """Distances and lengths as the losses measure them."""
     stretch: Float[Tensor, "S"] | None
     """Lengths in the field's frame, by lengths as measured; None where these are the same."""
+    distances: Float[Tensor, "S"]
+    """Along the rays, in the field's frame."""
 
 
 @runtime_checkable

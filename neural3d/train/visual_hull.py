@@ -29,6 +29,8 @@ NEAREST_RADII = 2.0
 """A camera nearer to a cell than so many of its radii says nothing about it."""
 COARSEST_CELLS = 16
 """Along each axis of the first grid that is looked at, at most; only what is left of it is divided."""
+POSE_MARGIN = 0.06
+"""Of a box's side: where poses are still to be refined, photos may show as empty what is no farther from something."""
 TIGHT_CELLS = 64
 """Along each axis of the grid by which a box is drawn tight."""
 
@@ -99,6 +101,16 @@ def _possible(
     # At the rim of the box few photos are there to say that nothing is.
     enough = FEWEST_SHARE * int(whole.max()) if len(whole) else 0
     return rows[(whole[rows] > enough) & (empty[rows] <= EMPTY_SHARE * whole[rows])]
+
+
+def widened(possible: Bool[Tensor, "G G G"], margin: float) -> Bool[Tensor, "G G G"]:
+    """With all cells that lie next to these, within a share of the grid's side along each axis."""
+    cells = math.ceil(margin * len(possible))
+    spread = possible.float()[None]
+    for _ in range(3):
+        spread = torch.nn.functional.max_pool2d(spread, (1, 2 * cells + 1), stride=1, padding=(0, cells))
+        spread = spread.permute(0, 3, 1, 2)
+    return (spread[0] > 0).contiguous()
 
 
 def tight_place(scene: Scene, place: HashGridPlace) -> HashGridPlace:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from neural3d.capture.alignment import camera_difference, fit_similarity
+from neural3d.capture.alignment import camera_difference
 from neural3d.errors import InputError
 from neural3d.reference.bin import bin_gaussians
 from neural3d.reference.photometric import photometric_loss
@@ -25,21 +25,11 @@ from neural3d.train.config import LearningRates
 from neural3d.train.gradients import NEAR, photo_gradient
 from neural3d.train.photos import build_pyramid
 
+from .moved_cameras import moved, picture_error_px
 from .small_scenes import make_scene, psnr_of, ring, train, truth
 
 FAST = LearningRates(camera_poses=3e-3, camera_log_focals=3e-4)
 """For runs of a few hundred steps."""
-
-
-def _moved(cameras, degrees: float, share: float, seed: int = 1):
-    """Every camera turned and shifted at random by so much."""
-    random = torch.Generator().manual_seed(seed)
-    poses = cameras.camera_from_world.clone()
-    for i, center in enumerate(cameras.centers_world):
-        axis, shift = torch.nn.functional.normalize(torch.randn(2, 3, generator=random), dim=1)
-        rotation = rotation_of(axis * math.radians(degrees)) @ poses[i, :3, :3]
-        poses[i, :3, :3], poses[i, :3, 3] = rotation, -rotation @ (center + share * shift)
-    return replace(cameras, camera_from_world=poses)
 
 
 def _loss_of(correction, gaussians, photo, background):
@@ -85,28 +75,11 @@ def test_the_gradient_is_that_of_the_twins():
     assert (expected.abs() > 1e-6).all()
 
 
-def _picture_error_px(cameras, given) -> float:
-    """How far the scene's Gaussians lie from where they should, once the worlds are aligned; median over the photos."""
-    scale, rotation, translation = fit_similarity(*(c.centers_world.double().numpy() for c in (given, cameras)))
-    points = truth().means_world.double() @ torch.from_numpy(scale * rotation).T + torch.from_numpy(translation)
-    errors = []
-    for i in range(len(given)):
-        pixels = [
-            in_camera[:, :2] / in_camera[:, 2:] * camera.focal_px[i]
-            for camera, world in ((given, truth().means_world.double()), (cameras, points))
-            for in_camera in [
-                world @ camera.camera_from_world[i, :3, :3].double().T + camera.camera_from_world[i, :3, 3]
-            ]
-        ]
-        errors.append(float((pixels[0] - pixels[1]).norm(dim=1).mean()))
-    return float(np.median(errors))
-
-
 def test_poses_come_back():
     """Poses that are wrong by 1 degree and 1 % of the extent, and a focal length wrong by 2 %."""
     given = ring(12).scaled(96, 80)
     scene = make_scene(cameras=given)
-    wrong = _moved(given, 1.0, 0.01)
+    wrong = moved(given, 1.0, 0.01)
     wrong = replace(wrong, focal_px=given.focal_px * 1.02)
     result = train(replace(scene, cameras=wrong), steps=700, refine_cameras=True, rates=FAST)
 
@@ -116,8 +89,8 @@ def test_poses_come_back():
     before, after = differences(wrong), differences(result.cameras)
     assert np.median(after.angles_deg) < 0.75 * np.median(before.angles_deg)
     # A turn and a shift that move the picture alike remain in part; where things are seen is what comes back.
-    assert _picture_error_px(wrong, given) > 1.2
-    assert _picture_error_px(result.cameras, given) < 0.5 * _picture_error_px(wrong, given)
+    assert picture_error_px(wrong, given) > 1.2
+    assert picture_error_px(result.cameras, given) < 0.5 * picture_error_px(wrong, given)
     assert 90 < float(result.cameras.focal_px[0, 0]) < 91.8
     fixed = train(replace(scene, cameras=wrong), steps=700)
     refined_scene = replace(scene, cameras=result.cameras)
