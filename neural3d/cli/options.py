@@ -104,7 +104,8 @@ class Training:
     ignore_moving: Flag = SplatConfig.ignore_moving
     """People, cars, shadows: leave out of each photo what the other photos speak against."""
     refine_cameras: Flag = SplatConfig.refine_cameras
-    """Learn small corrections of poses and focal lengths with the scene; how far cameras moved is told at the end."""
+    """Learn small corrections of poses and focal lengths with the scene; how far cameras moved is told at the end. For
+    splats and the field hashgrid."""
     sh_degree: Whole = SplatConfig.sh_degree
     """How finely colour may vary with the direction of view, 0 (not at all) to 3."""
 

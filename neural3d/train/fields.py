@@ -18,8 +18,9 @@ from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
 from neural3d.train.field_space import field_space
-from neural3d.train.hashgrid import HashGridLearner, hashgrid_model, hashgrid_place
+from neural3d.train.hashgrid import HashGridLearner, hashgrid_model
 from neural3d.train.hashgrid_config import HashGridConfig
+from neural3d.train.hashgrid_place import hashgrid_place
 from neural3d.train.limits import check_names
 from neural3d.train.loop import Budget, Learner, TrainingLoop
 from neural3d.train.mlp import MlpLearner, mlp_model

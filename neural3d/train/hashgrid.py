@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,6 @@ from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
 from neural3d.fields.guides import Guide, OccupancyGuide, ProposalGuide
 from neural3d.fields.hashgrid import (
-    FINEST_STEP,
     HashGridField,
     HashGridPlace,
     HashGridShape,
@@ -24,15 +23,14 @@ from neural3d.fields.hashgrid import (
     feature_light,
 )
 from neural3d.fields.nerfacc_composite import CompositeFn
-from neural3d.fields.space import Shell
 from neural3d.ops.composite import composite
 from neural3d.ops.hash_encode import hash_encode, hash_encode_positions_vjp
 from neural3d.ops.march import ray_pulls
 from neural3d.ops.records import RayViews
 from neural3d.scene import Scene
 from neural3d.train.exposure import AffineExposure
-from neural3d.train.field_space import field_space, seen_distances
 from neural3d.train.hashgrid_config import HashGridConfig
+from neural3d.train.hashgrid_place import hashgrid_place
 from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.marched import compare, plainly_photographed
 from neural3d.train.observer import TrainingObserver
@@ -51,49 +49,11 @@ from neural3d.train.ray_cameras import (
 )
 from neural3d.train.ray_colors import photo_colors_of, photo_colors_vjp, photo_sums
 from neural3d.train.search import Found, Search, update_rows, update_table
-from neural3d.train.visual_hull import POSE_MARGIN, tight_place
+from neural3d.train.visual_hull import POSE_MARGIN
 
-INNER_PART = 0.9
-"""Of the points, by distance from their middle, lie in the part of space that is not contracted."""
-FAR_TIMES = 20.0
-"""Rays end so many times as far away as the farthest point."""
 DISTORTION = 0.01
 """Weight of the distortion loss where photos have no alpha, if nothing else is asked for."""
 _LEARNT = ("table", "layers", "appearance")
-
-
-def hashgrid_place(scene: Scene, *, margin: float = 0.0) -> HashGridPlace:
-    """A box around an object on a transparent ground, else all of space, contracted around most of the points.
-
-    Steps through a box are no shorter than what a pixel of the photos covers at its centre. The box has a margin on all
-    sides, a share of its own.
-
-    Raises:
-        InputError: The photos' alpha leaves nothing.
-    """
-    space, cameras = field_space(scene, ndc=False), scene.cameras[scene.train_indices]
-    if isinstance(space, Shell):
-        return _open_place(scene, space)
-    pixel = float((1 / cameras.focal_px).amax(dim=1).median())
-    place = tight_place(scene, HashGridPlace(space.center, space.radius))
-    place = replace(place, half=(1 + 2 * margin) * place.half)
-    distance = float((cameras.centers_world - torch.tensor(place.center)).norm(dim=1).median())
-    return replace(place, step=max(FINEST_STEP, pixel * distance / place.half))
-
-
-def _open_place(scene: Scene, space: Shell) -> HashGridPlace:
-    """Around the points' median, as half of them are mistakes at most; without points around the middle distances."""
-    knee, near, far = math.sqrt(space.near * space.far), space.near / 2, FAR_TIMES * space.far
-    distances = seen_distances(scene)
-    if scene.points is None or distances is None:
-        return HashGridPlace(space.center, space.radius - space.far + knee, True, near, far, knee)
-    points = scene.points.means_world.float()
-    middle = points.median(dim=0).values
-    reach = (points - middle).norm(dim=1).sort().values[int(INNER_PART * (len(points) - 1))]
-    x, y, z = middle.tolist()
-    knee = min(max(float(distances.median()), 1.01 * near), 0.99 * far)
-    half = max(float(reach), near)
-    return HashGridPlace((x, y, z), half, True, near, far, knee)
 
 
 class HashGridLearner:
@@ -236,9 +196,7 @@ class HashGridLearner:
         rows = ray_rows(cameras, batch.views, rays.directions, on_origins / self.place.half, on_directions)
         self.cameras.update(batch.views, rows, errors)
 
-    def _mixtures(
-        self, seen: RayViews, batch: RayBatch, step: int
-    ) -> tuple[Float[Tensor, "R"], Float[Tensor, "R 3"]]:
+    def _mixtures(self, seen: RayViews, batch: RayBatch, step: int) -> tuple[Float[Tensor, "R"], Float[Tensor, "R 3"]]:
         """Errors of a mixture of each ray's colours in its photo, and what pulls on the scene's colours by these."""
         drawn = generator(self.config.seed, Purpose.RAY_COLORS, step).integers(0, 2, (len(batch.views), 3))
         signs = torch.from_numpy(2 * drawn - 1).float()

@@ -21,7 +21,7 @@ from neural3d.ops.occupancy import update_occupancy
 from neural3d.ops.point_index import PointIndex, index_points
 from neural3d.ops.records import RaySamples, RayViews
 from neural3d.scene import Scene
-from neural3d.train.hashgrid import hashgrid_place
+from neural3d.train.hashgrid_place import hashgrid_place
 from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.marched import (
     FIRST_RAYS,

@@ -12,10 +12,11 @@ from neural3d.cli.runs import load_trained
 from .captures import SMALL
 
 
-def test_refined_cameras_are_told_and_kept(capture: Path, tmp_path: Path, capsys):
+@pytest.mark.parametrize(("method", "options"), [("splat", SMALL), ("nerf", ["--preset", "fast", "--steps", "8"])])
+def test_refined_cameras_are_told_and_kept(method, options, capture: Path, tmp_path: Path, capsys):
     run = tmp_path / "run"
-    command = ["train", "splat", "--output", str(run), "--json"]
-    assert main([*command, "--capture", str(capture), "--refine-cameras", *SMALL]) == 0
+    command = ["train", method, "--output", str(run), "--json"]
+    assert main([*command, "--capture", str(capture), "--refine-cameras", *options]) == 0
     said = capsys.readouterr()
     facts = json.loads(said.out)
     assert "cameras were refined: turned by" in said.err
@@ -33,7 +34,8 @@ def test_refined_cameras_are_told_and_kept(capture: Path, tmp_path: Path, capsys
     ("arguments", "message"),
     [
         (["train", "splat", "--backend", "gsplat"], "--refine-cameras: gsplat's renderer tells no gradient"),
-        (["train", "nerf"], "--refine-cameras: this is for splats"),
+        (["train", "nerf", "--tiny"], "--refine-cameras: this is for splats and the field hashgrid; leave it out, or"),
+        (["train", "nerf", "--field", "points"], "--refine-cameras: this is for splats and the field hashgrid"),
     ],
 )
 def test_what_cannot_refine_them_says_so(capture: Path, tmp_path: Path, capsys, arguments, message):

@@ -32,6 +32,8 @@ KINDS = {
     "mlp, bfloat16": (replace(SMALL, precision="bfloat16", rays=200), {"has_alpha": True}),
     "hashgrid": (SMALL_HASHGRID, {"has_alpha": True}),
     "hashgrid, without bounds": (SMALL_HASHGRID, {}),
+    "hashgrid, refined cameras": (replace(SMALL_HASHGRID, refine_cameras=True), {"has_alpha": True}),
+    "hashgrid, refined cameras without bounds": (replace(SMALL_HASHGRID, refine_cameras=True), {}),
     "points": (SMALL_POINTS, {"has_alpha": True, "points": 200}),
     "points, without bounds": (SMALL_POINTS, {"points": 200}),
 }

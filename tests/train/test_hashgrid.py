@@ -8,7 +8,8 @@ import torch
 from neural3d.errors import InputError
 from neural3d.fields.hashgrid import FINEST_STEP
 from neural3d.train.fields import field_of, train_field
-from neural3d.train.hashgrid import HashGridLearner, hashgrid_place
+from neural3d.train.hashgrid import HashGridLearner
+from neural3d.train.hashgrid_place import hashgrid_place
 from neural3d.train.occupancy_search import EARLY_STEPS
 
 from .field_runs import SMALL_HASHGRID as SMALL

@@ -10,7 +10,7 @@ from neural3d.fields.hashgrid import HashGridPlace
 from neural3d.reference.march import grid_positions
 from neural3d.scene import Photo
 from neural3d.train import visual_hull
-from neural3d.train.hashgrid import hashgrid_place
+from neural3d.train.hashgrid_place import hashgrid_place
 from neural3d.train.visual_hull import possible_cells, tight_place
 
 from .small_scenes import make_scene, ring, truth
