@@ -1,4 +1,4 @@
-"""The table of refined cameras: a hash grid trained on poses that are right and that are off, with and without refining."""
+"""The table of refined cameras: a hash grid that is trained on poses that are right, and on poses that are off."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -32,26 +32,10 @@ def picture_error_px(cameras: Cameras, given: Cameras, places: Float[Tensor, "P 
     The worlds are aligned first.
     """
     places = truth().means_world.double() if places is None else places
-    scale, rotation, translation = similarity_to(cameras, given)
-    shown = _pixels(given, places)
-    found = _pixels(cameras, scale * places @ rotation.T + translation)
-    return float(np.median([float((a - b).norm(dim=1).mean()) for a, b in zip(shown, found, strict=True)]))
-
-
-def similarity_to(cameras: Cameras, given: Cameras) -> tuple[float, Float[Tensor, "3 3"], Float[Tensor, "3"]]:
-    """Scale, rotation and translation that lead from the world of the given cameras to that of others."""
     scale, rotation, translation = fit_similarity(*(c.centers_world.double().numpy() for c in (given, cameras)))
-    return scale, torch.from_numpy(rotation), torch.from_numpy(translation)
-
-
-def into_world_of(cameras: Cameras, given: Cameras, held_out: Cameras) -> Cameras:
-    """Cameras beside the given ones, as they stand beside others."""
-    scale, rotation, translation = similarity_to(cameras, given)
-    pose = held_out.camera_from_world.double().clone()
-    turned = pose[:, :3, :3] @ rotation.T
-    centers = scale * held_out.centers_world.double() @ rotation.T + translation
-    pose[:, :3, :3], pose[:, :3, 3] = turned, -(turned @ centers[:, :, None])[:, :, 0]
-    return replace(held_out, camera_from_world=pose.float())
+    shown = _pixels(given, places)
+    found = _pixels(cameras, places @ torch.from_numpy(scale * rotation).T + torch.from_numpy(translation))
+    return float(np.median([float((a - b).norm(dim=1).mean()) for a, b in zip(shown, found, strict=True)]))
 
 
 def _pixels(cameras: Cameras, points: Tensor) -> list[Tensor]:

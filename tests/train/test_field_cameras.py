@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural3d.bench.few_photos import beside
 from neural3d.cameras import Cameras
 from neural3d.capture.alignment import camera_difference
 from neural3d.errors import InputError
@@ -25,7 +26,7 @@ from neural3d.train.ray_cameras import ALL_LEVELS_FROM, RayCameras, learning_lev
 from neural3d.train.visual_hull import widened
 
 from .field_runs import SMALL_HASHGRID, field_psnr
-from .moved_cameras import into_world_of, moved, picture_error_px
+from .moved_cameras import moved, picture_error_px
 from .small_scenes import make_scene, ring
 from .textured_balls import balls_scene, surface_points
 
@@ -210,7 +211,7 @@ def _held_out_psnr(field, cameras: Cameras) -> float:
     """From between the cameras that were trained on, put where they would stand beside the refined ones."""
     between = ring(5, radius=0.95).scaled(72, 60)
     scene = balls_scene(between, has_alpha=True)
-    return field_psnr(field, replace(scene, cameras=into_world_of(cameras, GIVEN, between)))
+    return field_psnr(field, replace(scene, cameras=beside(between, GIVEN, cameras)))
 
 
 def test_poses_come_back():
