@@ -39,14 +39,7 @@ from neural3d.train.photos import background_kind
 from neural3d.train.proposal_search import PROPOSAL_LEVELS, ProposalSearch
 from neural3d.train.random_numbers import Purpose, generator
 from neural3d.train.ray_batches import PhotoPixels, RayBatch
-from neural3d.train.ray_cameras import (
-    DIRECTIONS_FROM,
-    MOVED_FROM,
-    MOVED_UNTIL,
-    RayCameras,
-    learning_levels,
-    ray_rows,
-)
+from neural3d.train.ray_cameras import MOVED_FROM, MOVED_UNTIL, RayCameras, learning_levels, ray_rows
 from neural3d.train.ray_colors import photo_colors_of, photo_colors_vjp, photo_sums
 from neural3d.train.search import Found, Search, update_rows, update_table
 from neural3d.train.visual_hull import POSE_MARGIN
@@ -57,7 +50,7 @@ _LEARNT = ("table", "layers", "appearance")
 
 
 class HashGridLearner:
-    """The field, what Adam remembers of it, where it is looked at, and how the photos' exposures differ."""
+    """The field, what Adam remembers of it, where it is looked at, how the photos' exposures differ, and their cameras."""
 
     rows_are = "rows of the table"
 
@@ -115,7 +108,7 @@ class HashGridLearner:
         layers = self.weights.layers.detach().requires_grad_()
         appearance = self.weights.appearance[batch.views].requires_grad_()
         with torch.enable_grad():
-            looks = (self.shape, found.samples, self._directions(batch, fraction), appearance)
+            looks = (self.shape, found.samples, batch.rays.directions, appearance)
             densities, colors = feature_light(features, layers, *looks)
             optical = densities if found.stretch is None else densities * found.stretch
             there = (found.samples.ts, found.samples.deltas, found.samples.ray_offsets)
@@ -150,7 +143,7 @@ class HashGridLearner:
         return {"num_parameters": sum(getattr(self.weights, name).numel() for name in _LEARNT)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The field, Adam's moments, what the search knows, and the exposures."""
+        """The field, Adam's moments, what the search knows, the exposures, and what is learnt of cameras."""
         learnt = {name: getattr(self.weights, name) for name in _LEARNT}
         named = {**learnt, **self.moments, **self.search.tensors()}
         exposures = {} if self.exposure is None else self.exposure.tensors()
@@ -161,13 +154,6 @@ class HashGridLearner:
         """Where the field lies, what the search goes on from, and the way back to the capture's frame."""
         return {"place": asdict(self.place), **self.search.meta(), **frame_meta(self.scene.capture_from_scene)}
 
-    def _directions(self, batch: RayBatch, fraction: float) -> Float[Tensor, "R 3"]:
-        """That colours depend on: the same for all rays as long as cameras are looked for."""
-        directions = batch.rays.directions
-        if self.cameras is None or fraction >= DIRECTIONS_FROM:
-            return directions
-        return directions.new_tensor([0.0, 0.0, 1.0]).expand_as(directions).contiguous()
-
     def _refine(
         self,
         cameras: Cameras,
@@ -177,8 +163,9 @@ class HashGridLearner:
         features: Float[Tensor, "S LF"],
         step: int,
     ) -> None:
-        """Learn from how what rays see changes with their samples' places, but not with colours by direction.
+        """Learn from how what rays see changes with their samples' places.
 
+        That colours change with a ray's direction, too, is left out: it says how they were learnt, not where they are.
         Of the three colours of a ray, their sum with random signs is looked at: what it says is right on average.
         Places are those of smooth interpolation, whose slope does not jump from cell to cell.
 

@@ -17,8 +17,6 @@ from neural3d.train.ray_colors import photo_sums
 MOVED_FROM, MOVED_UNTIL = 0.2, 0.9
 """Fractions of the run between which cameras move: a field that shows little yet says nothing of where they are, and at
 the end it gets sharp for cameras that keep still."""
-DIRECTIONS_FROM = 0.4
-"""Fraction of the run in which colours are the same from all sides, lest they make up for poses that are off."""
 FIRST_LEVELS, ALL_LEVELS_FROM = 3, 0.4
 """Levels of a hash grid that learn from the beginning, and the fraction of the run from which all do."""
 WINDOW_RAYS = 1500.0
