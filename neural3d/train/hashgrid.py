@@ -50,7 +50,7 @@ _LEARNT = ("table", "layers", "appearance")
 
 
 class HashGridLearner:
-    """The field, what Adam remembers of it, where it is looked at, how the photos' exposures differ, and their cameras."""
+    """The field, what Adam remembers of it, where it is looked at, and what photos have of their own."""
 
     rows_are = "rows of the table"
 
@@ -165,7 +165,7 @@ class HashGridLearner:
     ) -> None:
         """Learn from how what rays see changes with their samples' places.
 
-        That colours change with a ray's direction, too, is left out: it says how they were learnt, not where they are.
+        That colours change with a ray's direction, too, is left out: such colours are learnt to make up for poses.
         Of the three colours of a ray, their sum with random signs is looked at: what it says is right on average.
         Places are those of smooth interpolation, whose slope does not jump from cell to cell.
 
