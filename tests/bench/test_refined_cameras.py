@@ -14,7 +14,7 @@ SMALL = HashGridConfig(
 
 def test_each_row_says_how_far_cameras_are(small_capture, monkeypatch):
     monkeypatch.setattr(refined_cameras, "HASHGRID_PRESETS", {"fast": replace(SMALL, steps=9)})
-    found = refined_cameras.measure_refined_cameras(small_capture, steps=10, downscale=1, noise_deg=2.0)
+    found = refined_cameras.measure_refined_cameras(small_capture, steps=10, downscale=1.0, noise_deg=2.0)
     assert [(row["poses_off_deg"], row["refine_cameras"]) for row in found["rows"]] == [
         (off, refine) for off in (0.0, 2.0) for refine in (False, True)
     ]
