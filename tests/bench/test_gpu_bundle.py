@@ -1,6 +1,7 @@
 """The folder that a machine without a network gets: what it holds, and that it is enough."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,8 +36,21 @@ def test_wheels_are_all_that_a_machine_with_torch_and_numpy_lacks(bundle):
         bundle.pins(["nothing-of-the-kind"])
 
 
-def test_what_is_measured_imports_nothing_that_is_left_out(bundle, tmp_path):
-    """In a process in which the left-out packages cannot be imported."""
+MEASURES = "import neural3d.bench.gpu.__main__, neural3d.cli, neural3d.train.splats, gsplat, nerfacc"
+TESTS = """
+import pytest
+from gpu_plan import PLUGINS, Options, Path, parts_of
+words = [word for part in parts_of("test", Options(), output=Path()) for word in part.command]
+tests = [word for word in words if word.startswith("tests/")]
+plugins = [word for plugin in PLUGINS for word in ("-p", plugin)]
+assert len(tests) == 3
+sys.exit(pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", *plugins, *tests]))
+"""
+
+
+@pytest.mark.parametrize("does", [MEASURES, TESTS], ids=["measures", "tests"])
+def test_what_is_done_there_imports_nothing_that_is_left_out(bundle, repository, does):
+    """In a process in which the left-out packages cannot be imported; tests are collected as a step's part does it."""
     needed = {name.replace("-", "_") for name in bundle.closure(bundle.NEEDED, without=())}
     modules = needed | {"PIL", "_pytest", "py", "markdown_it", "google", "torchgen", "pkg_resources"}
     program = f"""
@@ -49,10 +63,13 @@ class Refuse:
         if spec is not None and spec.origin and inside in spec.origin and not name.startswith(("_", "neural3d")):
             raise ModuleNotFoundError("the bundle lacks " + name, name=name)
 sys.meta_path.insert(0, Refuse())
-import neural3d.bench.gpu.__main__, neural3d.cli, neural3d.train.splats, gsplat, pytest, hypothesis
+sys.path.insert(0, "benchmarks")
+{does}
 """
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert answer.returncode == 0, answer.stderr
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=repository, env=environment)
+    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr
 
 
 @pytest.mark.parametrize("transparent", [True, False])
