@@ -437,7 +437,7 @@ def _preview(options: Make) -> Iterator[Any]:
     from neural3d.viewer import PosePreview, announce
 
     with closing(PosePreview(allow_hosts=options.allow_host)) as preview:
-        with _stdout_to_stderr():
+        with redirect_stdout(sys.stderr):  # answers have stdout for themselves
             announce(preview, open_browser=has_display())
         yield preview
 
@@ -459,7 +459,7 @@ def _viewer(options: Train | Make, work: Work, preview: Any = None) -> Iterator[
     is_field = not isinstance(work.config, SplatConfig)
     with Viewer(work.scene, is_field=is_field, render_fn_from=model_render_function, **where) as viewer:
         if preview is None or viewer.url != preview.url:
-            with _stdout_to_stderr():
+            with redirect_stdout(sys.stderr):  # answers have stdout for themselves
                 announce(viewer, open_browser=has_display())
         yield viewer
 
@@ -472,16 +472,6 @@ def _stay(viewer: Any, run: Run) -> None:
     run.close()
     say("the viewer stays open; Ctrl-C ends it")
     wait_for_signal()
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Answers have stdout for themselves."""
-    before, sys.stdout = sys.stdout, sys.stderr
-    try:
-        yield
-    finally:
-        sys.stdout = before
 
 
 def has_display() -> bool:
