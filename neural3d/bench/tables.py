@@ -33,6 +33,7 @@ def text_of(report: Report) -> str:
         "denoisers": _denoisers_rows,
         "few_photos": _few_photos_rows,
         "moving_things": _moving_things_rows,
+        "refined_cameras": _refined_cameras_rows,
         "fuzz": _fuzz_rows,
         "textures": _textures_rows,
         "arcs": _arcs_rows,
@@ -78,6 +79,18 @@ def _moving_things_rows(report: Report) -> list[Row]:
         rows.append(
             (f"{row['photos']}{', --ignore-moving' * row['ignore_moving']}", f"{scores}; {row['seconds']:.0f} s")
         )
+    return rows
+
+
+def _refined_cameras_rows(report: Report) -> list[Row]:
+    given = f"{report['num_train']} photos of {report['capture']}, {report['steps']:,} steps"
+    rows = [("trained on", f"{given}; judged on {report['held_out']} others")]
+    for row in report["rows"]:
+        poses = f"poses off by {row['poses_off_deg']:g} degrees{', --refine-cameras' * row['refine_cameras']}"
+        way = [
+            f"{row[w]['angle_deg']:.2f} degrees, {100 * row[w]['center_extents']:.2f} %" for w in ("before", "after")
+        ]
+        rows.append((poses, f"{way[0]} -> {way[1]}; {row['psnr']:.2f} dB; {row['seconds']:.0f} s"))
     return rows
 
 

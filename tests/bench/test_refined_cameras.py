@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from neural3d import bench
 from neural3d.bench import refined_cameras
 from neural3d.train.hashgrid_config import HashGridConfig
 
@@ -23,3 +24,4 @@ def test_each_row_says_how_far_cameras_are(small_capture, monkeypatch):
     assert off["before"] == off["after"] == learnt["before"] and off["before"]["angle_deg"] == pytest.approx(2, rel=0.3)
     assert 0 < refined["after"]["angle_deg"] < 30 and learnt["after"] != learnt["before"]
     assert all(0 < row["psnr"] < 60 for row in found["rows"])
+    assert "poses off by 2 degrees, --refine-cameras" in bench.text_of(found)
