@@ -11,7 +11,10 @@ from neural3d.ops.library import native
 
 from .build import ORDERS, emulated_operators
 
-TOLERANCES = {torch.float32: ("float32 twin", "float32 gradient"), torch.float64: ("float64 twin", "float64 twin")}
+TOLERANCES = {
+    torch.float32: ("float32 devices", "float32 devices' gradients"),
+    torch.float64: ("float64 twin", "float64 twin"),
+}
 FLIPPED_GRADIENTS = 0.01
 """Share of the numbers of a gradient."""
 SIZES = [(1, 1), (1, 17), (17, 1), (16, 16), (33, 47), (257, 40), (40, 257)]
@@ -85,7 +88,7 @@ def assert_as_on_the_cpu(drivers, made: Scene, cutoffs: tuple[float, float] = (1
 def assert_few_flips(actual: Tensor, expected: Tensor) -> None:
     """A pixel that falls on another side of a cut-off changes a few gradients by any amount."""
     if expected.numel() > 0:
-        wrong = (actual - expected).abs() > FROM_SCALE["float32 gradient"] * expected.abs().max()
+        wrong = (actual - expected).abs() > FROM_SCALE["float32 devices' gradients"] * expected.abs().max()
         assert wrong.double().mean() <= FLIPPED_GRADIENTS
     assert actual.shape == expected.shape
 
