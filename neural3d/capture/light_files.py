@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from neural3d.capture.listing import BadFrame
 from neural3d.errors import said
+from neural3d.storage import atomic_write, system_error_of_words
 
 SUFFIX = ".exr"
 FOLDER = "linear"
@@ -24,6 +25,7 @@ _TOLERANCE = 0.005
 _MOST_CHANNELS = 64
 """Of all parts of a file together, in pictures of the largest size: decoding takes memory for all of them."""
 _COLORS = ("R", "G", "B")
+_MISSING = "EXR files need OpenEXR: pip install 'neural3d[vfx]'"
 _ONE_AT_A_TIME = threading.Lock()
 """There is one standard output."""
 
@@ -76,12 +78,35 @@ def read_light(path: Path, max_pixels: int) -> Float32[np.ndarray, "H W C"]:
     return pixels
 
 
+def write_light(path: Path, pixels: Float32[np.ndarray, "H W C"]) -> None:
+    """What `read_light` reads: half floats, premultiplied where there is alpha.
+
+    Raises: BadFrame where OpenEXR is not installed; StorageError.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise BadFrame(f"{path.name}: {_MISSING}") from error
+    if pixels.shape[2] == 4:
+        pixels = np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], axis=-1)
+    channels = {"RGBA"[: pixels.shape[2]]: np.ascontiguousarray(pixels.clip(0, BRIGHTEST), np.float16)}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+
+    def write(temporary: Path) -> None:
+        try:
+            OpenEXR.File(header, channels).write(str(temporary))
+        except RuntimeError as error:
+            raise system_error_of_words(error) from error
+
+    atomic_write(path, write, estimate_bytes=pixels.size)
+
+
 @contextmanager
 def _opened(path: Path, *, header_only: bool) -> Iterator[Any]:
     try:
         import OpenEXR
     except ImportError as error:
-        raise BadFrame(f"{path.name}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
+        raise BadFrame(f"{path.name}: {_MISSING}") from error
     if not path.is_file():
         raise BadFrame(f"{path.name} is missing")
     said_aside = io.StringIO()

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8, UInt16
 from PIL import ExifTags, Image, ImageCms
 
 from neural3d.capture.images import MAX_PIXELS, read_pixels, safe_open_image
 from neural3d.capture.light_files import SUFFIX as LIGHT_SUFFIX
+from neural3d.capture.light_files import read_light
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.paths import IMAGE_SUFFIXES
 from neural3d.errors import said
@@ -108,6 +109,25 @@ def _read_heic(path: Path) -> SourcePhoto:
 
 
 def _read_raw(path: Path) -> SourcePhoto:
+    pixels = _developed(path, gamma=(2.4, 12.92), output_bps=8)
+    return SourcePhoto(pixels, camera_facts(_exif_of_tiff(path)), False)
+
+
+def read_photo_light(path: Path) -> Float32[np.ndarray, "H W C"] | None:
+    """The linear light (Rec.709; 1 is a display's white) of a RAW or EXR photo, upright; None of photos of other kinds.
+
+    Raises: BadFrame as `read_photo`.
+    Limits: RAW light ends where the sensor is full.
+    """
+    suffix = path.suffix.lower()
+    if suffix in RAW_SUFFIXES:
+        return _developed(path, gamma=(1.0, 1.0), output_bps=16).astype(np.float32) / 65535
+    return read_light(path, MAX_PIXELS) if suffix == LIGHT_SUFFIX else None
+
+
+def _developed(
+    path: Path, *, gamma: tuple[float, float], output_bps: int
+) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
     try:
         import rawpy
     except ImportError as error:
@@ -118,13 +138,13 @@ def _read_raw(path: Path) -> SourcePhoto:
                 raise BadFrame(f"{path.name} claims {raw.sizes.width} x {raw.sizes.height} pixels")
             # Without adjust_maximum_thr=0 the brightness of each photo would follow its own brightest pixel.
             pixels = raw.postprocess(
-                gamma=(2.4, 12.92), no_auto_bright=True, use_camera_wb=True, output_bps=8, adjust_maximum_thr=0.0
+                gamma=gamma, no_auto_bright=True, use_camera_wb=True, output_bps=output_bps, adjust_maximum_thr=0.0
             )
     except (BadFrame, MemoryError):
         raise
     except Exception as error:
         raise BadFrame(f"{path.name} cannot be decoded ({said(error)})") from error
-    return SourcePhoto(np.ascontiguousarray(pixels), camera_facts(_exif_of_tiff(path)), False)
+    return np.ascontiguousarray(pixels)
 
 
 def _exif_of_tiff(path: Path) -> Image.Exif:

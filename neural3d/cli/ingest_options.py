@@ -32,6 +32,8 @@ class Posing:
     themselves (GPano) are found without this."""
     frames: Whole = Settings.frames
     """How many frames are taken of a video, at most."""
+    linear: Flag = Settings.linear
+    """RAW and EXR photos: keep their linear light, too (linear/NAME.exr); splats are then trained in that light."""
     masks: Annotated[
         str | None, arg(metavar="auto|MODULE:FUNCTION", help_behavior_hint="(default: those that photos bring)")
     ] = None

@@ -23,6 +23,7 @@ from neural3d.cli.options import Make
 from neural3d.cli.placing import require_one_source
 from neural3d.cli.progress import clock, say
 from neural3d.errors import InputError
+from neural3d.render.exr_files import require_openexr
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where nobody can see a line change."""
@@ -145,6 +146,7 @@ def settings_of(options: Posing, **others: int) -> Settings:
         matching=options.matching,
         equirectangular=options.equirectangular,
         frames=options.frames,
+        linear=options.linear,
         **others,
     )
 
@@ -156,6 +158,8 @@ def require_extras(options: Posing) -> Segmenter | None:
     """
     if options.gps or options.control_points is not None:
         require_one_source(options.gps, options.control_points)
+    if options.linear:
+        require_openexr("--linear")
     if options.masks is None:
         return None
     require_opencv()

@@ -69,7 +69,7 @@ def read_attribute(path: Path, name: str) -> Any:
         return None
 
 
-def require_openexr(path: Path) -> ModuleType:
+def require_openexr(needed_for: Path | str) -> ModuleType:
     """The library.
 
     Raises: InputError with the remedy where it is missing.
@@ -77,5 +77,5 @@ def require_openexr(path: Path) -> ModuleType:
     try:
         import OpenEXR
     except ImportError as error:
-        raise InputError(f"{path}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
+        raise InputError(f"{needed_for}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
     return OpenEXR

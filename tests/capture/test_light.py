@@ -8,10 +8,17 @@ import pytest
 import torch
 
 from neural3d.capture import load_capture
+from neural3d.capture.ingest.prepare import prepare_photos
+from neural3d.capture.ingest.settings import Settings
+from neural3d.capture.ingest.sources import find_source
+from neural3d.capture.ingest.state import State
+from neural3d.capture.light_files import read_light
 from neural3d.errors import InputError
 from neural3d.render.exr_files import write_parts
 from neural3d.render.images import write_png
 from neural3d.srgb import encode_srgb
+
+from .test_photo_files import write_dng
 
 pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
 WIDTH, HEIGHT = 24, 16
@@ -150,3 +157,47 @@ def test_sizes_are_believed_within_bounds(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("neural3d.capture.images.MAX_PIXELS", 100)
     with pytest.raises(InputError, match="0.exr claims 24 x 16 pixels, at most 100 are read"):
         load_capture(exr_capture(tmp_path))
+
+
+def prepared(folder: Path, capture: Path, *, linear: bool) -> State:
+    state = State(Settings(linear=linear), False)
+    for state in prepare_photos(capture, find_source(folder), state, lambda *_: None):
+        pass
+    assert all(photo.fault is None for photo in state.photos)
+    return state
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_ingest_keeps_the_light_of_raw_photos(tmp_path: Path, orientation: int):
+    """Of 0.4, in the left quarter 0.1: the photo that poses are found on, and beside it the light that it shows."""
+    pytest.importorskip("rawpy", reason="rawpy is not installed")
+    (tmp_path / "photos").mkdir()
+    mosaic = np.full((128, 192), 0.4)
+    mosaic[:, :48] = 0.1
+    write_dng(tmp_path / "photos" / "a.dng", np.round(mosaic * 65535), orientation)
+    (photo,) = prepared(tmp_path / "photos", tmp_path / "capture", linear=True).photos
+    light = read_light(tmp_path / "capture" / "linear" / "a.exr", 10**6)
+    assert light.shape == (photo.height, photo.width, 3)
+    upright = np.rot90(light, 1) if orientation == 6 else light
+    height, width = upright.shape[:2]
+    found = [upright[height // 2, width // 8].mean(), upright[height // 2, width // 2].mean()]
+    np.testing.assert_allclose(found, [0.1, 0.4], rtol=0.02)
+    prepared(tmp_path / "photos", tmp_path / "other", linear=False)
+    assert not (tmp_path / "other" / "linear").exists()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_capture_of_ingested_light_is_trained_in_light(tmp_path: Path, channels: int):
+    lights = [np.tile(light_of(index, channels=channels), (6, 6, 1)) for index in range(3)]
+    for index, light in enumerate(lights):
+        write_light(tmp_path / "photos" / f"{index}.exr", light)
+    state = prepared(tmp_path / "photos", tmp_path / "capture", linear=True)
+    lens = {"w": 6 * WIDTH, "h": 6 * HEIGHT, "cx": 3 * WIDTH, "cy": 3 * HEIGHT}
+    write_capture(tmp_path / "capture", [f"images/{photo.name}" for photo in state.photos], **lens)
+    scene = load_capture(tmp_path / "capture", downscale=1)
+    assert scene.is_linear and len(scene.photos) == 3
+    for photo, light in zip(scene.photos, lights, strict=True):
+        alpha = light[..., 3] if channels == 4 else np.ones(light.shape[:2])
+        seen = alpha > 0.01  # what is clearer is no colour in eight bits of alpha
+        colors = light[seen, :3] / alpha[seen, None]
+        np.testing.assert_allclose(photo.light.float().numpy()[seen], colors, rtol=0.01, atol=0.01)

@@ -115,8 +115,8 @@ def make_with(monkeypatch, unposed: Path, *options: str) -> tuple[int, list]:
 
 def test_make_hands_on_what_is_said_about_poses(monkeypatch, unposed):
     options = ["--focal", "700", "--camera", "OPENCV", "--camera-per-photo", "--matching", "similar", "--frames", "50"]
-    status, told = make_with(monkeypatch, unposed, *options, "--equirectangular", "--seed", "5")
-    expected = Settings(700.0, "OPENCV", True, "similar", True, 50)
+    status, told = make_with(monkeypatch, unposed, *options, "--equirectangular", "--linear", "--seed", "5")
+    expected = Settings(700.0, "OPENCV", True, "similar", True, 50, linear=True)
     assert (status, told) == (2, [(unposed, unposed.parent / "run-capture", expected, False)])
 
 

@@ -13,12 +13,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from neural3d.capture.images import read_mask, read_pixels
+from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.sources import Source, SourceFile
 from neural3d.capture.ingest.state import PreparedPhoto, State
+from neural3d.capture.light_files import FOLDER as LIGHT_FOLDER
+from neural3d.capture.light_files import SUFFIX as LIGHT_SUFFIX
+from neural3d.capture.light_files import write_light
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.panoramas import VIEWS, cut_mask, cut_view, require_whole, view_lens
 from neural3d.capture.paths import IMAGE_SUFFIXES
-from neural3d.capture.photo_files import CameraFacts, SourcePhoto, read_photo
+from neural3d.capture.photo_files import CameraFacts, SourcePhoto, read_photo, read_photo_light
 from neural3d.capture.photo_quality import measure_photo
 from neural3d.storage import atomic_write
 
@@ -50,7 +54,7 @@ def prepare_photos(capture: Path, source: Source, state: State, report: Report) 
             continue
         others = [photo for photo in state.photos if photo.source != key]
         name = _free_name(file, {photo.plain_name.lower() for photo in others})
-        taken = _prepare(capture, file, name, state.settings.equirectangular)
+        taken = _prepare(capture, file, name, state.settings)
         state = state.with_photos((*others, *(replace(photo, source=key, stamp=stamp) for photo in taken)))
         yield state
     report(len(source.files), len(source.files), "")
@@ -76,7 +80,7 @@ def _free_name(file: SourceFile, used: set[str]) -> str:
     return next(str(name) for name in candidates if str(name).lower() not in used)
 
 
-def _prepare(capture: Path, file: SourceFile, name: str, equirectangular: bool) -> tuple[PreparedPhoto, ...]:
+def _prepare(capture: Path, file: SourceFile, name: str, settings: Settings) -> tuple[PreparedPhoto, ...]:
     """The photo, or the views of a panorama; source and stamp are for the caller to say."""
     try:
         photo = read_photo(file.path)
@@ -84,11 +88,14 @@ def _prepare(capture: Path, file: SourceFile, name: str, equirectangular: bool) 
         if min(width, height) < MIN_SIDE_PX:
             raise BadFrame(f"is {width} x {height} pixels, too small to find anything in it")
         mask = None if file.mask is None else upright_mask(file.mask, file.path, width, height)
-        if equirectangular or photo.facts.is_panorama:
+        if settings.equirectangular or photo.facts.is_panorama:
             return panorama_views(capture, name, photo.pixels, mask, photo.facts.gps)
         name = write_photo(capture / "images", name, file.path, photo)
         if mask is not None:
             write_mask(capture, name, mask)
+        light = read_photo_light(file.path) if settings.linear else None
+        if light is not None:
+            write_light((capture / LIGHT_FOLDER / name).with_suffix(LIGHT_SUFFIX), light)
     except BadFrame as bad:
         return (PreparedPhoto(name, "", "", fault=str(bad)),)
     taken = PreparedPhoto(

@@ -33,6 +33,8 @@ class Settings:
     """All photos show 360 by 180 degrees; without it those do that say so of themselves."""
     frames: int = 150
     """How many frames are taken of a video, at most."""
+    linear: bool = False
+    """Keep the linear light of RAW and EXR photos beside what displays show, to train in it."""
     seed: int = 0
     """Where randomness begins: with one thread, the same seed gives the same poses."""
     threads: int = -1
