@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import neural3d
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.capture.detect import has_poses
+from neural3d.capture.ingest.sources import find_source
 from neural3d.cli.answers import answer
 from neural3d.cli.engines import Engine, asked_device, engine_of, require_backend
 from neural3d.cli.field_starts import field_start
@@ -434,6 +435,7 @@ def _preview(options: Make) -> Iterator[Any]:
     if not options.viewer or options.cameras is not None or has_poses(options.source):
         yield None
         return
+    find_source(options.source)  # what holds no photos is told before a page is opened
     from neural3d.viewer import PosePreview, announce
 
     with closing(PosePreview(allow_hosts=options.allow_host)) as preview:
