@@ -97,13 +97,17 @@ class MlpTwin(MlpLearner):
     def begin(self, observers: Sequence[TrainingObserver] = ()) -> None:
         """Begin where ours does."""
         super().begin(observers)
+        self._take_networks()
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Begin with a checkpoint's networks; torch's Adam remembers nothing of how they were learnt."""
+        super().load(checkpoint)
+        self._take_networks()
+
+    def _take_networks(self) -> None:
         self.twin = Twin(self.config, self.space)
         for i, network in enumerate(self.networks.values()):
             self.twin.take(i, network)
-
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Not asked for: a twin is trained in one go."""
-        raise NotImplementedError("a twin begins at the beginning")
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """As ours, with autograd."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ DAMPING = 1.0
 """Of the preconditioner, relative to its diagonal: with less, the noise of a scene that is still being learnt is
 stretched in those directions of which the photos say least."""
 FEWEST_POINTS, MOST_POINTS = 10, 20_000
+State = TypeVar("State")
 _POSE, _NAMES = 6, ("poses", "first_moments", "second_moments", "log_focals", "focal_first", "focal_second")
 
 
@@ -161,10 +163,19 @@ class RefinedCameras:
         Raises:
             InputError: Its run did not refine cameras, or other ones.
         """
-        found = {name: tensors.get(f"cameras.{name}") for name in _NAMES}
-        if any(value is None or value.shape != getattr(self, name).shape for name, value in found.items()):
-            raise InputError("--refine-cameras: the run to resume was trained otherwise; leave it as it was")
-        return replace(self, **found)
+        return with_kept(self, _NAMES, tensors)
+
+
+def with_kept(state: State, names: Sequence[str], tensors: Mapping[str, Tensor]) -> State:
+    """A record of learnt cameras with those of its tensors that a whole checkpoint holds.
+
+    Raises:
+        InputError: Its run did not refine cameras, or other ones.
+    """
+    found = {name: tensors.get(f"cameras.{name}") for name in names}
+    if any(value is None or value.shape != getattr(state, name).shape for name, value in found.items()):
+        raise InputError("--refine-cameras: the run to resume was trained otherwise; leave it as it was")
+    return replace(state, **found)
 
 
 def cameras_of_checkpoint(tensors: Mapping[str, Tensor], given: Cameras) -> Cameras:

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from neural3d.cameras import Cameras
-from neural3d.errors import InputError
 from neural3d.scene import Scene
-from neural3d.train.camera_refinement import corrected, lens_numbers, pairwise_sum, similarities
+from neural3d.train.camera_refinement import corrected, lens_numbers, pairwise_sum, similarities, with_kept
 from neural3d.train.ray_colors import photo_sums
 
 MOVED_FROM, MOVED_UNTIL = 0.2, 0.9
@@ -171,7 +170,4 @@ class RayCameras:
         Raises:
             InputError: Its run did not refine cameras, or other ones.
         """
-        found = {name: tensors.get(f"cameras.{name}") for name in _NAMES}
-        if any(value is None or value.shape != getattr(self, name).shape for name, value in found.items()):
-            raise InputError("--refine-cameras: the run to resume was trained otherwise; leave it as it was")
-        return replace(self, **found)
+        return with_kept(self, _NAMES, tensors)
