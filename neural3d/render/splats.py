@@ -42,14 +42,19 @@ def render_splats(
         )
         for i in range(len(cameras))
     ]
-    images = torch.stack([v.image for v in views]).permute(0, 2, 3, 1)
+    images = _batched([v.image for v in views]).permute(0, 2, 3, 1)
     if gaussians.linear:
         images = torch.cat([encode_srgb(images[..., :3]), images[..., 3:]], dim=-1)
-    alphas = torch.stack([v.alphas for v in views])[..., None]
+    alphas = _batched([v.alphas for v in views])[..., None]
     if not with_depth:
         return Rendering(images, alphas)
     depths = torch.where(alphas > 0, images[..., 3:] / alphas.clamp(min=1e-8), 0)
     return Rendering(images[..., :3], alphas, depths)
+
+
+def _batched(images: list[Float[Tensor, "*B"]]) -> Float[Tensor, "V *B"]:
+    """One image of a viewer's frame is large enough that a copy of it shows in the frame's time."""
+    return images[0][None] if len(images) == 1 else torch.stack(images)
 
 
 def render_function(gaussians: Gaussians, *, background: Float[Tensor, "3"] | None = None) -> RenderFn:
