@@ -31,6 +31,7 @@ _MODULE_FROM_NAME = {
     "Similarity": "neural3d.scene",
     "SplatConfig": "neural3d.train.config",
     "StorageError": "neural3d.errors",
+    "PAPERS_MLP": "neural3d.train.mlp_config",
     "TINY_MLP": "neural3d.train.mlp_config",
     "TrainResult": "neural3d.train.splats",
     "TrainingObserver": "neural3d.train.observer",

@@ -26,7 +26,9 @@ from neural3d.train.points_config import PointsConfig
 MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Of the time: when the curves' points are taken, the end aside."""
 MLP_VIEWS = 3
-"""Held-out views that judge the paper's networks: a frame of theirs takes a minute of a core."""
+"""Held-out views that judge the paper's networks: a frame of theirs takes up to a minute of a core."""
+MLP_BACKGROUND = "white"
+"""In training, as in the paper, and as they are judged."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def measure_mlp_curves(capture: str | None = None, *, seconds: float = 1800.0) -
         InputError: There is no such capture.
     """
     spec = chosen_captures(None if capture is None else [capture])[0]
-    found = curves_at_once(
-        {"ours": MlpLearner, "twin": MlpTwin}, Course(spec, MlpConfig(max_seconds=seconds), MLP_VIEWS)
-    )
-    return {"table": "mlp", "capture": spec.name, "downscale": spec.downscale, **found, **provenance()}
+    config = MlpConfig(max_seconds=seconds, background=MLP_BACKGROUND)
+    found = curves_at_once({"ours": MlpLearner, "twin": MlpTwin}, Course(spec, config, MLP_VIEWS))
+    told = {"capture": spec.name, "downscale": spec.downscale, "background": config.background}
+    return {"table": "mlp", **told, **found, **provenance()}
 
 
 def curves_at_once(learners: Mapping[str, Callable[..., FieldLearner]], course: Course) -> dict[str, Any]:

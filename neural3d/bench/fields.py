@@ -16,7 +16,7 @@ from neural3d.render.fields import field_render_function
 from neural3d.scene import Scene
 from neural3d.train.fields import train_field
 from neural3d.train.mlp import MlpLearner
-from neural3d.train.mlp_config import TINY_MLP, MlpConfig
+from neural3d.train.mlp_config import PAPERS_MLP, TINY_MLP
 
 WARM_STEPS = 15
 """Steps before the measurement: at the beginning half of all samples pull on something, later few do."""
@@ -46,7 +46,7 @@ def _steps(scene: Scene, repeats: int) -> dict[str, Any]:
     """Of the paper's networks, after some training: ours in both precisions, and the twin's."""
     native().keep_memory()  # as training does; the twin has it, too
     learners = {precision: _warm(scene, precision) for precision in ("bfloat16", "float32")}
-    twin = Twin(MlpConfig(), learners["float32"].space)
+    twin = Twin(PAPERS_MLP, learners["float32"].space)
     times = interleaved_ms(
         {
             **{name: lambda learner=learner: learner.take_step(WARM_STEPS, 0.5) for name, learner in learners.items()},
@@ -60,13 +60,13 @@ def _steps(scene: Scene, repeats: int) -> dict[str, Any]:
         "torch_ratio_bfloat16": times["torch"] / times["bfloat16"],
         "torch_ratio_float32": times["torch"] / times["float32"],
         **first,
-        "rays": MlpConfig.rays,
-        "samples": MlpConfig.coarse_samples + MlpConfig.coarse_samples + MlpConfig.fine_samples,
+        "rays": PAPERS_MLP.rays,
+        "samples": 2 * PAPERS_MLP.coarse_samples + PAPERS_MLP.fine_samples,
     }
 
 
 def _warm(scene: Scene, precision: str) -> MlpLearner:
-    learner = MlpLearner(scene, replace(MlpConfig(), precision="bfloat16"))
+    learner = MlpLearner(scene, replace(PAPERS_MLP, precision="bfloat16"))
     learner.begin()
     for step in range(WARM_STEPS):
         learner.take_step(step, 0.5)
@@ -76,7 +76,7 @@ def _warm(scene: Scene, precision: str) -> MlpLearner:
 
 def _first_steps(scene: Scene, repeats: int) -> dict[str, float]:
     """Of networks that know nothing yet."""
-    learner = MlpLearner(scene, replace(MlpConfig(), precision="bfloat16", rate_start=1e-12, rate_end=1e-12))
+    learner = MlpLearner(scene, replace(PAPERS_MLP, precision="bfloat16", rate_start=1e-12, rate_end=1e-12))
     learner.begin()
     return interleaved_ms({"bfloat16": lambda: learner.take_step(0, 0.5)}, repeats)
 

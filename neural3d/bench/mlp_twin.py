@@ -11,6 +11,7 @@ from neural3d.fields.encoding import positional_encoding
 from neural3d.fields.mlp import layers_of
 from neural3d.fields.mlp_shape import MlpShape
 from neural3d.fields.nerf import NerfModel, finer, rendered
+from neural3d.fields.possible import PossibleCells
 from neural3d.fields.sampling import stratified
 from neural3d.fields.space import FieldRays, Space
 from neural3d.fields.volume import interval_lengths
@@ -45,8 +46,8 @@ class TwinNetwork(nn.Module):
 class Twin:
     """Two networks and torch's Adam."""
 
-    def __init__(self, config: MlpConfig, space: Space) -> None:
-        self.config, self.space = config, space
+    def __init__(self, config: MlpConfig, space: Space, possible: PossibleCells | None = None) -> None:
+        self.config, self.space, self.possible = config, space, possible
         self.networks = nn.ModuleList([TwinNetwork(config.shape), TwinNetwork(config.shape)])
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.rate_start, eps=EPSILON)
 
@@ -76,7 +77,7 @@ class Twin:
                 unit = finer(unit, seen.weights.detach(), fine)
             seen = self._rendered(network, unit, placed)
             colors = seen.colors + (1 - seen.alphas)[:, None] * batch.backgrounds
-            loss = loss + (colors - batch.colors).square().mean()
+            loss = loss + (colors - batch.colors).square().sum() / (3 * self.config.rays)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -85,9 +86,11 @@ class Twin:
     def _rendered(self, network: nn.Module, unit: Float[Tensor, "R S"], placed: FieldRays):
         shape, t = self.config.shape, self.space.parameters(unit, placed)
         lengths = interval_lengths(t, placed.far if self.space.is_closed else None) * placed.length_per_t
-        places = positional_encoding(placed.at(t).flatten(0, 1), shape.position_frequencies)
-        directions = positional_encoding(placed.view_directions, shape.direction_frequencies)
-        said = network(places, directions.repeat_interleave(unit.shape[1], dim=0)).view(*unit.shape, 4)
+        places = placed.at(t).flatten(0, 1)
+        asked = torch.arange(len(places)) if self.possible is None else self.possible.hold(places).nonzero()[:, 0]
+        directions = positional_encoding(placed.view_directions, shape.direction_frequencies)[asked // unit.shape[1]]
+        answers = network(positional_encoding(places[asked], shape.position_frequencies), directions)
+        said = torch.zeros(len(places), 4).index_copy(0, asked, answers).view(*unit.shape, 4)
         return rendered(said[..., 0], said[..., 1:], lengths)
 
 
@@ -105,19 +108,17 @@ class MlpTwin(MlpLearner):
         self._take_networks()
 
     def _take_networks(self) -> None:
-        self.twin = Twin(self.config, self.space)
+        self.twin = Twin(self.config, self.space, self.possible)
         for i, network in enumerate(self.networks.values()):
             self.twin.take(i, network)
 
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """As ours, with autograd."""
         config = self.config
-        central = fraction < config.central_until
-        batch = self.pixels.batch(config.rays, self.background, config.seed, step, central=central)
-        drawn = self.draw(step)
+        batch, drawn, missed = self.work(step, fraction)
         for group in self.twin.optimizer.param_groups:
             group["lr"] = config.rate_start * (config.rate_end / config.rate_start) ** fraction
-        loss = torch.tensor(self.twin.step(batch, drawn.coarse, drawn.fine))
+        loss = self.twin.step(batch, drawn.coarse, drawn.fine) + len(self.names) * missed / (3 * config.rays)
         return StepOutcome(loss, loss / len(self.names), torch.zeros((), dtype=torch.int64), len(self.names))
 
     def snapshot(self) -> NerfModel:

@@ -74,7 +74,10 @@ class Training:
     library's volume rendering, for the fields hashgrid and points. Both need a GPU."""
     field: Annotated[
         Literal["hashgrid", "mlp", "points"] | None,
-        arg(metavar="{hashgrid,mlp,points}", help_behavior_hint="(default: hashgrid, or mlp with --tiny or --ndc)"),
+        arg(
+            metavar="{hashgrid,mlp,points}",
+            help_behavior_hint="(default: hashgrid, or mlp with --tiny, --paper or --ndc)",
+        ),
     ] = None
     """Which radiance field; hashgrid: features in a hash grid, fast; mlp: the networks of the first paper; points:
     features on points of surfaces, the capture's or those of a short fit of splats (Point-NeRF)."""
@@ -90,6 +93,9 @@ class Training:
     """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
     ndc: Flag = MlpConfig.ndc
     """Let infinity be a plane, for captures whose cameras all face one way; mlp only."""
+    paper: Flag = False
+    """As many rays and samples as the first paper has, also where photos with alpha show that nothing can be, and its
+    learning rates, for days of training; mlp only."""
     max_gaussians: Annotated[OptionalWhole, unless_given("a quarter of a photo's pixels, 20,000 to 300,000")] = None
     """The most Gaussians that the model may have."""
     densify: Literal["mcmc", "adc"] = SplatConfig.densify

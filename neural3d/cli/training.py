@@ -52,13 +52,13 @@ from neural3d.train.fields import (
 )
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS, HashGridConfig
 from neural3d.train.initial import require_start
-from neural3d.train.mlp_config import TINY_MLP, MlpConfig
+from neural3d.train.mlp_config import PAPERS_MLP, TINY_MLP, MlpConfig
 from neural3d.train.points_config import PointsConfig
 from neural3d.train.splats import require_resumable, train_splats
 
 Config = SplatConfig | FieldConfig
 _FOR_BOTH = ("output", "steps", "max_seconds", "downscale", "seed", "overwrite", "background", "device", "backend")
-_FOR_MLP, _FOR_HASHGRID, _FOR_POINTS = ("tiny", "ndc"), ("preset",), ("points_from",)
+_FOR_MLP, _FOR_HASHGRID, _FOR_POINTS = ("tiny", "paper", "ndc"), ("preset",), ("points_from",)
 _FOR_SPLATS_AND_HASHGRID = ("exposure", "refine_cameras")
 _BUDGET = ("steps", "max_seconds")
 FEW = 12
@@ -157,12 +157,14 @@ def _preset(options: Train | Make) -> Config:
     is_field = options.method == "nerf" if isinstance(options, Train) else options.field is not None
     if not is_field:
         return FEW_PHOTOS if options.few_photos else SplatConfig()
-    chosen = options.field or ("mlp" if options.tiny or options.ndc else "hashgrid")
+    chosen = options.field or ("mlp" if options.tiny or options.paper or options.ndc else "hashgrid")
     if chosen == "hashgrid":
         return HASHGRID_PRESETS[options.preset or "default"]
     if chosen == "points":
         return PointsConfig()
-    return TINY_MLP if options.tiny else MlpConfig()
+    if options.tiny and options.paper:
+        raise InputError("--paper: the small network of --tiny is not the paper's; leave one of them out")
+    return TINY_MLP if options.tiny else PAPERS_MLP if options.paper else MlpConfig()
 
 
 def _scheduled(config: Config) -> list[str]:
@@ -345,7 +347,9 @@ def _named(config: FieldConfig) -> dict[str, Any]:
     if isinstance(config, HashGridConfig):
         sizes = {name: (preset.shape, preset.samples) for name, preset in HASHGRID_PRESETS.items()}
         return {"preset": next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")}
-    return {"tiny": config.shape == TINY_MLP.shape} if isinstance(config, MlpConfig) else {}
+    if isinstance(config, MlpConfig):
+        return {"tiny": config.shape == TINY_MLP.shape, "paper": config.ask_everywhere}
+    return {}
 
 
 def _require_possible(options: Train | Make) -> None:

@@ -122,7 +122,8 @@ def _linear_vjp(
     layer: tuple[Tensor, Tensor], given: Tensor, pull: Tensor, grads: tuple[Tensor, Tensor], *, goes_on: bool = True
 ) -> Tensor:
     grads[0].add_(pull.t() @ given)
-    grads[1].add_(pull.sum(dim=0, dtype=grads[1].dtype))
+    # A product with ones: in bfloat16 a sum would make a float32 copy of all rows first.
+    grads[1].add_((pull.new_ones(1, len(pull)) @ pull)[0])
     return pull @ layer[0] if goes_on else pull
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import pad
 
 from neural3d.fields.encoding import positional_encoding
 from neural3d.fields.field import Shaded
 from neural3d.fields.mlp import Layers, ask, layers_of
 from neural3d.fields.mlp_shape import MlpShape
 from neural3d.fields.pieces import map_pieces
+from neural3d.fields.possible import PossibleCells
 from neural3d.fields.rays import Rays
 from neural3d.fields.sampling import inverse_cdf, middles, stratified
 from neural3d.fields.space import FieldRays, Space
@@ -22,6 +24,8 @@ from neural3d.fields.volume import Composite, composite, interval_lengths
 
 BLOCK_ROWS = 4096
 """Samples that go through a network together: what its layers say of them stays in the cache."""
+ROWS_AT_ONCE = 512
+"""Samples are asked in multiples of these: torch prepares matrix products anew for every number of rows."""
 SHADED_RAYS = 256
 
 
@@ -40,39 +44,44 @@ class Networks:
 
 @dataclass(frozen=True)
 class Samples:
-    """Where R rays ask a network, S times each, and the encodings of that."""
+    """Where R rays look at a field, S times each, and the encodings of those B places that a network is asked about."""
 
     t: Float[Tensor, "R S"]
     lengths: Float[Tensor, "R S"]
+    asked: Int64[Tensor, "B"]
+    """Which of the R S samples, ray by ray; in the others there is nothing."""
     places: Float[Tensor, "B K"]
-    """Of R S samples, ray by ray."""
     directions: Float[Tensor, "B M"]
 
 
 def samples_at(
-    unit: Float[Tensor, "R S"], placed: FieldRays, space: Space, shape: MlpShape, dtype: torch.dtype
+    unit: Float[Tensor, "R S"],
+    placed: FieldRays,
+    space: Space,
+    shape: MlpShape,
+    dtype: torch.dtype,
+    possible: PossibleCells | None = None,
 ) -> Samples:
-    """Encode places in [0, 1] between each ray's ends."""
+    """Encode places in [0, 1] between each ray's ends, where something can be."""
     t = space.parameters(unit, placed)
     lengths = interval_lengths(t, placed.far if space.is_closed else None) * placed.length_per_t
-    places = positional_encoding(placed.at(t).flatten(0, 1), shape.position_frequencies)
+    places, asked = placed.at(t).flatten(0, 1), torch.arange(t.numel())
+    if possible is not None:
+        asked = possible.hold(places).nonzero()[:, 0]
+    encoded = positional_encoding(places[asked], shape.position_frequencies)
     directions = positional_encoding(placed.view_directions, shape.direction_frequencies)
-    repeated = directions.to(dtype).repeat_interleave(unit.shape[1], dim=0)
-    return Samples(t, lengths, places.to(dtype), repeated)
+    return Samples(t, lengths, asked, encoded.to(dtype), directions.to(dtype)[asked // unit.shape[1]])
 
 
 def answers(layers: Layers, shape: MlpShape, samples: Samples) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S 3"]]:
-    """What the network says of all samples, before ReLU and sigmoid."""
-    parts = [
-        ask(layers, shape, places, directions)
-        for places, directions in zip(
-            samples.places.split(BLOCK_ROWS), samples.directions.split(BLOCK_ROWS), strict=True
-        )
-    ]
-    size = samples.t.shape
-    return torch.cat([part.density for part in parts]).view(size), torch.cat([part.color for part in parts]).view(
-        *size, 3
-    )
+    """What the network says of samples, before ReLU and sigmoid; 0 where it was not asked: no density."""
+    count, missing = len(samples.asked), -len(samples.asked) % ROWS_AT_ONCE
+    given = (pad(rows, (0, 0, 0, missing)).split(BLOCK_ROWS) for rows in (samples.places, samples.directions))
+    parts = [ask(layers, shape, *rows) for rows in zip(*given, strict=True)]
+    density, color = torch.zeros(samples.t.numel()), torch.zeros(samples.t.numel(), 3)
+    density[samples.asked] = torch.cat([part.density for part in parts])[:count]
+    color[samples.asked] = torch.cat([part.color for part in parts])[:count]
+    return density.view(samples.t.shape), color.view(*samples.t.shape, 3)
 
 
 def rendered(density: Float[Tensor, "R S"], color: Float[Tensor, "R S 3"], lengths: Float[Tensor, "R S"]) -> Composite:
@@ -117,6 +126,8 @@ class NerfModel:
     fine_samples: int
     dtype: torch.dtype = torch.float32
     """The precision of products; results are float32."""
+    possible: PossibleCells | None = None
+    """Where the networks are asked; None for everywhere."""
 
     @property
     def num_parameters(self) -> int:
@@ -141,23 +152,36 @@ class NerfModel:
 
         def piece(start: int) -> Tensor:
             some = positions[start : start + BLOCK_ROWS]
-            places = positional_encoding(self.space.from_scene(some), shape.position_frequencies)
+            inside = self.space.from_scene(some)
+            places = positional_encoding(inside, shape.position_frequencies)
             nowhere = places.new_zeros(len(some), shape.direction_size)
-            said = ask(layers, shape, places.to(self.dtype), nowhere.to(self.dtype))
-            return said.density.relu() * self.space.scale_at(some)
+            density = ask(layers, shape, places.to(self.dtype), nowhere.to(self.dtype)).density.relu()
+            if self.possible is not None:
+                density = torch.where(self.possible.hold(inside), density, 0)
+            return density * self.space.scale_at(some)
 
         return torch.cat(map_pieces(piece, range(0, len(positions), BLOCK_ROWS)))
 
     def _shade(self, layers: list[Layers], rays: Rays) -> Shaded:
-        placed, shape = self.space.place(rays), self.networks.shape
+        placed = self.space.place(rays)
+        if self.possible is None:
+            return self._look(layers, rays, placed)
+        meeting = self.possible.meet(placed).nonzero()[:, 0]
+        seen = self._look(layers, rays[meeting], placed[meeting])
+        colors, (alphas, distances) = torch.zeros(len(rays), 3), torch.zeros(2, len(rays))
+        colors[meeting], alphas[meeting], distances[meeting] = seen.colors, seen.alphas, seen.distances
+        return Shaded(colors, alphas, distances)
+
+    def _look(self, layers: list[Layers], rays: Rays, placed: FieldRays) -> Shaded:
+        given = (placed, self.space, self.networks.shape, self.dtype, self.possible)
         unit = stratified(torch.full((len(rays), self.coarse_samples), 0.5))
-        samples = samples_at(unit, placed, self.space, shape, self.dtype)
-        seen = rendered(*answers(layers[0], shape, samples), samples.lengths)
+        samples = samples_at(unit, *given)
+        seen = rendered(*answers(layers[0], self.networks.shape, samples), samples.lengths)
         if self.networks.fine is not None:
             evenly = ((torch.arange(self.fine_samples) + 0.5) / self.fine_samples).expand(len(rays), -1)
             unit = finer(unit, seen.weights, evenly)
-            samples = samples_at(unit, placed, self.space, shape, self.dtype)
-            seen = rendered(*answers(layers[1], shape, samples), samples.lengths)
+            samples = samples_at(unit, *given)
+            seen = rendered(*answers(layers[1], self.networks.shape, samples), samples.lengths)
         mean_t = (seen.weights * samples.t).sum(dim=1) / seen.alphas.clamp(min=1e-8)
         distances = torch.where(seen.alphas > 0, self.space.distances(mean_t, rays), 0)
         return Shaded(seen.colors, seen.alphas, distances)

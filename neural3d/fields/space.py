@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neural3d.fields.rays import Rays
@@ -24,6 +24,10 @@ class FieldRays:
     """Of length one, in the scene's frame: what colour may depend on."""
     near: Float[Tensor, "R"]
     far: Float[Tensor, "R"]
+
+    def __getitem__(self, rows: Int64[Tensor, "M"]) -> "FieldRays":
+        """Some of them."""
+        return FieldRays(*(tensor[rows] for tensor in vars(self).values()))
 
     def at(self, t: Float[Tensor, "R S"]) -> Float[Tensor, "R S 3"]:
         """Places on each ray."""

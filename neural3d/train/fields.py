@@ -17,7 +17,6 @@ from neural3d.ops.composite import composite
 from neural3d.ops.library import native
 from neural3d.run import Run
 from neural3d.scene import Scene
-from neural3d.train.field_space import field_space
 from neural3d.train.hashgrid import HashGridLearner, hashgrid_model
 from neural3d.train.hashgrid_config import HashGridConfig
 from neural3d.train.hashgrid_place import hashgrid_place
@@ -25,6 +24,7 @@ from neural3d.train.limits import check_names
 from neural3d.train.loop import Budget, Learner, TrainingLoop
 from neural3d.train.mlp import MlpLearner, mlp_model
 from neural3d.train.mlp_config import MlpConfig
+from neural3d.train.mlp_place import mlp_place
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.points import PointsLearner, points_model, points_place
 from neural3d.train.points_config import PointsConfig
@@ -63,7 +63,7 @@ class FieldMethod:
 METHODS: dict[FieldName, FieldMethod] = {
     "mlp": FieldMethod(
         MlpConfig,
-        lambda scene, config: field_space(scene, ndc=config.ndc),
+        mlp_place,
         lambda scene, config, _: MlpLearner(scene, config),
         mlp_model,
     ),

@@ -1,7 +1,7 @@
 """Learning the paper's field: random rays, two renderings, squared errors, and the rows that pull."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,30 @@ from torch.nn.functional import pad
 
 from neural3d.checkpoints import Checkpoint
 from neural3d.errors import InputError
+from neural3d.fields.hashgrid import HashGridPlace
 from neural3d.fields.mlp import Layers, ask, fresh_network, layers_of, teach
 from neural3d.fields.mlp_shape import ROW, MlpShape
-from neural3d.fields.nerf import BLOCK_ROWS, NerfModel, Networks, Samples, answers, finer, rendered, samples_at
+from neural3d.fields.nerf import (
+    BLOCK_ROWS,
+    ROWS_AT_ONCE,
+    NerfModel,
+    Networks,
+    Samples,
+    answers,
+    finer,
+    rendered,
+    samples_at,
+)
 from neural3d.fields.pieces import map_pieces
+from neural3d.fields.possible import PossibleCells
 from neural3d.fields.sampling import stratified
-from neural3d.fields.space import Space, space_from_json, space_to_json
+from neural3d.fields.space import space_from_json, space_to_json
 from neural3d.fields.volume import Composite
 from neural3d.ops.adam import adam_step
 from neural3d.scene import Scene
-from neural3d.train.field_space import field_space
 from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.mlp_config import MlpConfig
+from neural3d.train.mlp_place import mlp_place
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import background_kind
 from neural3d.train.random_numbers import Purpose, generator
@@ -31,8 +43,6 @@ from neural3d.train.ray_batches import PhotoPixels, RayBatch
 
 PIECE_RAYS = 64
 """Rays that one thread looks along; part of a run's bytes."""
-ROWS_AT_ONCE = 512
-"""Samples that pull are taken in multiples of these."""
 EPSILON = 1e-7
 """Adam's, from the paper."""
 _NAMES = ("coarse", "fine")
@@ -46,7 +56,7 @@ class Drawn:
     fine: Float[Tensor, "R F"]
     noise: Float[Tensor, "R U"] | None
 
-    def __getitem__(self, rows: slice) -> "Drawn":
+    def __getitem__(self, rows: slice | Int64[Tensor, "M"]) -> "Drawn":
         """Those of some rays."""
         return Drawn(self.coarse[rows], self.fine[rows], None if self.noise is None else self.noise[rows])
 
@@ -78,7 +88,7 @@ class MlpLearner:
 
         Raises: InputError where the capture does not suit the field's coordinates.
         """
-        self.space: Space = field_space(self.scene, ndc=self.config.ndc)
+        self.space, self.possible = mlp_place(self.scene, self.config)
         self.dtype = chosen_precision(self.config.precision)
         random = generator(self.config.seed, Purpose.WEIGHTS)
         self.networks = {name: fresh_network(self.shape, random) for name in self.names}
@@ -91,7 +101,7 @@ class MlpLearner:
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         model = mlp_model(checkpoint.tensors, checkpoint.meta, self.config)
-        self.space, self.dtype = model.space, model.dtype
+        self.space, self.possible, self.dtype = model.space, model.possible, model.dtype
         self.networks = {name: checkpoint.tensors[f"networks.{name}"] for name in self.names}
         moments = ("first_moments", "second_moments")
         self.moments = {f"{n}.{m}": checkpoint.tensors[f"networks.{n}.{m}"] for n in self.names for m in moments}
@@ -99,17 +109,15 @@ class MlpLearner:
     def take_step(self, step: int, fraction: float) -> StepOutcome:
         """Look along some rays of all photos."""
         config = self.config
-        central = fraction < config.central_until
-        batch = self.pixels.batch(config.rays, self.background, config.seed, step, central=central)
-        drawn = self.draw(step)
+        batch, drawn, missed = self.work(step, fraction)
         layers = [layers_of(network.to(self.dtype), self.shape) for network in self.networks.values()]
-        rows = [slice(start, start + PIECE_RAYS) for start in range(0, config.rays, PIECE_RAYS)]
+        rows = [slice(start, start + PIECE_RAYS) for start in range(0, max(len(batch.rays), 1), PIECE_RAYS)]
         parts = map_pieces(lambda some: self._learn(layers, batch[some], drawn[some]), rows)
         rate = config.rate_start * (config.rate_end / config.rate_start) ** fraction
         gradients = zip(*(part.gradients for part in parts), strict=True)
         poisoned = [self._update(name, total, step, rate) for name, total in zip(self.names, gradients, strict=True)]
-        loss = sum((p.loss for p in parts), torch.zeros(()))
-        error = sum((p.squared_error for p in parts), torch.zeros(())) / (3 * config.rays)
+        loss = sum((p.loss for p in parts), len(self.names) * missed / (3 * config.rays))
+        error = sum((p.squared_error for p in parts), missed) / (3 * config.rays)
         num_rows = len(self.names) * self.shape.padded_size // ROW
         return StepOutcome(loss, error, torch.stack(poisoned).sum(), num_rows)
 
@@ -120,20 +128,38 @@ class MlpLearner:
         """A copy of the field."""
         vectors = [network.clone() for network in self.networks.values()]
         networks = Networks(self.shape, vectors[0], vectors[1] if len(vectors) > 1 else None)
-        return NerfModel(networks, self.space, self.config.coarse_samples, self.config.fine_samples, self.dtype)
+        config = self.config
+        return NerfModel(networks, self.space, config.coarse_samples, config.fine_samples, self.dtype, self.possible)
 
     def size(self) -> dict[str, int]:
         """How many numbers are learnt."""
         return {"num_parameters": len(self.names) * self.shape.num_parameters}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Networks and Adam's moments."""
-        return {f"networks.{name}": tensor for name, tensor in {**self.networks, **self.moments}.items()}
+        """Networks, Adam's moments, and where the networks are asked."""
+        cells = {} if self.possible is None else {"possible": self.possible.possible}
+        return {f"networks.{name}": tensor for name, tensor in {**self.networks, **self.moments, **cells}.items()}
 
     def meta(self) -> dict[str, Any]:
         """Where the field lies, in which precision it is computed, and the way back to the capture's frame."""
         precision = str(self.dtype).removeprefix("torch.")
-        return {"space": space_to_json(self.space), "precision": precision, **frame_meta(self.scene.capture_from_scene)}
+        cells = {} if self.possible is None else {"possible": asdict(self.possible.place)}
+        frame = frame_meta(self.scene.capture_from_scene)
+        return {"space": space_to_json(self.space), "precision": precision, **cells, **frame}
+
+    def work(self, step: int, fraction: float) -> tuple[RayBatch, Drawn, Float[Tensor, ""]]:
+        """The rays of a step that may see something, their random numbers, and the others' summed squared error."""
+        config = self.config
+        central = fraction < config.central_until
+        batch = self.pixels.batch(config.rays, self.background, config.seed, step, central=central)
+        drawn = self.draw(step)
+        if self.possible is None:
+            return batch, drawn, torch.zeros(())
+        meets = self.possible.meet(self.space.place(batch.rays))
+        # By numpy: torch wakes its threads for a few thousand numbers, and adds by how many there are.
+        missed = np.square((batch.backgrounds - batch.colors)[~meets].numpy()).sum()
+        rows = meets.nonzero()[:, 0]
+        return batch[rows], drawn[rows], torch.as_tensor(missed)
 
     def draw(self, step: int) -> Drawn:
         """The random numbers of a step."""
@@ -156,10 +182,10 @@ class MlpLearner:
         for i, network in enumerate(layers):
             if i == 1:
                 unit = finer(unit, seen.weights, drawn.fine)
-            samples = samples_at(unit, placed, self.space, self.shape, self.dtype)
+            samples = samples_at(unit, placed, self.space, self.shape, self.dtype, self.possible)
             first = i * self.config.coarse_samples
             noise = None if drawn.noise is None else drawn.noise[:, first : first + unit.shape[1]]
-            seen, error, pulls = _compared(answers(network, self.shape, samples), samples, noise, batch)
+            seen, error, pulls = compared(answers(network, self.shape, samples), samples, noise, batch)
             gradients.append(gradient_of(network, self.shape, samples, *pulls, scale=1 / (3 * self.config.rays)))
             loss += error / (3 * self.config.rays)
         return Learnt(tuple(gradients), loss, error)
@@ -173,17 +199,23 @@ class MlpLearner:
         return adam_step(*rows, torch.full((ROW,), rate), step=step + 1, eps=EPSILON)
 
 
-def _compared(
+def compared(
     said: tuple[Tensor, Tensor], samples: Samples, noise: Float[Tensor, "R S"] | None, batch: RayBatch
 ) -> tuple[Composite, Float[Tensor, ""], tuple[Tensor, Tensor]]:
     """The rendering, its summed squared error, and what that pulls at each sample's density and colour."""
     density, color = (tensor.requires_grad_() for tensor in said)
     with torch.enable_grad():
-        seen = rendered(density if noise is None else density + noise, color, samples.lengths)
+        seen = rendered(density if noise is None else density + _where_asked(noise, samples), color, samples.lengths)
         difference = seen.colors + (1 - seen.alphas)[:, None] * batch.backgrounds - batch.colors
         error = difference.square().sum()
         pulls = torch.autograd.grad(error, (density, color))
     return Composite(*(getattr(seen, n).detach() for n in ("colors", "weights", "alphas"))), error.detach(), pulls
+
+
+def _where_asked(noise: Float[Tensor, "R S"], samples: Samples) -> Float[Tensor, "R S"]:
+    kept = torch.zeros(noise.numel())
+    kept[samples.asked] = noise.flatten()[samples.asked]
+    return kept.view(noise.shape)
 
 
 def gradient_of(
@@ -198,10 +230,11 @@ def gradient_of(
     """What pulls on the samples mean for the network's numbers, times `scale`.
 
     A sample in empty space, or behind something opaque, has weight 0 and pulls on nothing: it is left out, and the sum
-    is the same. The others are asked again, as nobody remembered what the layers said.
+    is the same. The others are asked again, as nobody remembered what the layers said. Pulls on samples that were never
+    asked about end there.
     """
     gradient = torch.zeros(shape.padded_size)
-    d_density, d_color = scale * d_density.flatten(), scale * d_color.flatten(0, 1)
+    d_density, d_color = (scale * pulls.flatten(0, 1)[samples.asked] for pulls in (d_density, d_color))
     pulling = ((d_density != 0) | (d_color != 0).any(dim=1)).nonzero()[:, 0]
     for rows in pulling.split(BLOCK_ROWS):
         rows, pull_density, pull_color = _in_whole_blocks(rows, d_density[rows], d_color[rows])
@@ -239,5 +272,12 @@ def mlp_model(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], config: Ml
         )
     fine = tensors["networks.fine"] if config.fine_samples else None
     networks = Networks(config.shape, tensors["networks.coarse"], fine)
-    dtype = getattr(torch, meta["precision"])
-    return NerfModel(networks, space_from_json(meta["space"]), config.coarse_samples, config.fine_samples, dtype)
+    dtype, space = getattr(torch, meta["precision"]), space_from_json(meta["space"])
+    return NerfModel(networks, space, config.coarse_samples, config.fine_samples, dtype, _possible(tensors, meta))
+
+
+def _possible(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PossibleCells | None:
+    if "possible" not in meta:
+        return None
+    place = HashGridPlace(**{**meta["possible"], "center": tuple(meta["possible"]["center"])})
+    return PossibleCells(place, tensors["networks.possible"])

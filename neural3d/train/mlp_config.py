@@ -9,9 +9,9 @@ from neural3d.train.limits import OF_FIELDS, check_fields, number, one_of, switc
 
 @dataclass(frozen=True)
 class MlpConfig:
-    """How a field of fully connected networks is trained; the paper's by default.
+    """How a field of fully connected networks is trained: the paper's networks, for minutes on a CPU by default.
 
-    Source: Mildenhall et al. 2020, section 5.3; the learning rates are theirs.
+    Source: Mildenhall et al. 2020, section 5.3; `PAPERS_MLP` has all of its numbers.
     """
 
     steps: int = 200_000
@@ -25,7 +25,7 @@ class MlpConfig:
     """A step looks along, drawn from all photos."""
     coarse_samples: int = 64
     """On each ray, evenly."""
-    fine_samples: int = 128
+    fine_samples: int = 16
     """More on each ray, where the coarse network saw something; 0 for no second network."""
     depth: int = 8
     width: int = 256
@@ -36,14 +36,16 @@ class MlpConfig:
     """0: colour does not depend on the direction."""
     ndc: bool = False
     """Normalised device coordinates, for captures whose cameras all face one way."""
+    ask_everywhere: bool = False
+    """Ask the networks, as the paper does, also where photos with alpha show that nothing can be."""
     density_noise: float = 0.0
     """Standard deviation of what is added to densities before their ReLU in training; the paper's 1 for real scenes."""
     central_until: float = 0.02
     """Fraction of the run in which only the middle of each photo is looked at, so that densities do not all die."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of products; auto: bfloat16 where the processor multiplies it faster. Sums and weights are float32."""
-    rate_start: float = 5e-4
-    rate_end: float = 5e-5
+    rate_start: float = 1e-3
+    rate_end: float = 1e-4
     """Adam's step size, with a logarithmic decay in between."""
     checkpoint_seconds: float = 60.0
     """Between two checkpoints."""
@@ -65,6 +67,7 @@ class MlpConfig:
             "position_frequencies": whole(1, 24),
             "direction_frequencies": whole(0, 24),
             "ndc": switch(),
+            "ask_everywhere": switch(),
             "density_noise": number(0),
             "central_until": number(0, 1),
             "precision": one_of("auto", "float32", "bfloat16"),
@@ -77,6 +80,8 @@ class MlpConfig:
         return MlpShape(self.depth, self.width, self.skip, self.position_frequencies, self.direction_frequencies)
 
 
+PAPERS_MLP = MlpConfig(fine_samples=128, ask_everywhere=True, rate_start=5e-4, rate_end=5e-5)
+"""As the paper has it, for days of training."""
 TINY_MLP = MlpConfig(
     fine_samples=0,
     depth=4,

@@ -27,7 +27,7 @@ class RayBatch:
     views: Int64[Tensor, "R"]
     """Which of the training photos each ray belongs to."""
 
-    def __getitem__(self, rows: slice) -> "RayBatch":
+    def __getitem__(self, rows: slice | Int64[Tensor, "M"]) -> "RayBatch":
         """Some of them."""
         return RayBatch(self.rays[rows], self.colors[rows], self.backgrounds[rows], self.views[rows])
 

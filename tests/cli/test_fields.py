@@ -117,6 +117,8 @@ def test_make_trains_the_field_that_is_named(capture: Path, tmp_path: Path, caps
         (["splat", "--tiny"], "--tiny: this is for a radiance field; leave it out, or use neural3d train nerf"),
         (["splat", "--field", "mlp"], "--field: this is for a radiance field"),
         (["nerf", "--field", "points", "--tiny"], "--tiny: this is for the field mlp"),
+        (["nerf", "--field", "hashgrid", "--paper"], "--paper: this is for the field mlp"),
+        (["nerf", "--paper", "--tiny"], "--paper: the small network of --tiny is not the paper's; leave one of them"),
         (["nerf", "--points-from", "splats"], "--points-from: this is for the field points"),
         (["nerf", "--field", "points", "--points-from", "capture"], "points_from: the capture has 0 points"),
         (["nerf", "--field", "points", "--preset", "fast"], "--preset: this is for the field hashgrid"),

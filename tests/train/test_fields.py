@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from neural3d.errors import InputError, NumericError
+from neural3d.fields.hashgrid import HashGridPlace
 from neural3d.fields.mlp import layers_of
 from neural3d.fields.nerf import answers, rendered, samples_at
 from neural3d.fields.pieces import map_pieces
+from neural3d.fields.possible import PossibleCells
 from neural3d.fields.rays import image_rays
 from neural3d.fields.sampling import stratified
 from neural3d.fields.space import Ball, Ndc, Shell
@@ -19,17 +21,19 @@ from neural3d.render.fields import render_field
 from neural3d.run import Run
 from neural3d.train.field_space import field_space
 from neural3d.train.fields import field_config_from_json, field_of, train_field
-from neural3d.train.mlp import MlpLearner, _compared, gradient_of
+from neural3d.train.mlp import MlpLearner, compared, gradient_of
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
+from neural3d.train.mlp_place import mlp_place
 from neural3d.train.photos import background_kind
 
 from .field_runs import SMALL_HASHGRID, SMALL_POINTS, field_psnr, trained, trained_in_parts
 from .field_runs import SMALL_MLP as SMALL
-from .small_scenes import Watcher, make_scene, ring, same
+from .small_scenes import Watcher, make_scene, ring, same, truth
 
 KINDS = {
     "mlp, float32": (replace(SMALL, precision="float32", rays=200), {"has_alpha": True}),
     "mlp, bfloat16": (replace(SMALL, precision="bfloat16", rays=200), {"has_alpha": True}),
+    "mlp, asked everywhere": (replace(SMALL, precision="float32", rays=200, ask_everywhere=True), {"has_alpha": True}),
     "hashgrid": (SMALL_HASHGRID, {"has_alpha": True}),
     "hashgrid, without bounds": (SMALL_HASHGRID, {}),
     "hashgrid, refined cameras": (replace(SMALL_HASHGRID, refine_cameras=True), {"has_alpha": True}),
@@ -102,11 +106,56 @@ def test_rows_that_pull_at_nothing_can_be_left_out():
 
     with torch.no_grad():
         plain = layers_of(vector.detach(), SMALL.shape)
-        _, by_hand, pulls = _compared(answers(plain, SMALL.shape, samples), samples, None, batch)
+        _, by_hand, pulls = compared(answers(plain, SMALL.shape, samples), samples, None, batch)
         empty = float((pulls[0] == 0).float().mean())
         found = gradient_of(plain, SMALL.shape, samples, *pulls, scale=0.5)
     assert 0.1 < empty < 0.95 and by_hand.item() == pytest.approx(error.item(), rel=1e-5)
     assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_cells_that_hold_everything_change_no_step():
+    """Rays and samples that are left out would have pulled at nothing."""
+    config = replace(SMALL, precision="float32", density_noise=0.0)
+    taken = []
+    for possible in (None, PossibleCells(HashGridPlace((0.0, 0.0, 0.0), 1.0), torch.ones(4, 4, 4, dtype=torch.bool))):
+        learner = MlpLearner(make_scene(has_alpha=True), config)
+        learner.begin()
+        learner.possible = possible
+        taken.append(([float(learner.take_step(step, 0.5).loss) for step in range(3)], learner.networks))
+    assert taken[0][0] == pytest.approx(taken[1][0], rel=1e-5)
+    for name, network in taken[0][1].items():
+        torch.testing.assert_close(taken[1][1][name], network, rtol=0, atol=1e-5)
+
+
+def test_what_rays_that_meet_nothing_should_have_seen_counts_as_error():
+    learner = MlpLearner(make_scene(has_alpha=True), replace(SMALL, precision="float32"))
+    learner.begin()
+    learner.possible = replace(learner.possible, possible=torch.zeros_like(learner.possible.possible))
+    before = {name: network.clone() for name, network in learner.networks.items()}
+    outcome = learner.take_step(0, 0.5)
+    batch = learner.pixels.batch(SMALL.rays, learner.background, SMALL.seed, 0, central=False)
+    expected = float((batch.colors - batch.backgrounds).square().mean())
+    assert float(outcome.squared_error) == pytest.approx(expected, rel=1e-5) and expected > 0.01
+    assert float(outcome.loss) == pytest.approx(2 * expected, rel=1e-5)
+    assert same(learner.networks, before) and not learner.snapshot().shade(batch.rays).alphas.any()
+
+
+def test_photos_with_alpha_say_where_the_networks_are_asked():
+    """In cells that hold all blobs, and in few others; everywhere where photos have no alpha."""
+    blobs = truth(3)
+    scene = make_scene(has_alpha=True, gaussians=blobs)
+    space, possible = mlp_place(scene, SMALL)
+    assert possible is not None
+    random = torch.Generator().manual_seed(0)
+    around = blobs.means_world[:, None] + 0.05 * torch.randn(3, 40, 3, generator=random)
+    anywhere = torch.randn(2000, 3, generator=random)
+    anywhere = torch.tensor(space.center) + space.radius * anywhere / anywhere.norm(dim=1, keepdim=True).clamp(min=1)
+    held = [
+        float(possible.hold(space.from_scene(places)).float().mean()) for places in (around.flatten(0, 1), anywhere)
+    ]
+    assert held[0] > 0.98 and held[1] < 0.4
+    assert mlp_place(scene, replace(SMALL, ask_everywhere=True)) == (space, None)
+    assert mlp_place(make_scene(), SMALL)[1] is None
 
 
 @pytest.mark.parametrize("background", ["random", "white"])
@@ -245,6 +294,8 @@ def test_the_field_of_a_checkpoint_is_the_one_that_was_trained(tmp_path):
         loaded = field_of(run.latest_checkpoint(), SMALL)
     images = [render_field(field, scene.cameras[:2]) for field in (result.field, loaded)]
     assert torch.equal(images[0].colors, images[1].colors) and torch.equal(images[0].depths, images[1].depths)
+    assert torch.equal(loaded.possible.possible, result.field.possible.possible)
+    assert loaded.possible.place == result.field.possible.place
 
 
 @pytest.mark.parametrize("name, value", [("width", 1), ("rays", 0), ("rate_start", 0.0)])
