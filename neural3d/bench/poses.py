@@ -1,19 +1,27 @@
-"""The poses table: how many photos get a pose, how fast, and how far the poses are from known ones."""
+"""The poses tables: how many photos get a pose, how fast, how far from known ones, and what training makes of them."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 
 from neural3d.bench.machine import provenance
+from neural3d.capture import load_capture
 from neural3d.capture.alignment import CameraDifference, camera_difference
 from neural3d.capture.detect import list_capture
 from neural3d.capture.ingest.pipeline import Progress, ingest_photos
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
 from neural3d.errors import InputError
+from neural3d.evaluation import evaluate
+from neural3d.render.splats import render_function
+from neural3d.scene import Scene
+from neural3d.train.config import SplatConfig
+from neural3d.train.splats import train_splats
 
 
 def measure_poses(
@@ -60,6 +68,41 @@ def compare_captures(capture: Path, truth: Path) -> CameraDifference:
     if len(names) < 3:
         raise InputError(f"{truth}: only {len(names)} of its photos are in {capture}; at least 3 are needed")
     return camera_difference(np.stack([found[name] for name in names]), np.stack([known[name] for name in names]))
+
+
+def measure_trained_poses(found: Path, known: Path, *, steps: int, downscale: float, seed: int = 0) -> dict[str, Any]:
+    """Train on each of two captures of the same photos, and judge both on the photos that the first holds out.
+
+    Raises:
+        InputError: A photo of one capture is not in the other.
+    """
+    captures = {"found": load_capture(found, downscale=downscale), "known": load_capture(known, downscale=downscale)}
+    held_out = _names(captures["found"], captures["found"].test_indices.tolist())
+    rows = {name: _trained(_split(scene, held_out, path), steps, seed)
+            for (name, scene), path in zip(captures.items(), (found, known), strict=True)}  # fmt: skip
+    settings = {"steps": steps, "downscale": downscale, "seed": seed, "held_out": len(held_out)}
+    return {"table": "trained_poses", "capture": known.resolve().name, **settings, "rows": rows, **provenance()}
+
+
+def _names(scene: Scene, indices: list[int]) -> set[str]:
+    return {Path(scene.photos[i].name).stem for i in indices}
+
+
+def _split(scene: Scene, held_out: set[str], path: Path) -> Scene:
+    """The scene with these photos held out.
+
+    Raises: InputError when one of them is not there.
+    """
+    if missing := held_out - _names(scene, list(range(len(scene.photos)))):
+        raise InputError(f"{path}: has no photo {min(missing)}; both captures must be of the same photos")
+    chosen = torch.tensor([Path(photo.name).stem in held_out for photo in scene.photos])
+    return replace(scene, train_indices=torch.where(~chosen)[0], test_indices=torch.where(chosen)[0])
+
+
+def _trained(scene: Scene, steps: int, seed: int) -> dict[str, float]:
+    result = train_splats(scene, SplatConfig(steps=steps, max_seconds=None, seed=seed))
+    judged = evaluate(render_function(result.gaussians), scene)
+    return {score: judged.mean(score) for score in ("psnr", "psnr_color_corrected", "ssim")}
 
 
 def facts(report: Report, difference: CameraDifference) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def text_of(report: Report) -> str:
         "mlp": _curves_rows,
         "points": _points_rows,
         "poses": _poses_rows,
+        "trained_poses": _trained_poses_rows,
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
         "few_photos": _few_photos_rows,
@@ -425,4 +426,12 @@ def _poses_rows(report: Report) -> list[Row]:
                 ("orientations", "angle_deg", "degrees"),
             )
         ),
+    ]
+
+
+def _trained_poses_rows(report: Report) -> list[Row]:
+    rows = report["rows"]
+    return [
+        ("poses", "plain", "colour-corrected"),
+        *((n, *(f"{rows[n][k]:.2f} dB" for k in ("psnr", "psnr_color_corrected"))) for n in rows),
     ]
