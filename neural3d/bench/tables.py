@@ -28,6 +28,7 @@ def text_of(report: Report) -> str:
         "hashgrid_step": _hashgrid_rows,
         "mlp": _curves_rows,
         "points": _points_rows,
+        "making": _making_rows,
         "poses": _poses_rows,
         "trained_poses": _trained_poses_rows,
         "side_by_side": _side_by_side_rows,
@@ -434,4 +435,13 @@ def _trained_poses_rows(report: Report) -> list[Row]:
     return [
         ("poses", "plain", "colour-corrected"),
         *((n, *(f"{rows[n][k]:.2f} dB" for k in ("psnr", "psnr_color_corrected"))) for n in rows),
+    ]
+
+
+def _making_rows(report: Report) -> list[Row]:
+    return [
+        ("first cameras on the page", f"{report['preview_seconds']:.0f} s"),
+        ("first splats on the page", f"{report['scene_seconds']:.0f} s"),
+        ("files written", f"{report['seconds']:.0f} s, {report['train_seconds']:.0f} of them training"),
+        ("held-out views", f"{report['psnr']:.2f} dB, {report['psnr_color_corrected']:.2f} colour-corrected"),
     ]

@@ -1,6 +1,7 @@
 """What commands print on stdout, and the lines that say how far they are."""
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -13,9 +14,12 @@ _SECONDS_BETWEEN_LINES = 2.0
 
 
 def answer(content: dict[str, Any], as_json: bool) -> None:
-    """Print what was asked for on stdout: one JSON object, or a line a value."""
+    """Print what was asked for on stdout: one JSON object, or a line a value.
+
+    It is there at once, in pipes and files too: a command with a viewer goes on afterwards.
+    """
     if as_json:
-        print(json.dumps(finite_json(content), allow_nan=False))
+        print(json.dumps(finite_json(content), allow_nan=False), flush=True)
         return
     width = max(map(len, content))
     for name, value in content.items():
@@ -24,6 +28,7 @@ def answer(content: dict[str, Any], as_json: bool) -> None:
                 print(f"{name if i == 0 else '':{width}}  {_for_people(entry)}")
         else:
             print(f"{name:{width}}  {_for_people(value)}")
+    sys.stdout.flush()
 
 
 def _for_people(value: Any) -> str:
