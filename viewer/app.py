@@ -35,6 +35,8 @@ from neural3d.viewer.splats import MAX_SPLATS
 from neural3d.viewer.stage import add_photos, add_points, show_scene
 from neural3d.viewer.visit import Surroundings, Visit
 
+RETRIES, RETRY_SECONDS = 3, 0.5
+"""Of an update of the page that failed."""
 SNAPSHOT_SECONDS = 1.5
 MAX_SNAPSHOT_SHARE = 0.01
 """The part of training's time that copying for the viewer may take."""
@@ -262,6 +264,7 @@ class Viewer:
             self._changed.notify()
 
     def _publish_forever(self) -> None:
+        failures = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._is_due())
@@ -271,8 +274,20 @@ class Viewer:
                 model, self._model = self._model, None
             try:
                 self._publish(progress, model)
+                failures = 0
             except Exception as error:  # a picture that fails must not end those that follow, nor the training
                 self._note("an update failed", error)
+                failures += 1
+                if failures <= RETRIES:
+                    self._try_again(model)
+
+    def _try_again(self, model: Model | None) -> None:
+        """What failed may be the last that comes: viser loses an update now and then when a page takes one just then."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, timeout=RETRY_SECONDS)
+            self._is_changed = True
+            if self._model is None:
+                self._model = model
 
     def _is_due(self) -> bool:
         return self._progress is not None or self._model is not None or self._is_changed
