@@ -8,7 +8,9 @@ import pytest
 from .build import build, operators_sources, sanitized_environment
 
 TESTS = ["tests/ops", *(f"tests/emulator/test_{name}.py" for name in ("operators", "modes", "bin", "rasterize"))]
-CHOICE = "emulator or (emulated and not determinism and not derivative)"
+REPEATED = ("determinism", "derivative", "threads_change", "order_of_threads_changes", "longer_segments", "torchs_adam")
+"""What touches no memory that other tests of the same drivers do not, and takes long under sanitizers."""
+CHOICE = f"(emulator or emulated) and not ({' or '.join(REPEATED)})"
 
 
 @pytest.mark.early
