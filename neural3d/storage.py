@@ -182,8 +182,9 @@ def _storage_error(path: Path, error: OSError, size_bytes: int) -> StorageError:
     folder = path.parent
     if error.errno in _FULL:
         free = shutil.disk_usage(_existing(folder)).free
-        needed = max(int(SPACE_MARGIN * size_bytes), free + 1)
-        missing = f"{_shown(needed)} needed, {_shown(free)} free, {_shown(needed - free)} missing"
+        known = int(SPACE_MARGIN * size_bytes)
+        needed, least = max(known, free + 1), "" if known > free else "at least "  # videos are as large as they become
+        missing = f"{least}{_shown(needed)} needed, {_shown(free)} free, {least}{_shown(needed - free)} missing"
         return StorageError(
             f"cannot write {path}: disk full in {folder} ({missing}); free space or choose another folder"
         )
@@ -212,7 +213,7 @@ def _discard(path: Path | None) -> None:
         return
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif path.exists():  # disks that are read-only refuse to remove even what is not there
         path.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +93,28 @@ def test_read_only_folders_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=f"{tmp_path} is read-only"):
         atomic_write(tmp_path / "file.txt", writer)
+
+
+def test_disks_that_refuse_to_remove_what_is_not_there_are_named(tmp_path: Path, monkeypatch) -> None:
+    """As Linux does where a disk is mounted read-only."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match=f"{tmp_path} is read-only"):
+        atomic_write(tmp_path / "file.txt", refuse)
+
+
+def test_what_nobody_knows_the_size_of_needs_more_than_there_is(tmp_path: Path, monkeypatch) -> None:
+    def writer(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("neural3d.storage.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(StorageError, match=r"\(at least 1 kB needed, 0 kB free, at least 1 kB missing\)"):
+        atomic_write(tmp_path / "film.mp4", writer)
+    with pytest.raises(StorageError, match=r"\(60 kB needed, 0 kB free, 60 kB missing\)"):
+        atomic_write(tmp_path / "a.png", writer, estimate_bytes=50_000)
 
 
 def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
