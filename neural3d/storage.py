@@ -151,9 +151,11 @@ def safe_join(root: Path, relative: str) -> Path:
 
 
 def _prepare(path: Path, estimate_bytes: int | None) -> Path:
-    """Make the folder, tidy it, check its space, and name the temporary path."""
+    """Make the folder, tidy it, check that it may be written and has space, and name the temporary path."""
     folder = make_folder(path.parent)
     with storage_errors(path, None, estimate_bytes):
+        if not os.access(folder, os.W_OK):  # libraries that write by themselves say this in words of their own, or not
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         clean_temporary(folder)
         needed = int(SPACE_MARGIN * (estimate_bytes or 0))
         if shutil.disk_usage(folder).free < needed:

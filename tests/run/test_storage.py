@@ -95,6 +95,13 @@ def test_read_only_folders_are_named(tmp_path: Path) -> None:
         atomic_write(tmp_path / "file.txt", writer)
 
 
+def test_whether_a_folder_may_be_written_is_checked_before_anything_is(tmp_path: Path, monkeypatch) -> None:
+    """USD and ffmpeg say of a read-only disk what nobody understands."""
+    monkeypatch.setattr("neural3d.storage.os.access", lambda folder, mode: (folder, mode) != (tmp_path, os.W_OK))
+    with pytest.raises(StorageError, match=rf"cannot write {tmp_path}/a.usda: {tmp_path} is read-only"):
+        atomic_write(tmp_path / "a.usda", lambda temporary: pytest.fail("the writer must not be called"))
+
+
 def test_disks_that_refuse_to_remove_what_is_not_there_are_named(tmp_path: Path, monkeypatch) -> None:
     """As Linux does where a disk is mounted read-only."""
 
