@@ -44,13 +44,17 @@ define need_package
   else echo "neural3d needs $(2). Install it with: sudo apt-get install -y $(1)" >&2; exit 1; fi; }
 endef
 
+# What Open3D needs of the system, in a small command of its own: its tests are skipped where that is missing.
+OPEN3D_FILES := libEGL.so.1 libGL.so.1 libusb-1.0.so.0
+OPEN3D_PACKAGES := libegl1 libgl1 libusb-1.0-0
+
 # Runs clang-format with the options $(1) over the C++ sources.
 define clang_format
 if command -v clang-format >/dev/null; then find cuda_ext -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs clang-format $(1); \
 else echo "clang-format is not installed: the C++ sources are left out"; fi
 endef
 
-.PHONY: demo install test test-long sanitize gpu-check gpu-bundle check format wheel clean
+.PHONY: demo install open3d-libraries test test-long sanitize gpu-check gpu-bundle check format wheel clean
 
 demo: install
 	$(BIN)/neural3d demo $(if $(filter 0,$(VIEWER)),--no-viewer)
@@ -119,8 +123,15 @@ $(VENV)/stamp-package: $(VENV)/stamp-torch $(SOURCES)
 
 $(VENV)/stamp-tests: $(VENV)/stamp-torch $(SOURCES)
 	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable '.[test]'
+	@$(MAKE) --no-print-directory open3d-libraries
 	@echo '$(NEURAL3D_CUDA)' > $(VENV)/cuda-choice
 	@touch $(VENV)/stamp-package $@
+
+# Debian's; elsewhere Open3D brings them, or says what it lacks. Where they cannot be had the other tests run all the same.
+open3d-libraries:
+	@! command -v apt-get >/dev/null || \
+	  $(BIN)/python -c 'import ctypes, sys; [ctypes.CDLL(name) for name in sys.argv[1:]]' $(OPEN3D_FILES) 2>/dev/null || \
+	  ( $(call need_package,$(OPEN3D_PACKAGES),system libraries for Open3D) ) || echo "going on without Open3D" >&2
 
 $(VENV)/stamp-ruff: $(VENV)/stamp-venv constraints.txt
 	$(PIP) install -c constraints.txt ruff
