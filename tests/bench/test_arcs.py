@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from open3d_or_skip import open3d_or_skip
 from surface_ball import ball, cameras_around, exact_view
 
 from neural3d.bench.arcs import AS_TRAINED, Arc, Seen, azimuths_deg, judged, without_arc
@@ -15,7 +16,7 @@ from neural3d.surface.mesh import Mesh
 from neural3d.surface.unwrap import unwrap
 from neural3d.texture.atlas import atlas_of
 
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 pytest.importorskip("xatlas")
 SIDE = 48
 
@@ -75,7 +76,7 @@ def test_what_continues_the_colours_scores_better_than_one_colour(scene: Scene):
 
 
 def whole_ball() -> Mesh:
-    o3d = pytest.importorskip("open3d", exc_type=ImportError)
+    o3d = open3d_or_skip()
     found = o3d.geometry.TriangleMesh.create_sphere(1.0, 16)
     vertices, triangles = (torch.from_numpy(np.asarray(t)) for t in (found.vertices, found.triangles))
     return Mesh(vertices.float(), triangles.long(), torch.full((len(vertices), 3), 0.5))

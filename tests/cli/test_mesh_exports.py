@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open3d_or_skip import open3d_or_skip
 from surface_ball import color_of
 
 from neural3d.cli import main
@@ -12,7 +13,7 @@ from neural3d.cli import main
 from .captures import BALL_AT as AT
 
 trimesh = pytest.importorskip("trimesh")
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 
 
 def exported(run: Path, name: str, *options: str):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ball_capture import write_ball_capture, write_ball_run
+from open3d_or_skip import open3d_or_skip
 from PIL import Image
 from surface_ball import color_of, directions
 
@@ -18,7 +19,7 @@ from neural3d.render.splats import render_splats
 
 from .captures import refused
 
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 pytest.importorskip("xatlas")
 pytest.importorskip("trimesh")
 SMALL = "--texture 128 --triangles 800 --method quilt --fast".split()

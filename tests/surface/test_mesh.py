@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from open3d_or_skip import open3d_or_skip
 from surface_ball import RADIUS, ball, cameras_around, color_of, exact_view
 
 from neural3d.errors import InputError
@@ -20,15 +21,9 @@ from neural3d.surface.mesh import Mesh
 VOXEL = 0.04
 
 
-def open3d_is_there() -> bool:
-    try:
-        open3d_library.require_open3d()
-    except InputError:
-        return False
-    return True
-
-
-needs_open3d = pytest.mark.skipif(not open3d_is_there(), reason="Open3D or a library that it needs is not installed")
+@pytest.fixture(scope="module")
+def needs_open3d() -> None:
+    open3d_or_skip()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +55,7 @@ def together(first: Mesh, second: Mesh) -> Mesh:
     return Mesh(torch.cat([first.vertices, second.vertices]), triangles, torch.cat([first.colors, second.colors]))
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_a_balls_surface_is_its_sphere(surface):
     distance = surface.vertices.norm(dim=1)
     assert (distance - RADIUS).abs().median() < 0.15 * VOXEL
@@ -69,7 +64,7 @@ def test_a_balls_surface_is_its_sphere(surface):
     assert abs(area / (4 * math.pi) - 1) < 0.02
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_pixels_are_where_the_camera_has_them():
     """A ball in the middle of the image lies on the camera's axis; a pixel is 0.045 wide, so half of one would show."""
     camera = cameras_around()[3].scaled(40, 40)
@@ -80,7 +75,7 @@ def test_pixels_are_where_the_camera_has_them():
     assert len(cap) > 500 and center.abs().max() < 0.01
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_splats_on_a_sphere_become_that_sphere():
     told = []
     mesh = fuse(ball(), cameras_around(), Fusion(voxel=VOXEL), progress=lambda done, views: told.append((done, views)))
@@ -92,19 +87,19 @@ def test_splats_on_a_sphere_become_that_sphere():
     assert (mesh.colors - colors).abs().mean() < 0.03
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_triangles_wind_anticlockwise_seen_from_outside(surface):
     outward = (normals(surface) * corners(surface).mean(1)).sum(1)
     assert (outward > 0).all()
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_vertices_have_the_colours_of_the_views(surface):
     error = (surface.colors - color_of(torch.nn.functional.normalize(surface.vertices, dim=1))).abs()
     assert error.mean() < 0.02 and error.max() < 0.1
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_decimating_keeps_the_shape(surface):
     small = decimated(surface, 1000)
     assert 900 < len(small) <= 1000 < len(surface)
@@ -112,7 +107,7 @@ def test_decimating_keeps_the_shape(surface):
     assert decimated(surface, len(surface)) is surface
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_scraps_go_and_what_hangs_together_stays(surface):
     with_scrap = together(surface, square(at=3.0))
     assert len(connected_parts(with_scrap).unique()) == 2
@@ -121,7 +116,7 @@ def test_scraps_go_and_what_hangs_together_stays(surface):
     assert len(without_scraps(together(square(), square(at=3.0)))) == 4
 
 
-@needs_open3d
+@pytest.mark.usefixtures("needs_open3d")
 def test_without_a_surface_there_is_no_mesh():
     clear = replace(ball(200), logit_opacities=torch.full((200,), -9.0))
     with pytest.raises(InputError, match="no view of the model shows a surface"):

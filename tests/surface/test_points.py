@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from open3d_or_skip import open3d_or_skip
 from surface_ball import RADIUS, ball, cameras_around, color_of
 from torch import Tensor
 
@@ -137,7 +138,7 @@ def test_other_programs_read_the_file(tmp_path, reader):
     points = SurfacePoints(torch.randn(count, 3), normals, torch.rand(count, 3))
     write_points(tmp_path / "points.ply", points)
     if reader == "open3d":
-        o3d = pytest.importorskip("open3d", exc_type=ImportError)
+        o3d = open3d_or_skip()
         cloud = o3d.io.read_point_cloud(str(tmp_path / "points.ply"))
         places, colors = np.asarray(cloud.points), np.asarray(cloud.colors)
         assert np.allclose(np.asarray(cloud.normals), normals.numpy(), atol=1e-6)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from open3d_or_skip import open3d_or_skip
 from surface_ball import cameras_around, color_of, directions, exact_view
 
 from neural3d.errors import InputError
@@ -18,7 +19,7 @@ from neural3d.surface.texels import texels_of
 from neural3d.surface.unwrap import Unwrapped, unwrap
 
 pytest.importorskip("xatlas")
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 SIDE = 256
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from open3d_or_skip import open3d_or_skip
 
 from neural3d.priors.exemplar.quilting import Texels
 from neural3d.surface.unwrap import unwrap
@@ -12,7 +13,7 @@ from neural3d.texture.proposals import alike, proposer
 from .sheets import atlas_texture, sheet
 
 pytest.importorskip("xatlas")
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 SIDE = 96
 
 

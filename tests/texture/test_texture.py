@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from open3d_or_skip import open3d_or_skip
 from surface_ball import ball, cameras_around
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from neural3d.texture.tiles import tile
 from .sheets import atlas_texture, sheet
 
 pytest.importorskip("xatlas")
-pytest.importorskip("open3d", exc_type=ImportError)
+open3d_or_skip()
 SIDE, WINDOW = 160, 48
 UP = torch.tensor([0.0, 0.0, 1.0])
 FAST = CompleteConfig("quilt", is_fast=True, window_px=WINDOW)
@@ -238,7 +239,7 @@ def test_what_closes_a_side_hides_behind_what_photos_show():
 
     On the surface itself, new Gaussians would stand in the photos' way.
     """
-    o3d = pytest.importorskip("open3d", exc_type=ImportError)
+    o3d = open3d_or_skip()
     found = o3d.geometry.TriangleMesh.create_sphere(1.005, 16)
     vertices, triangles = (torch.from_numpy(np.asarray(t)) for t in (found.vertices, found.triangles))
     flat = unwrap(Mesh(vertices.float(), triangles.long(), torch.full((len(vertices), 3), 0.5)), SIDE)

@@ -14,15 +14,14 @@ import numpy as np
 import pytest
 import torch
 import zstandard
+from open3d_or_skip import open3d_or_skip
 from surface_ball import ball, cameras_around
 from websockets.sync.client import ClientConnection
 
-from neural3d.errors import InputError
 from neural3d.export.formats import read_splats, write_splats
 from neural3d.render.model import model_render_function
 from neural3d.scene import Scene, Similarity
 from neural3d.splats.gaussians import Gaussians
-from neural3d.surface.open3d_library import require_open3d
 from neural3d.viewer import Viewer, view_gaussians
 from neural3d.viewer.editing import BRUSH, NO_TOOL, RECTANGLE
 from neural3d.viewer.inbox import PART_BYTES
@@ -346,10 +345,7 @@ def test_controls_survive_values_without_sense(guest: Guest, until: Callable, cl
 
 def test_what_is_visible_is_exported_as_a_mesh(scene: Scene, tmp_path: Path, until: Callable) -> None:
     """A ball of radius 1 around the origin, its bright side up: +y in glTF."""
-    try:
-        require_open3d()
-    except InputError as error:
-        pytest.skip(str(error))
+    open3d_or_skip()
     seen = replace(scene, cameras=cameras_around(), photos=scene.photos[:1] * 24)
     with view_gaussians(ball(), seen, port=0) as viewer:
         until(lambda: len(viewer.document.models.entries) > 0, "the model is on show")
