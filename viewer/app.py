@@ -282,7 +282,7 @@ class Viewer:
                     self._try_again(model)
 
     def _try_again(self, model: Model | None) -> None:
-        """What failed may be the last that comes: viser loses an update now and then when a page takes one just then."""
+        """What failed may be the last that comes: viser loses an update now and then, when a page takes one."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, timeout=RETRY_SECONDS)
             self._is_changed = True
