@@ -22,14 +22,21 @@ if __name__ == "__main__":
     parser.add_argument(
         "--presets", nargs="*", choices=[*HASHGRID_PRESETS], default=[*HASHGRID_PRESETS], help="hashgrid only"
     )
+    parser.add_argument("--side-by-side", type=float, metavar="SECONDS", help="train the --models so long each")
     parser.add_argument(
-        "--side-by-side", type=float, metavar="SECONDS", help="train splats and a hash grid so long each"
+        "--models", nargs="+", choices=["splats", "hashgrid", "points", "mlp"], default=["splats", "hashgrid"]
     )
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="of --side-by-side: held-out views")
     parser.add_argument("--downscale", type=float, help="with --side-by-side, or points: photos at 1/X of their size")
     options = parser.parse_args()
     if options.side_by_side is not None:
         report = measure_side_by_side(
-            options.capture, seconds=options.side_by_side, preset=options.presets[0], downscale=options.downscale
+            options.capture,
+            seconds=options.side_by_side,
+            preset=options.presets[0],
+            downscale=options.downscale,
+            models=options.models,
+            pictures=options.pictures,
         )
     elif options.curves is not None:
         report = measure_mlp_curves(options.capture, seconds=options.curves)

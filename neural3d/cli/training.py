@@ -348,7 +348,7 @@ def _named(config: FieldConfig) -> dict[str, Any]:
         sizes = {name: (preset.shape, preset.samples) for name, preset in HASHGRID_PRESETS.items()}
         return {"preset": next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")}
     if isinstance(config, MlpConfig):
-        return {"tiny": config.shape == TINY_MLP.shape, "paper": config.ask_everywhere}
+        return {"tiny": config.shape == TINY_MLP.shape, "paper": config.occupancy_cells == 0}
     return {}
 
 

@@ -35,7 +35,7 @@ from neural3d.ops.adam import adam_step
 from neural3d.scene import Scene
 from neural3d.train.loop import StepOutcome, frame_meta
 from neural3d.train.mlp_config import MlpConfig
-from neural3d.train.mlp_place import mlp_place
+from neural3d.train.mlp_place import mlp_cells
 from neural3d.train.observer import TrainingObserver
 from neural3d.train.photos import background_kind
 from neural3d.train.random_numbers import Purpose, generator
@@ -88,7 +88,7 @@ class MlpLearner:
 
         Raises: InputError where the capture does not suit the field's coordinates.
         """
-        self.space, self.possible = mlp_place(self.scene, self.config)
+        self.space, self.possible = mlp_cells(self.scene, self.config)
         self.dtype = chosen_precision(self.config.precision)
         random = generator(self.config.seed, Purpose.WEIGHTS)
         self.networks = {name: fresh_network(self.shape, random) for name in self.names}

@@ -36,8 +36,9 @@ class MlpConfig:
     """0: colour does not depend on the direction."""
     ndc: bool = False
     """Normalised device coordinates, for captures whose cameras all face one way."""
-    ask_everywhere: bool = False
-    """Ask the networks, as the paper does, also where photos with alpha show that nothing can be."""
+    occupancy_cells: int = 128
+    """Along each axis of the grid that says where photos with alpha let something be: only there the networks are
+    asked; 0 for everywhere, as in the paper."""
     density_noise: float = 0.0
     """Standard deviation of what is added to densities before their ReLU in training; the paper's 1 for real scenes."""
     central_until: float = 0.02
@@ -67,7 +68,7 @@ class MlpConfig:
             "position_frequencies": whole(1, 24),
             "direction_frequencies": whole(0, 24),
             "ndc": switch(),
-            "ask_everywhere": switch(),
+            "occupancy_cells": whole(0, 512),
             "density_noise": number(0),
             "central_until": number(0, 1),
             "precision": one_of("auto", "float32", "bfloat16"),
@@ -80,7 +81,7 @@ class MlpConfig:
         return MlpShape(self.depth, self.width, self.skip, self.position_frequencies, self.direction_frequencies)
 
 
-PAPERS_MLP = MlpConfig(fine_samples=128, ask_everywhere=True, rate_start=5e-4, rate_end=5e-5)
+PAPERS_MLP = MlpConfig(fine_samples=128, occupancy_cells=0, rate_start=5e-4, rate_end=5e-5)
 """As the paper has it, for days of training."""
 TINY_MLP = MlpConfig(
     fine_samples=0,
@@ -89,6 +90,7 @@ TINY_MLP = MlpConfig(
     skip=4,
     position_frequencies=6,
     direction_frequencies=0,
+    occupancy_cells=64,
     rate_start=2e-3,
     rate_end=2e-4,
 )

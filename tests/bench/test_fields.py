@@ -16,7 +16,9 @@ from neural3d.capture import load_capture
 from neural3d.train.mlp import MlpLearner
 from neural3d.train.mlp_config import MlpConfig
 
-SMALL = MlpConfig(rays=64, coarse_samples=8, fine_samples=8, depth=3, width=16, skip=1, precision="float32")
+SMALL = MlpConfig(
+    rays=64, coarse_samples=8, fine_samples=8, depth=3, width=16, skip=1, occupancy_cells=16, precision="float32"
+)
 
 
 def test_the_twin_finds_the_same_loss_and_learns(small_capture: Path):

@@ -1,5 +1,7 @@
 """The hash grid's yardstick does the same work as what it is compared with, and its table can be read."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from neural3d.capture import load_capture
 from neural3d.fields.hashgrid import view_samples
 from neural3d.train.hashgrid import HashGridLearner
 from neural3d.train.hashgrid_config import HashGridConfig
+from neural3d.train.mlp_config import TINY_MLP
 
 SMALL = HashGridConfig(
     samples=3000, levels=4, log2_rows=10, coarsest=4, finest=32, width=16, occupancy_cells=16, open_rays=64
@@ -48,11 +51,16 @@ def test_the_table_has_a_curve_for_each_preset(small_capture, monkeypatch):
     assert steps == sorted(steps) and steps[-1] == report["presets"]["fast"]["steps"] > 0
 
 
-def test_splats_and_a_field_side_by_side(small_capture, monkeypatch):
+def test_splats_and_fields_side_by_side(small_capture, tmp_path, monkeypatch):
     spec = CaptureSpec("it", str(small_capture), 1.0, "auto", 1.0)
     monkeypatch.setattr(side_by_side, "chosen_captures", lambda names: [spec])
     monkeypatch.setitem(side_by_side.HASHGRID_PRESETS, "fast", SMALL)
-    report = side_by_side.measure_side_by_side(seconds=0.3)
+    small = replace(TINY_MLP, coarse_samples=8, width=16, occupancy_cells=16)
+    monkeypatch.setitem(side_by_side.MODELS, "mlp", small)
+    models = ("splats", "hashgrid", "mlp")
+    report = side_by_side.measure_side_by_side(seconds=0.3, models=models, pictures=tmp_path)
     text = bench.text_of(report)
+    assert tuple(report["models"]) == models
     for name, found in report["models"].items():
+        assert len(list((tmp_path / name).glob("*.png"))) == found["views"] > 0
         assert found["steps"] > 0 and found["psnr"] > 3 and f"{found['psnr']:.2f} dB" in text and name in text

@@ -31,6 +31,7 @@ SMALL_MLP = MlpConfig(
     skip=1,
     position_frequencies=3,
     direction_frequencies=1,
+    occupancy_cells=16,
     density_noise=0.1,
 )
 SMALL_HASHGRID = HashGridConfig(

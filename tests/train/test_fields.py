@@ -23,7 +23,7 @@ from neural3d.train.field_space import field_space
 from neural3d.train.fields import field_config_from_json, field_of, train_field
 from neural3d.train.mlp import MlpLearner, compared, gradient_of
 from neural3d.train.mlp_config import TINY_MLP, MlpConfig
-from neural3d.train.mlp_place import mlp_place
+from neural3d.train.mlp_place import mlp_cells
 from neural3d.train.photos import background_kind
 
 from .field_runs import SMALL_HASHGRID, SMALL_POINTS, field_psnr, trained, trained_in_parts
@@ -33,7 +33,7 @@ from .small_scenes import Watcher, make_scene, ring, same, truth
 KINDS = {
     "mlp, float32": (replace(SMALL, precision="float32", rays=200), {"has_alpha": True}),
     "mlp, bfloat16": (replace(SMALL, precision="bfloat16", rays=200), {"has_alpha": True}),
-    "mlp, asked everywhere": (replace(SMALL, precision="float32", rays=200, ask_everywhere=True), {"has_alpha": True}),
+    "mlp, asked everywhere": (replace(SMALL, precision="float32", rays=200, occupancy_cells=0), {"has_alpha": True}),
     "hashgrid": (SMALL_HASHGRID, {"has_alpha": True}),
     "hashgrid, without bounds": (SMALL_HASHGRID, {}),
     "hashgrid, refined cameras": (replace(SMALL_HASHGRID, refine_cameras=True), {"has_alpha": True}),
@@ -144,7 +144,7 @@ def test_photos_with_alpha_say_where_the_networks_are_asked():
     """In cells that hold all blobs, and in few others; everywhere where photos have no alpha."""
     blobs = truth(3)
     scene = make_scene(has_alpha=True, gaussians=blobs)
-    space, possible = mlp_place(scene, SMALL)
+    space, possible = mlp_cells(scene, replace(SMALL, occupancy_cells=64))
     assert possible is not None
     random = torch.Generator().manual_seed(0)
     around = blobs.means_world[:, None] + 0.05 * torch.randn(3, 40, 3, generator=random)
@@ -154,8 +154,8 @@ def test_photos_with_alpha_say_where_the_networks_are_asked():
         float(possible.hold(space.from_scene(places)).float().mean()) for places in (around.flatten(0, 1), anywhere)
     ]
     assert held[0] > 0.98 and held[1] < 0.4
-    assert mlp_place(scene, replace(SMALL, ask_everywhere=True)) == (space, None)
-    assert mlp_place(make_scene(), SMALL)[1] is None
+    assert mlp_cells(scene, replace(SMALL, occupancy_cells=0)) == (space, None)
+    assert mlp_cells(make_scene(), SMALL)[1] is None
 
 
 @pytest.mark.parametrize("background", ["random", "white"])
