@@ -68,3 +68,14 @@ def test_the_table_of_what_is_kept(repository: Path):
     text = bench.text_of(report)
     assert "plain torch" in text and f"{report['torch_ratio_bfloat16']:.1f} times as long" in text
     assert report["torch_ratio_bfloat16"] == pytest.approx(report["step_ms_torch"] / report["step_ms_bfloat16"])
+
+
+def test_the_curves_that_are_kept(repository: Path):
+    report = json.loads((repository / "benchmarks" / "results" / "mlp.json").read_text())
+    text = bench.text_of(report)
+    for name in ("ours", "twin"):
+        point = report[name]["curve"][-1]
+        assert (
+            f"{point['psnr']:.2f} dB after {point['seconds']:.0f} s" in text and point["psnr"] == report[name]["psnr"]
+        )
+    assert "plain torch" in text and report["background"] == "white"
