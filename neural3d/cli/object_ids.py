@@ -1,6 +1,9 @@
-"""render --layers object: what the masks of a run's photos name."""
+"""What the masks of a run's photos name: for render --layers object, and to have an object alone."""
 
-from neural3d.capture.masks import object_masks
+from dataclasses import replace
+from pathlib import Path
+
+from neural3d.capture.masks import ObjectMasks, object_masks
 from neural3d.cli.options import Render
 from neural3d.cli.plates import photos_of
 from neural3d.cli.progress import say
@@ -9,6 +12,9 @@ from neural3d.errors import InputError
 from neural3d.render.cryptomatte import cryptomatte_header, require_mmh3
 from neural3d.render.objects import NONE, Objects, objects_in_views
 from neural3d.splats.gaussians import Gaussians
+
+_SURE = 0.8
+"""Of what photos see of a splat must lie in masks for it to stay where all else goes: masks fray."""
 
 
 def require_objects(options: Render) -> None:
@@ -29,12 +35,33 @@ def named_objects(options: Render, trained: Trained) -> Objects:
     """
     if not isinstance(trained.model, Gaussians):
         raise InputError(f"--layers object: {options.run} is a radiance field, which has no parts that could be named")
-    photos = photos_of(trained, "the masks")
-    sizes = tuple((width, height) for width, height in trained.views.cameras.size_px.tolist())
-    masks = object_masks(photos, sizes, options.objects, trained.settings.capture)
+    masks = _masks(trained, options.objects)
     cryptomatte_header(masks.names)  # names that collide are refused before the work
     objects = objects_in_views(trained.model, trained.cameras, masks.names, masks.shares)
     counts = [int((objects.object_from_gaussian == number).sum()) for number in range(NONE, len(masks.names))]
     of_each = ", ".join(f"{name} {count}" for name, count in zip(masks.names, counts[1:], strict=True))
     say(f"splats by object: {of_each}; of none {counts[0]}")
     return objects
+
+
+def isolated(trained: Trained, folder: Path, capture: Path | None) -> Trained:
+    """The same run with the splats alone that most photos show within masks.
+
+    Raises: InputError where the model is a field, the capture is gone, its photos have no masks there, or these hold
+        no splat.
+    """
+    settings = trained.settings if capture is None else replace(trained.settings, capture=capture)
+    trained, gaussians = replace(trained, settings=settings), trained.gaussians
+    masks = _masks(trained, folder)
+    objects = objects_in_views(gaussians, trained.cameras, masks.names, masks.shares, least=_SURE)
+    rows = (objects.object_from_gaussian != NONE).nonzero()[:, 0]
+    if len(rows) == 0:
+        raise InputError(f"--objects {folder}: its masks hold none of the splats; white must be what is kept")
+    say(f"neural3d: {len(rows)} of {len(gaussians)} splats are of what the masks hold")
+    return replace(trained, model=gaussians[rows])
+
+
+def _masks(trained: Trained, folder: Path | None) -> ObjectMasks:
+    photos = photos_of(trained, "the masks")
+    sizes = tuple((width, height) for width, height in trained.views.cameras.size_px.tolist())
+    return object_masks(photos, sizes, folder, trained.settings.capture)

@@ -64,8 +64,12 @@ def require_texture_size(side_px: int) -> None:
         raise InputError(f"--texture {side_px}: expected {MIN_TEXTURE_PX} to {MAX_TEXTURE_PX} pixels")
 
 
-def seen_of(trained: Trained, model: Model, source: str | None, capture: Path | None = None) -> Seen:
+def seen_of(
+    trained: Trained, model: Model, source: str | None, capture: Path | None = None, whole: Model | None = None
+) -> Seen:
     """The photos that the run learnt from, or renders of all its views.
+
+    Where the model is a part of a `whole`, photos show of it what nothing else hides.
 
     Where neither is asked for, photos are taken if the capture is still there; else a warning says why they are not.
 
@@ -74,7 +78,7 @@ def seen_of(trained: Trained, model: Model, source: str | None, capture: Path | 
     if source == "renders":
         return _renders(trained, model)
     try:
-        return _photos(trained, model, load_scene(trained.settings, trained.views, capture))
+        return _photos(trained, model, load_scene(trained.settings, trained.views, capture), whole)
     except InputError as error:
         if source == "photos" or capture is not None:
             raise
@@ -103,13 +107,13 @@ def _renders(trained: Trained, model: Model) -> Seen:
     return Seen(views, "renders")
 
 
-def _photos(trained: Trained, model: Model, scene: Scene) -> Seen:
+def _photos(trained: Trained, model: Model, scene: Scene, whole: Model | None) -> Seen:
     """Those held out stay out, so that they can still judge."""
     indices, tell = scene.train_indices.tolist(), tell_views("in the texture")
     photos, cameras = [scene.photos[index] for index in indices], trained.cameras[scene.train_indices]
 
     def views() -> Iterator[DepthView]:
-        for number, view in enumerate(photo_views(model, cameras, photos, _color_maps(trained))):
+        for number, view in enumerate(photo_views(model, cameras, photos, _color_maps(trained), whole)):
             yield view
             tell(number + 1, len(indices))
 

@@ -31,6 +31,9 @@ class _Texturing:
     """About how long priors may be trained and tried; auto and priors by name use a third of it for training."""
     fast: Flag = False
     """Compare fewer patches, and train no prior."""
+    objects: Annotated[Path | None, arg(metavar="MASKS", help_behavior_hint="(default: the whole scene)")] = None
+    """Folder of masks of the photos, as neural3d masks writes them: keep only what they hold, with sides of its own all
+    around."""
     capture: Annotated[Path | None, arg(metavar="CAPTURE", help_behavior_hint="(default: where it was)")] = None
     """Where the run's capture lies now, if it was moved."""
     seed: Whole = 0

@@ -12,6 +12,7 @@ from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import read_photo
 from neural3d.cli.answers import answer
 from neural3d.cli.interrupts import Interrupts
+from neural3d.cli.object_ids import isolated
 from neural3d.cli.progress import say
 from neural3d.cli.runs import SCENE_FILE, Trained, load_trained
 from neural3d.cli.shots import default_up, world_frame
@@ -32,15 +33,17 @@ from neural3d.surface.unwrap import unwrap
 from neural3d.surface.whole import whole_surface
 from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete
-from neural3d.texture.pictures import camera_on, surface_picture
+from neural3d.texture.pictures import camera_on, surface_picture, turntable
 from neural3d.texture.proposals import require_method
-from neural3d.texture.splats import recolored, with_completed
+from neural3d.texture.splats import beside, recolored, with_completed
 from neural3d.texture.styles import restyled
 from neural3d.texture.tiles import tile
 from neural3d.train.state import fresh_state, state_tensors
 
 _MAX_TRIANGLES, _MAX_REACH = 2_000_000, 1.0
 _PREVIEW_EVERY = 5
+_SCRAP, _SCRAP_BESIDE_OBJECTS = 0.005, 0.2
+"""Of the largest part of a surface: what is smaller is left out. Masks fray, and rooms are of many parts."""
 Making = TextureComplete | TextureEdit | TextureRestyle
 
 
@@ -71,8 +74,11 @@ def _made(options: Making, interrupts: Interrupts) -> dict[str, Any]:
     Raises: InputError; StorageError.
     """
     _require_sensible(options)
-    trained = load_trained(options.run)
-    texture, atlas = _baked(options, trained)
+    whole = load_trained(options.run)
+    trained = whole if options.objects is None else isolated(whole, options.objects, options.capture)
+    texture, atlas = _baked(options, trained, whole)
+    if options.objects is not None:
+        trained = replace(trained, model=beside(trained.gaussians, atlas.surface.mesh))
     chosen = _in_box(options, trained, atlas) if isinstance(options, TextureEdit) else ~atlas.known
     with Run.create(options.output, _config(options, trained), overwrite=options.overwrite) as run:
         progress = _progress(run, interrupts)
@@ -121,13 +127,18 @@ def _facts(done: Completed) -> dict[str, Any]:
     }
 
 
-def _baked(options: Making, trained: Trained) -> tuple[Texture, Atlas]:
-    """The surface, closed as far as nobody saw through it, with what the photos say of it."""
+def _baked(options: Making, trained: Trained, whole: Trained) -> tuple[Texture, Atlas]:
+    """The surface, closed as far as nobody saw through it, with what the photos say of it.
+
+    They see of it what nothing else in the whole model hides.
+    """
     mesh = whole_surface(
-        trained.model, trained.cameras, triangles=options.triangles, reach=options.reach, progress=tell_views("fused")
-    )
+        trained.model, trained.cameras, triangles=options.triangles, reach=options.reach,
+        least_share=_SCRAP if options.objects is None else _SCRAP_BESIDE_OBJECTS, progress=tell_views("fused"),
+    )  # fmt: skip
     flat = unwrap(mesh, options.texture)
-    seen = seen_of(trained, trained.model, None, options.capture)
+    behind = None if trained.model is whole.model else whole.model
+    seen = seen_of(trained, trained.model, None, options.capture, behind)
     texture = bake(flat, seen.views(), options.texture)
     atlas = atlas_of(flat, texture)
     say(f"neural3d: {100 * float((~atlas.known).float().mean()):.1f} % of the surface was seen by no photo")
@@ -162,7 +173,10 @@ def _write_mesh(run: Run, trained: Trained, atlas: Atlas, texture: Texture) -> N
 
 
 def _write_pictures(run: Run, trained: Trained, before: Atlas, result: _Result) -> None:
-    """The side where most was changed, side by side: the model before, what was missing, the model after."""
+    """The side where most was changed, side by side: the model before, what was missing, the model after.
+
+    And the model after from all around, from where the photos were taken to the far side and back.
+    """
     camera = camera_on(before, result.changed, trained.views.up_world)
     background = evaluation_background(trained.views.has_alpha, trained.settings.background)
     folder = run.folder("renders")
@@ -172,6 +186,10 @@ def _write_pictures(run: Run, trained: Trained, before: Atlas, result: _Result) 
     for name, picture in shown.items():
         write_png(folder / f"texture-{name}.png", picture)
     write_png(folder / "texture.png", torch.cat([shown[name] for name in ("before", "mask", "after")], dim=1))
+    middle = trained.cameras.centers_world.mean(0)
+    around = turntable(before.texels.points, middle, trained.views.up_world)
+    turned = model_render_function(result.gaussians, background=background)(around).colors
+    write_png(folder / "turntable.png", torch.cat([torch.cat(list(row), dim=1) for row in turned.chunk(2)]))
 
 
 def _progress(run: Run, interrupts: Interrupts) -> Progress:

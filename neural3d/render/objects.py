@@ -38,11 +38,13 @@ class Objects:
         return hashlib.blake2b(self.object_from_gaussian.numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def objects_in_views(gaussians: Gaussians, cameras: Cameras, names: tuple[str, ...], shares: Shares) -> Objects:
+def objects_in_views(
+    gaussians: Gaussians, cameras: Cameras, names: tuple[str, ...], shares: Shares, *, least: float = _MOST
+) -> Objects:
     """Ask every view that has masks how much of what it sees of each Gaussian lies in which.
 
-    A Gaussian belongs to the object whose masks hold most of its blending weights, if these are more than half of
-    them; one that no view with masks sees belongs to none.
+    A Gaussian belongs to the object whose masks hold most of its blending weights, if these are more than that
+    share of them; one that no view with masks sees belongs to none.
 
     Limits: a Gaussian is one thing: where one spans two objects, its larger part decides.
     """
@@ -55,4 +57,4 @@ def objects_in_views(gaussians: Gaussians, cameras: Cameras, names: tuple[str, .
             planes = torch.cat([covered, torch.ones_like(covered[:1])]) * known
             votes += weights_over(gaussians, cameras, index, planes).double()
     most, which = votes[:, :-1].max(1)
-    return Objects(names, torch.where(most > _MOST * votes[:, -1], which, NONE))
+    return Objects(names, torch.where(most > least * votes[:, -1], which, NONE))

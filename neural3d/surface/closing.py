@@ -5,56 +5,77 @@ filling); the surface through both: Kazhdan and Hoppe 2013, Screened Poisson Sur
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from neural3d.errors import InputError
-from neural3d.surface.bake import sampled, seen_at
-from neural3d.surface.cleaning import without_scraps
+from neural3d.surface.cleaning import connected_parts, decimated, without_scraps
 from neural3d.surface.depth_views import DepthView
+from neural3d.surface.hidden import Hidden, looked_over
+from neural3d.surface.membrane import bonds, relaxed
 from neural3d.surface.mesh import Mesh
 from neural3d.surface.open3d_library import require_open3d
 from neural3d.surface.texels import RayCaster, vertex_normals
 
-_OFF = 0.015
-"""Of the distance: how far before a view's depth a place must lie to be seen through."""
 _CELLS = 96
 """Along the longest side of the surface's box; it is widened by how far the surface may reach."""
 _NEAR_CELLS = 2.5
-_LEAST_HIDING = 3
-"""Views: what fewer hide may as well lie where hardly any looked."""
+_HELD = 0.4
+"""Of what is near: a vertex that is nearer to what was seen is of it, and holds what is closed."""
+_BULGE = 0.1
+"""Of the longest side: how far what is closed may stand before the membrane over its border. Backs are round."""
+_ROUNDS = 2
 _POINTS, _LEAST_POINTS = 60_000, 100
 _DEPTH = 8
 """Of the octree: 256 cells along the longest side."""
 
 
-def closed(mesh: Mesh, views: Iterable[DepthView], *, reach: float = 0.25) -> Mesh:
-    """The surface with its open sides closed by the border of what hides behind it.
+def closed(mesh: Mesh, views: Iterable[DepthView], *, triangles: int, reach: float = 0.25) -> Mesh:
+    """The surface with its open sides closed, in at most so many triangles.
 
-    What is added lies no further from the surface than `reach` times the surface's own size. Its colours mean nothing.
+    What is added is the border of what hides behind the surface, drawn towards the membrane over its rim: no view saw
+    it to be empty there, and shadows that reach far do not bulge. It lies no further from the surface than `reach`
+    times the surface's own size. Its colours mean nothing.
 
     Raises: InputError where open3d is not installed, or where there is too little of a surface.
-    Limits: cells are a 96th of the longest side; what cameras could only have seen through slits counts as solid;
-        what lies in fewer than three views' frames stays open.
+    Limits: cells are a 96th of the longest side; what lies in fewer than three views' frames stays open. Nothing
+        that was seen says how far a back goes: more than a tenth of the longest side is taken for unlikely.
     """
     if len(mesh.vertices) < _LEAST_POINTS:
         raise InputError(f"the surface has {len(mesh.vertices)} points, too few to close it; train longer")
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    cell = cell_of(mesh)
+    furthest, cell = reach * float((high - low).norm()), cell_of(mesh)
+    hidden = looked_over(low - furthest, high + furthest, cell, views)
     caster, near = RayCaster(mesh), max(_NEAR_CELLS * cell, 2 * _edge_length(mesh))
-    furthest = reach * float((high - low).norm())
-    points, normals = border_of_unseen(low - furthest, high + furthest, cell, views)
+    whole = decimated(_with_border(mesh, caster, hidden, near, furthest), triangles)
+    return _tightened(whole, caster.distances(whole.vertices) < _HELD * near, hidden)
+
+
+def _with_border(mesh: Mesh, caster: RayCaster, hidden: Hidden, near: float, furthest: float) -> Mesh:
+    """The surface and the border of all that hides behind it, as one; where this lies no further from it than that."""
+    points, normals = hidden.border()
     far = caster.distances(points)
     added = (far > near) & (far < furthest)
     whole = _poisson(mesh, points[added], normals[added])
     kept = caster.distances(whole.vertices) < near
     if bool(added.any()):
         kept |= _to_nearest(whole.vertices, points[added]) < near
-    return without_scraps(whole.of_triangles(kept[whole.triangles].all(dim=1)))
+    rough = without_scraps(whole.of_triangles(kept[whole.triangles].all(dim=1)))
+    return _hanging_together(rough, caster.distances(rough.vertices) < _HELD * near)
+
+
+def _hanging_together(mesh: Mesh, is_known: Bool[Tensor, "V"]) -> Mesh:
+    """Without the parts of which nothing is known."""
+    part = connected_parts(mesh)
+    if len(part) == 0:
+        return mesh
+    of_known = torch.zeros(int(part.max()) + 1, dtype=torch.bool)
+    of_known[part[is_known[mesh.triangles].any(dim=1)]] = True
+    return mesh.of_triangles(of_known[part])
 
 
 def cell_of(mesh: Mesh) -> float:
@@ -62,47 +83,21 @@ def cell_of(mesh: Mesh) -> float:
     return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max()) / _CELLS
 
 
-def border_of_unseen(
-    low: Float[Tensor, "3"], high: Float[Tensor, "3"], cell: float, views: Iterable[DepthView]
-) -> tuple[Float[Tensor, "K 3"], Float[Tensor, "K 3"]]:
-    """Where, in a box, space that some view saw to be empty meets space that several hide; normals point to the empty.
+def _tightened(mesh: Mesh, is_known: Bool[Tensor, "V"], hidden: Hidden) -> Mesh:
+    """What is not known drawn towards the membrane that the known vertices hold, to not much more than `_BULGE` of it.
 
-    What lies in no view's frame is neither: else the frames' own borders would become a surface.
+    What would end where some view saw through stays where it is.
     """
-    counts = ((high - low) / cell).ceil().long()
-    axes = [low[i] + cell * (torch.arange(int(counts[i])) + 0.5) for i in range(3)]
-    centers = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    empty = torch.zeros(len(centers.view(-1, 3)), dtype=torch.bool)
-    hiding, left = torch.zeros(len(empty), dtype=torch.int16), torch.arange(len(empty))
-    for view in views:
-        through, hidden = looked_at(centers.view(-1, 3)[left], view)
-        hiding[left] += hidden
-        empty[left[through]] = True
-        left = left[~through]
-    empty, hiding = empty.view(centers.shape[:3]), hiding.view(centers.shape[:3])
-    solid = ~empty & (hiding >= _LEAST_HIDING)
-    balance = functional.pad((empty.float() - solid.float())[None, None], 6 * [2], mode="replicate")
-    soft = functional.avg_pool3d(functional.avg_pool3d(balance, 3, 1), 3, 1)[0, 0]
-    normals = torch.stack(torch.gradient(soft), dim=-1)
-    touches_empty = functional.max_pool3d(empty[None, None].float(), 3, 1, padding=1)[0, 0] > 0
-    border = solid & touches_empty & (normals.norm(dim=-1) > 1e-6)
-    return centers[border], functional.normalize(normals[border], dim=-1)
-
-
-def looked_at(points: Float[Tensor, "N 3"], view: DepthView) -> tuple[Bool[Tensor, "N"], Bool[Tensor, "N"]]:
-    """Whether a view sees something behind each point, or nothing at all where it lies; and whether it hides the point.
-
-    Neither is true of what lies outside its frame, or where its depth is not sure.
-    """
-    pixels, depth = seen_at(view, points)
-    framed = ((pixels >= 0.5) & (pixels <= view.camera.size_px[0] - 0.5)).all(dim=1) & (depth > 1e-6)
-    nothing = torch.zeros_like(view.depths) if view.empty is None else view.empty.float()
-    shown = sampled(torch.cat([view.depths, (view.depths > 0).float(), nothing], dim=-1), pixels[framed])
-    sure, behind = shown[:, 1] > 0.99, shown[:, 0] > (1 + _OFF) * depth[framed]
-    through, hidden = torch.zeros_like(framed), torch.zeros_like(framed)
-    through[framed] = (sure & behind) | (shown[:, 2] > 0.99)
-    hidden[framed] = sure & ~behind
-    return through, hidden
+    edges, weights = bonds(mesh.vertices, mesh.triangles)
+    furthest, held = _BULGE * _CELLS * hidden.cell, is_known
+    for _ in range(_ROUNDS):
+        tight = relaxed(mesh.vertices, held, edges, weights)
+        slack = mesh.vertices - tight
+        # Near the membrane all of it, far away hardly more than the furthest, with no crease in between.
+        found = tight + slack / (1 + (slack.norm(dim=1, keepdim=True) / furthest) ** 2).sqrt()
+        through = hidden.is_seen_through(found) & ~held
+        held = held | through
+    return replace(mesh, vertices=torch.where(held[:, None], mesh.vertices, found))
 
 
 def _poisson(mesh: Mesh, points: Float[Tensor, "K 3"], normals: Float[Tensor, "K 3"]) -> Mesh:

@@ -18,15 +18,32 @@ Unexposed = Callable[[Float[Tensor, "3 H W"], Float[Tensor, "3 H W"]], Float[Ten
 
 _DISAGREEMENT = 0.15
 """Standard deviation, in colour, of what photo and model may differ: beyond are passers-by, highlights, bad poses."""
+_BEFORE = 0.02
+"""Of the distance: what is nearer by less is the same surface, blended a little otherwise."""
 _LEAST_SHARPNESS, _MOST_SHARPNESS = 0.1, 1.0
 
 
 def photo_views(
-    model: Model, cameras: Cameras, photos: Sequence[Photo], unexposed: Callable[[int], Unexposed | None]
+    model: Model,
+    cameras: Cameras,
+    photos: Sequence[Photo],
+    unexposed: Callable[[int], Unexposed | None],
+    whole: Model | None = None,
 ) -> Iterator[DepthView]:
-    """Photo after photo; `unexposed` says by the photo's number what takes its exposure out, if anything."""
+    """Photo after photo; `unexposed` says by the photo's number what takes its exposure out, if anything.
+
+    Where the model is a part of a `whole`, what stands before it in a photo is none of its surface.
+    """
     for number, photo in enumerate(photos):
-        yield photo_view(seen_by(model, cameras[number]), photo, unexposed(number))
+        view = seen_by(model, cameras[number])
+        if whole is not None:
+            view = unhidden(view, seen_by(whole, cameras[number]))
+        yield photo_view(view, photo, unexposed(number))
+
+
+def unhidden(view: DepthView, whole: DepthView) -> DepthView:
+    """A view of a part, where in the same view of the whole nothing stands before it; elsewhere no surface is sure."""
+    return replace(view, depths=torch.where(whole.depths > (1 - _BEFORE) * view.depths, view.depths, 0))
 
 
 def photo_view(view: DepthView, photo: Photo, unexposed: Unexposed | None = None) -> DepthView:

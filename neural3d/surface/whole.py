@@ -19,17 +19,19 @@ def whole_surface(
     *,
     triangles: int,
     reach: float,
+    least_share: float = 0.005,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mesh:
     """What the cameras' views agree on, in at most so many triangles.
 
     Where no camera looked it goes on for at most `reach` times its own size; with 0 it is left open there.
+    Parts that hang together and have less than `least_share` of the largest one's triangles are left out.
 
     Raises: InputError where open3d is not installed, or where no surface is found.
     """
     small = at_most(cameras, _LONGEST_PX)
-    mesh = without_scraps(fuse(model, small, Fusion(), progress=progress))
-    if reach > 0:
-        coarse = at_most(small, _CARVED_PX)
-        mesh = closed(mesh, (seen_by(model, coarse[i]) for i in range(len(coarse))), reach=reach)
-    return decimated(mesh, triangles)
+    mesh = without_scraps(fuse(model, small, Fusion(), progress=progress), least_share=least_share)
+    if reach == 0:
+        return decimated(mesh, triangles)
+    coarse = at_most(small, _CARVED_PX)
+    return closed(mesh, (seen_by(model, coarse[i]) for i in range(len(coarse))), triangles=triangles, reach=reach)

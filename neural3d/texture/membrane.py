@@ -4,13 +4,13 @@ It says which of a scene's materials may continue there: without it a window in 
 nothing to go by, and each takes another one.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neural3d.surface.membrane import bonds, conjugate_gradients, tension
 from neural3d.surface.mesh import Mesh
 from neural3d.surface.texels import texels_of
 from neural3d.texture.atlas import Atlas
@@ -18,9 +18,6 @@ from neural3d.texture.atlas import Atlas
 _TRUST = 0.1
 """Of a known vertex, against an edge: its colour is a mean with those some three edges around, as the outermost known
 texels were seen at a slant, if at all."""
-_STEEPEST, _LEAST_BOND = 20.0, 0.01
-"""Of edges' weights: slivers have cotangents beyond all bounds, of either sign."""
-_TOLERANCE, _MOST_STEPS = 1e-4, 2000
 
 
 def with_membrane(atlas: Atlas) -> Atlas:
@@ -59,49 +56,12 @@ def _led_over(
     By conjugate gradients on the edges; vertices at one place are one.
     """
     places, place = mesh.vertices.unique(dim=0, return_inverse=True)
-    edges, weights = _edges(places, place[mesh.triangles])
+    edges, weights = bonds(places, place[mesh.triangles])
     count = len(places)
     trust = torch.zeros(count, 1).index_add_(0, place, _TRUST * is_known[:, None].float())
     pull = torch.zeros(count, 3).index_add_(0, place, _TRUST * is_known[:, None] * (given - mean))
 
     def applied(colors: Tensor) -> Tensor:
-        steps = weights * (colors[edges[:, 0]] - colors[edges[:, 1]])
-        return (trust * colors).index_add(0, edges[:, 0], steps).index_add_(0, edges[:, 1], -steps)
+        return trust * colors + tension(colors, edges, weights)
 
-    return (mean + _conjugate_gradients(applied, pull))[place]
-
-
-def _conjugate_gradients(applied: Callable[[Tensor], Tensor], pull: Float[Tensor, "K 3"]) -> Float[Tensor, "K 3"]:
-    """The solution of `applied(x) = pull`, from zero on, each column by itself."""
-    solution, residual = torch.zeros_like(pull), pull
-    direction, square = residual, residual.square().sum(0)
-    enough = square * _TOLERANCE**2
-    for _ in range(_MOST_STEPS):
-        if bool((square <= enough).all()):
-            break
-        image = applied(direction)
-        step = square / (direction * image).sum(0).clamp_min(1e-20)
-        solution, residual = solution + step * direction, residual - step * image
-        last, square = square, residual.square().sum(0)
-        direction = residual + square / last.clamp_min(1e-20) * direction
-    return solution
-
-
-def _edges(
-    vertices: Float[Tensor, "K 3"], triangles: Int64[Tensor, "T 3"]
-) -> tuple[Int64[Tensor, "E 2"], Float[Tensor, "E 1"]]:
-    """Each edge once, and how strongly it binds: such that on a plane, linear colours stay linear.
-
-    Source: Pinkall and Polthier 1993, Computing Discrete Minimal Surfaces and Their Conjugates (cotangents).
-    """
-    corners = vertices[triangles]
-    sides, cotangents = [], []
-    for corner in range(3):
-        first, second = (corner + 1) % 3, (corner + 2) % 3
-        to_first, to_second = (corners[:, other] - corners[:, corner] for other in (first, second))
-        area = torch.linalg.cross(to_first, to_second).norm(dim=1)
-        cotangents.append(0.5 * (to_first * to_second).sum(1) / area.clamp_min(1e-20))
-        sides.append(triangles[:, [first, second]])
-    edges, number = torch.cat(sides).sort(dim=1).values.unique(dim=0, return_inverse=True)
-    weights = torch.zeros(len(edges)).index_add_(0, number, torch.cat(cotangents).clamp(-_STEEPEST, _STEEPEST))
-    return edges, weights.clamp(_LEAST_BOND, _STEEPEST)[:, None]
+    return (mean + conjugate_gradients(applied, pull))[place]

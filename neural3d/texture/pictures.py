@@ -1,4 +1,6 @@
-"""What a completed surface looks like: before, what was missing, after."""
+"""What a completed surface looks like: before, what was missing, after; and from all around."""
+
+import math
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -11,23 +13,46 @@ from neural3d.texture.atlas import Atlas
 _SIDE_PX, _FOCAL = 512, 1.4
 _AWAY = 2.2
 """Of the camera from the middle, in radii of what it looks at."""
+_ABOVE = 0.25
+"""Of the distance: how far above its middle a turntable is looked at from."""
 _MASK_COLOR = (0.9, 0.1, 0.5)
 _BACKGROUND = 1.0
 
 
 def camera_on(atlas: Atlas, what: Bool[Tensor, "N"], up: Float[Tensor, "3"]) -> Cameras:
     """A camera before those texels, at a distance that shows the whole surface."""
-    points = atlas.texels.points
-    center = (points.amax(0) + points.amin(0)) / 2
-    radius = float((points - center).norm(dim=1).max())
     chosen = what if bool(what.any()) else torch.ones_like(what)
     direction = torch.nn.functional.normalize(atlas.texels.normals[chosen].sum(0) + 1e-3, dim=0)
-    sideways = torch.nn.functional.normalize(torch.linalg.cross(up, torch.eye(3)[int(up.abs().argmin())]), dim=0)
-    direction = torch.nn.functional.normalize(direction + 0.25 * sideways, dim=0)  # never straight up or down
-    distance = _AWAY * _FOCAL * radius
-    pose = look_at((center + distance * direction)[None], center[None], up)
-    size = torch.tensor([[_SIDE_PX, _SIDE_PX]])
-    return Cameras(pose, torch.full((1, 2), _FOCAL * _SIDE_PX), size / 2, size)
+    direction = direction + 0.25 * _sideways(up)  # never straight up or down
+    return _looking_at(atlas.texels.points, direction[None], up, _SIDE_PX)
+
+
+def turntable(
+    points: Float[Tensor, "N 3"], first: Float[Tensor, "3"], up: Float[Tensor, "3"], count: int = 8
+) -> Cameras:
+    """Cameras evenly all around points, from a little above, the first before the side where the place `first` is."""
+    up = torch.nn.functional.normalize(up, dim=0)
+    away = first - (points.amax(0) + points.amin(0)) / 2
+    away = away - (away @ up) * up + 1e-6 * _sideways(up)
+    front = torch.nn.functional.normalize(away, dim=0)
+    turns = torch.arange(count) * (2 * math.pi / count)
+    around = turns.cos()[:, None] * front + turns.sin()[:, None] * torch.linalg.cross(up, front)
+    return _looking_at(points, around + _ABOVE * up, up, _SIDE_PX // 2)
+
+
+def _sideways(up: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    return torch.nn.functional.normalize(torch.linalg.cross(up, torch.eye(3)[int(up.abs().argmin())]), dim=0)
+
+
+def _looking_at(
+    points: Float[Tensor, "N 3"], directions: Float[Tensor, "V 3"], up: Float[Tensor, "3"], side_px: int
+) -> Cameras:
+    """Cameras that see all of the points, each from a direction."""
+    center, count = (points.amax(0) + points.amin(0)) / 2, len(directions)
+    distance = _AWAY * _FOCAL * float((points - center).norm(dim=1).max())
+    eyes = center + distance * torch.nn.functional.normalize(directions, dim=1)
+    size = torch.full((count, 2), side_px)
+    return Cameras(look_at(eyes, center.expand(count, 3), up), torch.full((count, 2), _FOCAL * side_px), size / 2, size)
 
 
 def surface_picture(atlas: Atlas, camera: Cameras, marked: Bool[Tensor, "N"] | None = None) -> Float[Tensor, "H W 3"]:

@@ -10,6 +10,8 @@ from neural3d.cameras import Cameras
 from neural3d.render.contributions import blend_weights
 from neural3d.splats.gaussians import Gaussians, cat_gaussians
 from neural3d.surface.closing import cell_of
+from neural3d.surface.mesh import Mesh
+from neural3d.surface.texels import RayCaster
 from neural3d.texture.atlas import Atlas
 
 SH_CONSTANT = 0.28209479177387814
@@ -20,6 +22,7 @@ _UNSEEN_PX = 0.5
 """A Gaussian of which all cameras together show less, in pixels, was never learnt from a photo."""
 _SHOWN_PX = 0.05
 """A new Gaussian of which a camera shows more, on average, stands where photos show something else."""
+_FLOATING_CELLS = 3.0
 _BESIDE = 6.0
 """Texels: how near to the completed surface such Gaussians are removed."""
 
@@ -77,6 +80,15 @@ def unlearnt(gaussians: Gaussians, atlas: Atlas, completed: Bool[Tensor, "N"], c
     for part in rows.split(4096):
         beside[part] = torch.cdist(gaussians.means_world[part], points).amin(1) < reach
     return beside
+
+
+def beside(gaussians: Gaussians, mesh: Mesh) -> Gaussians:
+    """Those whose centres lie within three cells of a surface: what floats elsewhere is none of it.
+
+    Raises: InputError where open3d is not installed.
+    """
+    apart = RayCaster(mesh).distances(gaussians.means_world)
+    return gaussians[(apart < _FLOATING_CELLS * cell_of(mesh)).nonzero()[:, 0]]
 
 
 def recolored(gaussians: Gaussians, atlas: Atlas, where: Bool[Tensor, "N"] | None = None) -> Gaussians:

@@ -66,6 +66,26 @@ def test_new_splats_close_the_side_that_nobody_saw(run: Path, completed: Path):
     assert new.sum() > 50 and alphas[24:40, 24:40].min() > 0.8
 
 
+def test_what_masks_hold_is_completed_alone(run: Path, tmp_path: Path):
+    """Of the ball the half with x > 0, which masks of the photos hold; photos show nothing else of it."""
+    before = load_trained(run)
+    way, gaussians = before.views.capture_from_scene, before.gaussians
+    places = way.apply(gaussians.means_world.double())
+    inside = places[:, 0] > 0
+    marked = replace(gaussians, sh=(inside[:, None, None] - 0.5).expand(-1, 1, 3).float() / 0.2820948)
+    with torch.no_grad():
+        pictures = render_splats(marked, before.views.cameras).colors[..., 0] > 0.5
+    (tmp_path / "masks").mkdir()
+    for name, picture in zip(before.views.names, pictures, strict=True):
+        Image.fromarray(255 * picture.byte().numpy()).save(tmp_path / "masks" / f"{Path(name).stem}.png")
+    words = ["texture", "complete", str(run), "--objects", str(tmp_path / "masks"), *SMALL, *OPEN]
+    assert main([*words, "--output", str(tmp_path / "half")]) == 0
+    half = load_trained(tmp_path / "half").gaussians
+    means = way.apply(half.means_world.double())
+    assert means[:, 0].min() > -0.1
+    assert (means[:, 2] > 0.3).sum() > 0.8 * (inside & (places[:, 2] > 0.3)).sum() > 200
+
+
 def test_texture_and_mask_lie_beside_the_mesh(completed: Path):
     exports = completed / "exports"
     assert {"surface.glb", "surface.obj", "surface.png", "surface.mtl", "surface.unseen.png"} <= {
@@ -76,6 +96,14 @@ def test_texture_and_mask_lie_beside_the_mesh(completed: Path):
     assert picture[mask == 255].std() > 1
     with Image.open(completed / "renders" / "texture.png") as sheet:
         assert sheet.size == (3 * 512, 512)
+    with Image.open(completed / "renders" / "turntable.png") as turned:
+        assert turned.size == (4 * 256, 2 * 256)
+        views = [
+            np.asarray(turned.crop((x, y, x + 256, y + 256)))[60:196, 60:196]
+            for y in (0, 256)
+            for x in range(0, 1024, 256)
+        ]
+    assert all(view.std() > 8 for view in views), "the ball is on all of them"
 
 
 def test_a_texture_is_made_of_the_photos(run: Path, tmp_path: Path):
@@ -125,6 +153,7 @@ def test_a_tile(tmp_path: Path):
         ("complete {run} --output {tmp}/a --reach nan", "--reach nan: expected 0 to 1"),
         ("complete {run} --output {run}", "this is the run that is read"),
         ("complete {run} --output {run}/..", "is not empty"),
+        ("complete {run} --output {tmp}/a --objects {tmp}/none", "none: expected a folder of masks, or of folders"),
         ("complete {tmp} --output {tmp}/a", "there is no run in this folder"),
         ("edit {run} --output {tmp}/a --box 8 8 8 9 9 9 --texture 64 --triangles 300 --reach 0", "--box: no part"),
         ("edit {run} --output {tmp}/a --box 0 0 0 1 1 1 --source {tmp}/none.png", "none.png"),

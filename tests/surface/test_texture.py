@@ -10,11 +10,13 @@ from surface_ball import cameras_around, color_of, directions, exact_view
 from neural3d.errors import InputError
 from neural3d.scene import Photo
 from neural3d.surface.bake import Texture, bake
-from neural3d.surface.closing import border_of_unseen, closed, looked_at
+from neural3d.surface.closing import closed
 from neural3d.surface.depth_views import DepthView
 from neural3d.surface.fusion import fuse_depths
+from neural3d.surface.hidden import Hidden, looked_at, looked_over
+from neural3d.surface.membrane import bonds, relaxed
 from neural3d.surface.mesh import Mesh
-from neural3d.surface.photo_views import photo_view
+from neural3d.surface.photo_views import photo_view, unhidden
 from neural3d.surface.texels import texels_of
 from neural3d.surface.unwrap import Unwrapped, unwrap
 
@@ -192,18 +194,63 @@ def closed_ball() -> Closed:
     above = [exact_view(cameras[i]) for i in (cameras.centers_world[:, 2] > 0.5).nonzero()[:, 0].tolist()]
     above = [replace(view, empty=view.depths == 0) for view in above]
     mesh = fuse_depths(above, voxel=0.08, truncation=4.0, farthest=9.0)
-    return above, mesh, closed(mesh, above, reach=0.4)
+    return above, mesh, closed(mesh, above, triangles=6_000, reach=0.4)
 
 
-def test_a_ball_seen_from_above_is_closed_below_by_what_nobody_saw_to_be_empty(closed_ball: Closed):
+def test_a_ball_seen_from_above_is_closed_below_by_a_bowl_and_not_by_its_whole_shadow(closed_ball: Closed):
     above, mesh, whole = closed_ball
     lowest = [float(m.vertices[:, 2].min()) for m in (mesh, whole)]
-    assert -2.5 < lowest[1] < lowest[0] - 0.1
+    assert lowest[0] - 0.25 < lowest[1] < lowest[0] - 0.05, "nobody saw the cone below to be empty: it ends at -2"
     assert (whole.vertices.norm(dim=1)[whole.vertices[:, 2] > 0.2] - 1).abs().max() < 0.1
     edges = whole.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).sort(dim=1).values
     assert (edges.unique(dim=0, return_counts=True)[1] == 2).float().mean() > 0.97
     with pytest.raises(InputError, match="too few"):
-        closed(Mesh(torch.rand(9, 3), torch.zeros(0, 3, dtype=torch.long), torch.rand(9, 3)), above)
+        closed(Mesh(torch.rand(9, 3), torch.zeros(0, 3, dtype=torch.long), torch.rand(9, 3)), above, triangles=99)
+
+
+def test_what_is_closed_lies_nowhere_that_a_view_saw_to_be_empty(closed_ball: Closed):
+    above, _, whole = closed_ball
+    cell = 2 / 48
+    low, high = whole.vertices.amin(0) - 4 * cell, whole.vertices.amax(0) + 4 * cell
+    hidden = looked_over(low, high, cell, above)
+    assert hidden.is_seen_through(torch.tensor([[0, 0, 1.12], [1.12, 0, 0.4]])).all()
+    below = whole.vertices[:, 2] < -0.3
+    assert below.sum() > 300 and hidden.is_seen_through(whole.vertices[below]).float().mean() < 0.01
+
+
+def test_a_membrane_is_linear_on_a_plane_and_lies_between_what_holds_it():
+    x, y = (t.flatten() for t in torch.meshgrid(torch.arange(12.0), torch.arange(12.0) * 0.7, indexing="ij"))
+    first = (torch.arange(11)[:, None] * 12 + torch.arange(11)).flatten()
+    triangles = torch.cat([first[:, None] + torch.tensor([0, 12, 1]), first[:, None] + torch.tensor([12, 13, 1])])
+    edges, weights = bonds(torch.stack([x, y, torch.zeros(144)], dim=1), triangles)
+    rim = (x == 0) | (x == 11) | (y == 0) | (y == y.max())
+    slope = 0.3 * x - 0.7 * y
+    heights = torch.where(rim, slope, torch.rand(144))[:, None]
+    found = relaxed(heights, rim, edges, weights)
+    assert torch.equal(found[rim], heights[rim]) and (found[:, 0] - slope).abs().max() < 1e-3
+    rough = torch.where(rim, torch.rand(144), torch.tensor(5.0))[:, None]
+    between = relaxed(rough, rim, edges, weights)[~rim]
+    assert rough[rim].min() - 1e-3 < between.min() and between.max() < rough[rim].max() + 1e-3
+
+
+def test_a_cell_is_seen_through_where_its_neighbours_are_too():
+    empty = torch.zeros(5, 5, 5, dtype=torch.bool)
+    empty[1:, :, :] = True
+    hidden = Hidden(torch.zeros(3), 0.5, empty, ~empty)
+    points = torch.tensor([[0.2, 1, 1], [0.7, 1, 1], [1.2, 1, 1], [2.4, 2.4, 2.4], [9, 1, 1]])
+    assert hidden.is_seen_through(points).tolist() == [False, False, True, True, True]
+    points, normals = hidden.border()
+    assert torch.equal(points[:, 0], torch.full((25,), 0.25)) and (normals[:, 0] > 0.9).all()
+
+
+def test_what_stands_before_a_part_is_none_of_its_surface():
+    part = exact_view(cameras_around(24, 96)[0])
+    whole = replace(part, depths=part.depths * 1.01)
+    whole.depths[:40] *= 0.8
+    whole.depths[60:, :10] = 0
+    found = unhidden(part, whole).depths
+    assert found[:40].max() == 0 and found[60:, :10].max() == 0
+    assert part.depths[40:60].max() > 0 and torch.equal(found[40:60], part.depths[40:60])
 
 
 def test_a_view_sees_through_what_lies_before_its_depth_or_where_nothing_is_and_hides_what_lies_behind():
@@ -225,7 +272,7 @@ def test_what_no_frame_shows_is_not_solid():
     narrow = replace(cameras, focal_px=1.3 * cameras.focal_px)
     views = [exact_view(narrow[i]) for i in (cameras.centers_world[:, 2] > 0.5).nonzero()[:, 0].tolist()]
     views = [replace(view, empty=view.depths == 0) for view in views]
-    points, normals = border_of_unseen(torch.full((3,), -1.6), torch.full((3,), 1.6), 0.1, views)
+    points, normals = looked_over(torch.full((3,), -1.6), torch.full((3,), 1.6), 0.1, views).border()
     assert points[:, 2].max() < 1.15
     top = points[:, 2] > 0.7
     assert top.sum() > 100 and (points * normals)[top].sum(1).div(points[top].norm(dim=1)).median() > 0.9

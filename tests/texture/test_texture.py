@@ -22,7 +22,7 @@ from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.charts import chart_of, frame_around, next_frame, written_back
 from neural3d.texture.choice import choose
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete, library_of
-from neural3d.texture.pictures import camera_on, surface_picture
+from neural3d.texture.pictures import camera_on, surface_picture, turntable
 from neural3d.texture.proposals import filled, proposer, require_method
 from neural3d.texture.splats import recolored, surface_gaussians, with_completed
 from neural3d.texture.styles import restyled
@@ -232,6 +232,21 @@ def test_new_gaussians_cover_what_was_completed_and_the_others_stay(holed: Atlas
     inside = (marked - torch.tensor([0.9, 0.1, 0.5])).abs().amax(-1) < 1e-6
     assert inside.sum() > 2000 and alpha[inside].median() > 0.95 and alpha[inside].quantile(0.05) > 0.6
     assert with_completed(model, holed, torch.ones_like(holed.known), cameras) is model
+
+
+def test_a_turntable_shows_all_of_a_thing_from_all_around_and_begins_where_the_photos_were():
+    points = torch.tensor([[3.0, 0, 0], [5, 1, 0], [4, -1, 2], [4, 0.5, -1]])
+    up, photos = torch.tensor([0.0, 0, 2]), torch.tensor([4.0, 9, 7])
+    cameras = turntable(points, photos, up, 6)
+    away = cameras.centers_world - (points.amax(0) + points.amin(0)) / 2
+    assert (away[:, 2] > 0).all() and away.norm(dim=1).std() < 1e-4
+    assert away[0, 0].abs() < 1e-4 and away[0, 1] > 0
+    steps = torch.rad2deg(torch.atan2(away[:, 1], away[:, 0])).diff() % 360
+    assert torch.allclose(steps, torch.full((5,), 60.0), atol=1e-2)
+    for pose, focal, size in zip(cameras.camera_from_world, cameras.focal_px, cameras.size_px, strict=True):
+        seen = points @ pose[:3, :3].T + pose[:3, 3]
+        pixels = seen[:, :2] / seen[:, 2:] * focal + size / 2
+        assert (seen[:, 2] > 0).all() and (pixels > 0).all() and (pixels < size).all()
 
 
 def test_what_closes_a_side_hides_behind_what_photos_show():
