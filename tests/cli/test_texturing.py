@@ -72,7 +72,7 @@ def test_what_masks_hold_is_completed_alone(run: Path, tmp_path: Path):
     way, gaussians = before.views.capture_from_scene, before.gaussians
     places = way.apply(gaussians.means_world.double())
     inside = places[:, 0] > 0
-    marked = replace(gaussians, sh=(inside[:, None, None] - 0.5).expand(-1, 1, 3).float() / 0.2820948)
+    marked = replace(gaussians, sh=(inside.float()[:, None, None] - 0.5).expand(-1, 1, 3) / 0.2820948)
     with torch.no_grad():
         pictures = render_splats(marked, before.views.cameras).colors[..., 0] > 0.5
     (tmp_path / "masks").mkdir()
