@@ -194,7 +194,7 @@ def closed_ball() -> Closed:
     above = [exact_view(cameras[i]) for i in (cameras.centers_world[:, 2] > 0.5).nonzero()[:, 0].tolist()]
     above = [replace(view, empty=view.depths == 0) for view in above]
     mesh = fuse_depths(above, voxel=0.08, truncation=4.0, farthest=9.0)
-    return above, mesh, closed(mesh, above, triangles=6_000, reach=0.4)
+    return above, mesh, closed(mesh, above, triangles=6_000, reach=0.3)
 
 
 def test_a_ball_seen_from_above_is_closed_below_by_a_bowl_and_not_by_its_whole_shadow(closed_ball: Closed):
