@@ -25,7 +25,7 @@ class PointsConfig:
     """Behind the field while training; auto is random for captures with alpha, else black."""
     points_from: Literal["auto", "capture", "splats"] = "auto"
     """Where the first points lie: on the capture's, or on surfaces that splats show; auto: the capture's if they are so
-    many that surfaces look closed, a fifth of `max_points`."""
+    many that surfaces look closed, `max_points` or more."""
     splat_share: float = 0.1
     """Of the training time that fitting these splats takes; it counts."""
     splat_steps: int = 1500

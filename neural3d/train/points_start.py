@@ -31,10 +31,6 @@ MOST_PIXELS = 3_000_000
 """Of all photos together that become points before those are thinned."""
 FEWEST_PIXELS = 2
 """That must show the same cell of space: less may be a splat that hangs in the air."""
-
-
-DENSE_SHARE = 0.2
-"""Of the most points that a field may have: with fewer a capture's points leave holes that splats fill."""
 GAPS, EVEN = 0.9, 0.5
 """Which of the distances between neighbours, in order, stands for all: of found points, of evenly spread ones."""
 
@@ -89,7 +85,8 @@ def starts_from_capture(scene: Scene, config: PointsConfig) -> bool:
             "splats find them"
         )
     if config.points_from == "auto":
-        return count >= max(FEWEST_POINTS, DENSE_SHARE * config.max_points)
+        # Points of structure from motion lie where texture is: between them there would be nothing for rays to see.
+        return count >= max(FEWEST_POINTS, config.max_points)
     return config.points_from == "capture"
 
 

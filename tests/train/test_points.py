@@ -67,8 +67,8 @@ def test_what_splats_take_is_training_time():
 
 def test_the_captures_points_are_taken_where_they_are_dense():
     scene = make_scene(has_alpha=True, points=200)
-    assert not starts_from_capture(scene, replace(SMALL, points_from="auto", max_points=1500))
-    assert starts_from_capture(scene, replace(SMALL, points_from="auto", max_points=900))
+    assert not starts_from_capture(scene, replace(SMALL, points_from="auto", max_points=201))
+    assert starts_from_capture(scene, replace(SMALL, points_from="auto", max_points=200))
     learner = PointsLearner(scene, SMALL)
     learner.begin()
     distance = torch.cdist(learner.index.points, learner.place.grid_places(scene.points.means_world)).amin(dim=1)
