@@ -167,7 +167,7 @@ def _to_srgb(pixels: UInt8[np.ndarray, "H W C"], profile: bytes | None) -> UInt8
             return pixels
         image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError) as error:
+    except (OSError, UnicodeError, ImageCms.PyCMSError) as error:
         raise BadFrame(f"its colour profile cannot be read ({said(error)}); save it as sRGB") from error
     return np.concatenate([np.asarray(converted), pixels[..., 3:]], axis=-1)
 

@@ -55,6 +55,8 @@ def read_gltf_cameras(path: Path) -> FilmMove:
         raise InputError(f"{path}: its camera has no perspective; give a perspective camera")
     extras = extras if isinstance(extras, dict) else {}
     fps, first = _number(path, extras, "fps", FPS), int(_number(path, extras, "frame_start", 0.0))
+    if fps <= 0:
+        raise InputError(f"{path}: its camera's fps is {fps:g}; expected a frame rate above 0")
     curves = _curves(file)
     end = max((float(curve.times[-1]) for curve in curves.values()), default=0.0)
     frames = whole_frames(path, float(first), first + end * fps)

@@ -276,6 +276,20 @@ def test_colours_of_another_profile_become_srgb(tmp_path):
     assert green > 190 and red < 40 and blue < 40
 
 
+def test_a_profile_that_is_damaged_is_told(tmp_path):
+    """Found by fuzzing: its colour space is no text."""
+    from PIL import ImageCms
+
+    from neural3d.capture.listing import BadFrame
+    from neural3d.capture.photo_files import read_photo
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"\xe2GB "
+    Image.new("RGB", (8, 8)).save(tmp_path / "p.png", icc_profile=bytes(profile))
+    with pytest.raises(BadFrame, match="its colour profile cannot be read .*; save it as sRGB"):
+        read_photo(tmp_path / "p.png")
+
+
 def test_focal_length_and_lens_from_exif(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

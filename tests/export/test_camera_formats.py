@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,8 @@ def test_numbers_beyond_all_cameras_are_named(tmp_path: Path, key: str, value: l
     [
         (lambda text: text.replace('"film":[[', f'"film":[[{400 * "9"}'), "no positive number"),
         (lambda text: text.replace("base64,", "base64,é"), "a buffer's data is damaged"),
+        (lambda text: re.sub(r'"fps":[\d.]+', '"fps":0', text), "fps is 0"),
+        (lambda text: re.sub(r'"fps":', '"fps":-', text), "fps is -"),
     ],
 )
 def test_gltf_that_is_damaged_is_named(tmp_path: Path, change, message: str):
