@@ -88,7 +88,7 @@ class Training:
     """How large a hash grid is, and how long it is trained unless --steps or --max-seconds says so; hashgrid only."""
     points_from: Literal["auto", "capture", "splats"] = "auto"
     """Where neural points begin; splats: on surfaces that a short fit of splats shows, whose time counts; auto: on the
-    capture's points where these are dense, else splats; points only."""
+    capture's points where these are as many as the field may have, else splats; points only."""
     tiny: Flag = False
     """One small network instead of two large ones, for a first picture within two minutes; mlp only."""
     ndc: Flag = MlpConfig.ndc
