@@ -190,8 +190,10 @@ def _parse(path: Path, lines: list[str], offset: int) -> PlyHeader:
         missing = "format" if byte_order is None else "element vertex"
         raise InputError(f"{path}: the PLY header names no {missing}; write the file again")
     vertex = properties["vertex"]
-    if len({name for name, _ in vertex}) != len(vertex) or not vertex:
-        raise InputError(f"{path}: the PLY header names a property of vertex twice, or none; write the file again")
+    twice = next((name for name, found in properties.items() if len(dict(found)) != len(found)), None)
+    if twice is not None or not vertex:
+        of = (twice or "vertex")[:80]
+        raise InputError(f"{path}: the PLY header names a property of {of} twice, or none; write the file again")
     before = list(counts)[: list(counts).index("vertex")]
     if byte_order == "" and before:
         raise InputError(f"{path}: {before[0][:80]} comes before the vertices; write the file again as binary")

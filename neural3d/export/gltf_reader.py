@@ -65,7 +65,7 @@ class GltfFile:
     def number(self, entry: dict, name: str, default: int | None = None) -> int:
         """A whole number of at least 0."""
         value = entry.get(name, default)
-        if not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise InputError(f"{self.path}: {name} is {value!r}; expected a whole number of at least 0")
         return value
 

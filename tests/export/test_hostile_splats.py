@@ -178,6 +178,7 @@ def with_json(data: bytes, change) -> bytes:
         (lambda c: c["accessors"][0].update(type="MAT4"), "of a form"),
         (lambda c: c["accessors"][0].update(sparse={}), "of a form"),
         (lambda c: c["bufferViews"][0].update(byteOffset=10**9), "beyond its buffer"),
+        (lambda c: c["bufferViews"][0].update(byteOffset=True), "whole number"),
         (lambda c: c["bufferViews"][0].update(byteStride=4), "beyond its buffer"),
         (lambda c: c["bufferViews"][0].update(buffer=3), "no buffers[3]"),
         (lambda c: c["buffers"][0].update(uri="http://example.com/a.bin"), "fetches nothing"),
@@ -213,6 +214,7 @@ def test_glb_that_claims_nonsense(tmp_path: Path, written: dict[str, bytes], cha
         ("property uint packed_scale", "property int packed_scale", "no binary little-endian"),
         ("property uchar f_rest_8", "property uchar f_rest_9", "do not fit"),
         ("property float max_b", "property float max_x2", "max_b of chunk is missing"),
+        ("property float max_b", "property float max_r", "of chunk twice"),
         ("binary_little_endian", "binary_big_endian", "not binary little-endian"),
     ],
 )
