@@ -32,14 +32,15 @@ def provenance() -> dict[str, Any]:
 
 
 def command() -> str:
-    """As it is typed in the checkout."""
+    """As it is typed in the checkout, where all else it names lies: other places of a machine are nobody's business."""
     program = Path(sys.argv[0])
+    arguments = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
     if program.suffix != ".py":
-        return shlex.join([program.name, *sys.argv[1:]])
+        return shlex.join([program.name, *arguments])
     checkout = Path(neural3d.__file__).parents[1]
     shown = program.resolve()
     shown = shown.relative_to(checkout) if shown.is_relative_to(checkout) else program
-    return shlex.join(["python", str(shown), *sys.argv[1:]])
+    return shlex.join(["python", str(shown), *arguments])
 
 
 def machine() -> str:

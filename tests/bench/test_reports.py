@@ -11,7 +11,7 @@ import torch
 from neural3d import bench
 from neural3d.bench import clock, plot, quality
 from neural3d.bench.clock import interleaved_ms, split_ms
-from neural3d.bench.machine import commit, peak_memory_bytes
+from neural3d.bench.machine import commit, peak_memory_bytes, provenance
 from neural3d.bench.quality import CaptureSpec, Snapshot, Snapshots, chosen_captures, train_and_judge
 from neural3d.bench.rendering import measure_render
 from neural3d.bench.scenes import RENDER_200K, STEP_14K, TWIN
@@ -245,6 +245,12 @@ def test_the_formats_table(small_capture, monkeypatch):
     assert report["large"]["a.ply"]["bytes"] // 3000 == 62 * 4 and 0.1 < report["large"]["a.ply"]["peak_rss_gib"] < 8
     assert report["half"]["seen"] > report["half"]["random"]
     assert "the same" in bench.text_of(report) and "half of them: seen" in bench.text_of(report)
+
+
+def test_a_command_names_no_place_of_this_machine(tmp_path, monkeypatch):
+    script = Path(bench.__file__).parents[2] / "benchmarks" / "poses.py"
+    monkeypatch.setattr("sys.argv", [str(script), str(tmp_path / "photos"), "--steps", "3", "a/b"])
+    assert provenance()["command"] == "python benchmarks/poses.py photos --steps 3 a/b"
 
 
 def test_a_training_that_fails_says_why(tmp_path, monkeypatch):
