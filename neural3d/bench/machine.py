@@ -32,7 +32,7 @@ def provenance() -> dict[str, Any]:
 
 
 def command() -> str:
-    """As it is typed in the checkout, where all else it names lies: other places of a machine are nobody's business."""
+    """As it is typed in the checkout; of an absolute path its last name: where things lie helps nobody else."""
     program = Path(sys.argv[0])
     arguments = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
     if program.suffix != ".py":
