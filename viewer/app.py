@@ -282,7 +282,7 @@ class Viewer:
                     self._try_again(model)
 
     def _try_again(self, model: Model | None) -> None:
-        """What failed may be the last that comes: viser loses an update now and then, when a page takes one."""
+        """What failed may be the last that comes."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, timeout=RETRY_SECONDS)
             self._is_changed = True
@@ -311,15 +311,14 @@ class Viewer:
     async def _on_connect(self, client: viser.ClientHandle) -> None:
         can_draw = self._render_fn_from is not None
         start = self.server.initial_camera
-        around = Surroundings(self._frames, self.scene, self._is_field, can_draw, self._background, start)
+        here = self.server.get_clients
+        around = Surroundings(self._frames, self.scene, self._is_field, can_draw, self._background, start, here)
         self.visits[client.client_id] = Visit(client, self.controls.view_tab, around)
         self.controls.welcome(client)
 
     async def _on_disconnect(self, client: viser.ClientHandle) -> None:
         self._frames.leave(client.client_id)
-        visit = self.visits.pop(client.client_id, None)
-        if visit is not None:
-            visit.leave()
+        self.visits.pop(client.client_id, None)
         self._told_at.pop(client.client_id, None)
 
     def _deliver(self, client_id: int, picture: Picture) -> None:

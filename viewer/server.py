@@ -34,6 +34,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from neural3d.errors import InputError
+from neural3d.viewer.buffers import Buffer
 from neural3d.viewer.gate import LOOPBACK_HOSTS, Admitted, Gate, Refused, list_files, new_token, plain_host
 from neural3d.viewer.inbox import MAX_MESSAGE_BYTES, Allowance, Hostile, Uploads, is_usable, read_message
 
@@ -192,7 +193,8 @@ class _GuardedWebsockServer(infra.WebsockServer):
         self.door, self._listening = door, listening
 
     def _background_worker(self, ready_sem: threading.Semaphore) -> None:
-        start = _rebound(infra.WebsockServer._background_worker, websockets=self._websockets())
+        names = {"websockets": self._websockets(), "AsyncMessageBuffer": Buffer}
+        start = _rebound(infra.WebsockServer._background_worker, **names)
         try:
             start(self, ready_sem)
         finally:

@@ -1,7 +1,9 @@
 """One visitor: what he wants to see, the controls for it, and the photo where he stands."""
 
 import time
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 import viser
@@ -35,6 +37,26 @@ class Surroundings:
     background: tuple[float, float, float]
     start: viser.InitialCameraConfig
     """Where visitors come in."""
+    visitors: Callable[[], Container[int]]
+    """Who is here, by viser's number of the client: who leaves is no longer among them before his controls are gone."""
+
+
+def _while_here(change: Callable[..., None]) -> Callable[..., None]:
+    """A change of a visitor's page that ends without a word where he has left, before it or meanwhile."""
+
+    @wraps(change)
+    def changed(visit: "Visit", *arguments: object) -> None:
+        if visit.has_left:
+            return
+        try:
+            change(visit, *arguments)
+        except RuntimeError:  # what viser raises of a control that is gone, among other things
+            if not visit.has_left:
+                raise
+        finally:
+            visit.forget_if_left()
+
+    return changed
 
 
 def view_of_client(camera: viser.CameraHandle) -> View:
@@ -51,7 +73,7 @@ class Visit:
         self._curtains: dict[str, viser.FrameHandle] = {}
         self._photo: int | None = None
         self._has_arrived, self._left_for_photo = False, 0.0
-        self._is_exact = self._has_left = False
+        self._is_exact = False
         self._sent_background: tuple[float, float, float] | None = _WHITE
         with tab:
             self._add_picture_controls()
@@ -100,30 +122,36 @@ class Visit:
         reset = gui.add_button("Reset view", icon=viser.Icon.HOME, hint="Back to where you came in, upright.")
         reset.on_click(self._on_reset)
 
-    async def _on_choice(self, _: viser.GuiEvent) -> None:
-        # What somebody chose before he left is heard after it, when his controls are gone.
-        if not self._has_left:
-            self.update()
-
-    def leave(self) -> None:
+    @property
+    def has_left(self) -> bool:
         """He is gone, and his controls with him."""
-        self._has_left = True
+        return self.client.client_id not in self._around.visitors()
+
+    def forget_if_left(self) -> None:
+        """Pictures that were asked for while he left are nobody's."""
+        if self.has_left:
+            self._around.frames.leave(self.client.client_id)
+
+    async def _on_choice(self, _: viser.GuiEvent) -> None:
+        self.update()
 
     async def _on_reset(self, _: viser.GuiEvent) -> None:
         self.reset_view()
 
     async def _on_camera(self, _: viser.CameraHandle) -> None:
+        self._follow()
+
+    @_while_here
+    def _follow(self) -> None:
         if self._photo is not None:
             self._watch_photo(self._photo)
         if self._is_exact:
             self._around.frames.look(self.client.client_id, view_of_client(self.client.camera), self.display())
 
+    @_while_here
     def draw_by_engine(self) -> None:
-        """As if he had chosen the engine's pictures."""
-        if self._is_exact:
-            return
+        """As if he had chosen the engine's pictures, which he hears of on the thread that all choices are heard on."""
         self._by.value = BY_ENGINE
-        self.update()
 
     def reset_view(self) -> None:
         """Go back to the start."""
@@ -133,6 +161,7 @@ class Visit:
                 camera.up_direction = start.up
             camera.position, camera.look_at, camera.fov = start.position, start.look_at, start.fov
 
+    @_while_here
     def stand_at(self, index: int) -> None:
         """Go to where a photo was taken, with an angle of view that shows all of it."""
         scene, camera = self._around.scene, self.client.camera
@@ -182,6 +211,7 @@ class Visit:
         mode = choice(self._mode.value, MODES, MODES[0])
         return Comparison(scene.photos[self._photo], scene.cameras[self._photo], mode, border)
 
+    @_while_here
     def update(self) -> None:
         """Bring his page in line with his controls."""
         display = self.display()

@@ -8,7 +8,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -124,9 +123,7 @@ def _show(scene: SceneSpec, link: Connection) -> None:
             viewer.on_progress(told, lambda model=model: model)
             for client_id, visit in tuple(viewer.visits.items()):
                 if client_id % 2:
-                    # Who has left this very moment has no controls any more.
-                    with suppress(RuntimeError):
-                        visit.draw_by_engine()
+                    visit.draw_by_engine()
         link.send({"turned_away": dict(viewer.server.door.counts), **_left_over(viewer)})
 
 

@@ -1,6 +1,5 @@
 """The viewer as a training sees it: it notes, it asks, and it never holds anybody up."""
 
-import asyncio
 import logging
 import math
 import threading
@@ -240,18 +239,6 @@ def test_who_asks_the_engine_gets_its_pictures_and_hears_of_its_errors(
             listen(other, is_choice, of_other)
             assert not any(map(is_picture, of_other)), "the others' pictures are their own affair"
         until(lambda: not viewer._frames._visitors, "who left is forgotten")
-
-
-def test_a_choice_that_is_heard_when_its_visitor_is_gone_is_nothing(
-    gaussians: Gaussians, clients_of: Callable, until: Callable
-) -> None:
-    with view_gaussians(gaussians, port=0, render_fn_from=solid_render_fn) as viewer:
-        with clients_of(viewer).visit():
-            until(lambda: bool(viewer.visits), "the visitor is there")
-            (visit,) = viewer.visits.values()
-        until(lambda: not viewer.visits, "he is gone")
-        asyncio.run(visit._on_choice(None))
-        assert not viewer._frames._visitors
 
 
 def test_a_choice_that_is_not_offered_changes_nothing(gaussians: Gaussians, clients_of: Callable, until) -> None:
