@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural3d.bench.machine import provenance
-from neural3d.bench.textures import MADE
+from neural3d.bench.texture_cases import MADE
 from neural3d.priors.fitting import seeded
 from neural3d.priors.metrics import (
     RandomFeatures,
@@ -30,6 +30,7 @@ from neural3d.priors.registry import ROWS, make_prior
 
 SECONDS, DRAWN, SEEDS = 15.0, 48, 3
 FLOOR = "true patches"
+_TEXTURES = ("bricks", "weave", "stones", "plaster")
 COPIES = ("clip", "patchnn", "quilt")
 """What these draw are patches of the images, whole or in pieces."""
 _SIDE = 192
@@ -53,7 +54,7 @@ def measure_priors(
         "seconds": seconds,
         "drawn": drawn,
         "seeds": seeds,
-        "textures": list(MADE),
+        "textures": list(_TEXTURES),
         "floors": floors,
         "priors": rows,
         **provenance(),
@@ -62,8 +63,8 @@ def measure_priors(
 
 def textures(size: int) -> PatchSource:
     """The four, each with its name as a label."""
-    pictures = [Picture(to_bytes(make(_SIDE, 0)[None])[0].numpy(), None, i) for i, make in enumerate(MADE.values())]
-    return PatchSource(pictures, size, tuple(MADE))
+    pictures = [Picture(to_bytes(MADE[name](_SIDE, 0)[None])[0].numpy(), None, i) for i, name in enumerate(_TEXTURES)]
+    return PatchSource(pictures, size, _TEXTURES)
 
 
 def _row(name: str, seconds: float, drawn: int, seeds: int) -> dict[str, Any]:

@@ -376,7 +376,7 @@ def _denoisers_rows(report: Report) -> list[Row]:
 
 
 def _textures_rows(report: Report) -> list[Row]:
-    columns = ("c2st", "swd", "sharpness", "seam", "layout", "psnr", "seconds")
+    columns = ("critic", "c2st", "swd", "sharpness", "seam", "layout", "psnr", "seconds")
     rows = [("method", *columns)]
     for name, found in report["methods"].items():
         rows.append((name, *(f"{found[column]['mean']:.2f}" for column in columns)))

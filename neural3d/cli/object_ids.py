@@ -10,11 +10,9 @@ from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained
 from neural3d.errors import InputError
 from neural3d.render.cryptomatte import cryptomatte_header, require_mmh3
-from neural3d.render.objects import NONE, Objects, objects_in_views
+from neural3d.render.objects import NONE, Objects, objects_in_views, votes_in_views
 from neural3d.splats.gaussians import Gaussians
-
-_SURE = 0.8
-"""Of what photos see of a splat must lie in masks for it to stay where all else goes: masks fray."""
+from neural3d.texture.objects import held
 
 
 def require_objects(options: Render) -> None:
@@ -53,8 +51,7 @@ def isolated(trained: Trained, folder: Path, capture: Path | None) -> Trained:
     settings = trained.settings if capture is None else replace(trained.settings, capture=capture)
     trained, gaussians = replace(trained, settings=settings), trained.gaussians
     masks = _masks(trained, folder)
-    objects = objects_in_views(gaussians, trained.cameras, masks.names, masks.shares, least=_SURE)
-    rows = (objects.object_from_gaussian != NONE).nonzero()[:, 0]
+    rows = held(gaussians, *votes_in_views(gaussians, trained.cameras, len(masks.names), masks.shares))
     if len(rows) == 0:
         raise InputError(f"--objects {folder}: its masks hold none of the splats; white must be what is kept")
     say(f"neural3d: {len(rows)} of {len(gaussians)} splats are of what the masks hold")

@@ -116,7 +116,12 @@ def _area(features: Tensor, is_true: Tensor, learns: Tensor) -> float:
     size = within.shape[0]
     direction = torch.linalg.solve(within + _RIDGE * torch.eye(size), sides[0].mean(0) - sides[1].mean(0))
     scores, truth = asked @ direction, is_true[~learns]
-    above = scores[truth][:, None] - scores[~truth][None]
+    return area_under_curve(scores[truth], scores[~truth])
+
+
+def area_under_curve(first: Float[Tensor, "N"], second: Float[Tensor, "M"]) -> float:
+    """How often a score of the first set is above one of the second."""
+    above = first[:, None] - second[None]
     return float(((above > 0).float() + 0.5 * (above == 0).float()).mean())
 
 

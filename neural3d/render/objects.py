@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from neural3d.cameras import Cameras
@@ -38,9 +38,7 @@ class Objects:
         return hashlib.blake2b(self.object_from_gaussian.numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def objects_in_views(
-    gaussians: Gaussians, cameras: Cameras, names: tuple[str, ...], shares: Shares, *, least: float = _MOST
-) -> Objects:
+def objects_in_views(gaussians: Gaussians, cameras: Cameras, names: tuple[str, ...], shares: Shares) -> Objects:
     """Ask every view that has masks how much of what it sees of each Gaussian lies in which.
 
     A Gaussian belongs to the object whose masks hold most of its blending weights, if these are more than that
@@ -48,13 +46,24 @@ def objects_in_views(
 
     Limits: a Gaussian is one thing: where one spans two objects, its larger part decides.
     """
+    votes, seen = votes_in_views(gaussians, cameras, len(names), shares)
+    most, which = votes.max(1)
+    return Objects(names, torch.where(most > _MOST * seen, which, NONE))
+
+
+def votes_in_views(
+    gaussians: Gaussians, cameras: Cameras, count: int, shares: Shares
+) -> tuple[Float64[Tensor, "N D"], Float64[Tensor, "N"]]:
+    """How much of each Gaussian each of so many objects covers, and how much of it is seen at all.
+
+    Both in pixels, over all views that have masks.
+    """
     gaussians = gaussians.detach().to("cpu")
-    votes = torch.zeros(len(gaussians), len(names) + 1, dtype=torch.float64)
+    votes = torch.zeros(len(gaussians), count + 1, dtype=torch.float64)
     for index in range(len(cameras)):
         found = shares(index)
         if found is not None:
             covered, known = found
             planes = torch.cat([covered, torch.ones_like(covered[:1])]) * known
             votes += weights_over(gaussians, cameras, index, planes).double()
-    most, which = votes[:, :-1].max(1)
-    return Objects(names, torch.where(most > least * votes[:, -1], which, NONE))
+    return votes[:, :-1], votes[:, -1]

@@ -20,6 +20,8 @@ _DISAGREEMENT = 0.15
 """Standard deviation, in colour, of what photo and model may differ: beyond are passers-by, highlights, bad poses."""
 _BEFORE = 0.02
 """Of the distance: what is nearer by less is the same surface, blended a little otherwise."""
+_RIM, _LEAST_RIM_PX = 0.006, 2
+"""Of a view's longer side: how wide the rim of a part is, where it is blended with what is beside it."""
 _LEAST_SHARPNESS, _MOST_SHARPNESS = 0.1, 1.0
 
 
@@ -42,8 +44,15 @@ def photo_views(
 
 
 def unhidden(view: DepthView, whole: DepthView) -> DepthView:
-    """A view of a part, where in the same view of the whole nothing stands before it; elsewhere no surface is sure."""
-    return replace(view, depths=torch.where(whole.depths > (1 - _BEFORE) * view.depths, view.depths, 0))
+    """A view of a part, where in the same view of the whole nothing stands before it; elsewhere no surface is sure.
+
+    Nor is it along the rim, whose pixels show some of what is beside the part.
+    """
+    shown = (view.depths > 0) & (whole.depths > (1 - _BEFORE) * view.depths)
+    width, height = view.camera.size_px[0].tolist()
+    rim = max(_LEAST_RIM_PX, round(_RIM * max(width, height)))
+    beside = functional.max_pool2d((~shown)[None, ..., 0].float(), 2 * rim + 1, stride=1, padding=rim)[0] > 0
+    return replace(view, depths=torch.where(beside[..., None], 0, view.depths))
 
 
 def photo_view(view: DepthView, photo: Photo, unexposed: Unexposed | None = None) -> DepthView:

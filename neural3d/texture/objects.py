@@ -1,0 +1,53 @@
+"""The splats of what masks hold: masks fray, and what stands on something is hard to cut off from it."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from neural3d.splats.gaussians import Gaussians
+from neural3d.surface.open3d_library import require_open3d
+from neural3d.texture.splats import SH_CONSTANT
+
+_SURE = 0.8
+"""Of what photos see of a splat must lie in masks, and of what they see of its like beside it, for it to stay."""
+_NEAR, _ALIKE = 0.1, 0.07
+"""Standard deviations of what counts: of places, in sizes of the object, and of colours in [0, 1]."""
+_NEIGHBOURS = 64
+_AROUND = 0.5
+"""Of the object's size: how far about it splats are asked."""
+_LEAST_SEEN_PX = 0.5
+
+
+def held(gaussians: Gaussians, votes: Float64[Tensor, "N D"], seen: Float64[Tensor, "N"]) -> Int64[Tensor, "K"]:
+    """Which splats the masks of any object hold, by what these and the views see of each (see `votes_in_views`).
+
+    Masks that always take a piece of the ground with the object hold some of its splats, but not most of what has
+    this ground's colour nearby: so each splat is asked together with its like.
+
+    Raises: InputError where open3d is not installed.
+    """
+    share = (votes.sum(1) / seen.clamp_min(1e-9)).clamp_max(1).float()
+    of_masks = share > _SURE
+    if not bool(of_masks.any()):
+        return of_masks.nonzero()[:, 0]
+    low, high = (gaussians.means_world[of_masks].quantile(q, dim=0) for q in (0.02, 0.98))
+    size = float((high - low).max())
+    around = ((gaussians.means_world > low - _AROUND * size) & (gaussians.means_world < high + _AROUND * size)).all(1)
+    rows = (around & (seen > _LEAST_SEEN_PX)).nonzero()[:, 0]
+    colors = (0.5 + SH_CONSTANT * gaussians.sh[rows, 0]).clamp(0, 1)
+    places = torch.cat([gaussians.means_world[rows] / (_NEAR * size), colors / _ALIKE], dim=1)
+    agreed = torch.zeros_like(share)
+    agreed[rows] = _agreed(places, share[rows], seen[rows].float().sqrt())
+    return (of_masks & (agreed > _SURE)).nonzero()[:, 0]
+
+
+def _agreed(places: Float[Tensor, "R 6"], share: Float[Tensor, "R"], weight: Float[Tensor, "R"]) -> Float[Tensor, "R"]:
+    """Each one's mean with its neighbours', those that are nearest in place and colour count most."""
+    o3d = require_open3d()
+    points = o3d.core.Tensor(np.ascontiguousarray(places.numpy()))
+    search = o3d.core.nns.NearestNeighborSearch(points)
+    search.knn_index()
+    found, squares = (torch.from_numpy(each.numpy()) for each in search.knn_search(points, _NEIGHBOURS))
+    counts = torch.exp(-0.5 * squares) * weight[found]
+    return (counts * share[found]).sum(1) / counts.sum(1).clamp_min(1e-12)
