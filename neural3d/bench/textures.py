@@ -1,6 +1,7 @@
 """The textures table: holes as occlusion leaves them, filled by our methods and by those that others have."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -60,6 +61,7 @@ def measure_textures(data: Path | None, *, side: int, seeds: int, methods: Seque
     for seed in range(seeds):
         elsewhere = {case.name: case.image for case in cases(data, side, seed + _ELSEWHERE)}
         for case in cases(data, side, seed):
+            print(f"seed {seed}, {case.name}", file=sys.stderr)
             true = elsewhere[case.name]
             for name, fill in {TRUE_TEXELS: lambda *_, true=true: true, **fills}.items():
                 result, seconds = _filled(fill, case, seed)
@@ -165,7 +167,12 @@ def _ours(name: str, image: Tensor, hole: Tensor, seed: int) -> Tensor:
         return filled(chart, proposer(name), (), seeded(seed))
     tried = ("smooth", "quilt", "patchnn") if name == "auto-fast" else ("smooth", "quilt", "patchnn", "x0")
     trainer = Trainer((chart,), Budget(_PRIOR_SECONDS), seed)
-    methods = {method: proposer(method, trainer, is_fast=name == "auto-fast") for method in tried}
+    methods = {}
+    for method in tried:
+        try:
+            methods[method] = proposer(method, trainer, is_fast=name == "auto-fast")
+        except InputError as error:  # too little is known around this hole to train on: left out as `complete` does
+            print(f"{name}: {method} is left out: {error}", file=sys.stderr)
     shifted = hole.roll(side // 2, 1)
     choice = choose(methods, [replace(chart, unknown=torch.zeros_like(hole))], [shifted], seed=seed)
     return filled(chart, methods[choice.method], (), seeded(seed))

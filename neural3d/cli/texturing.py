@@ -35,7 +35,7 @@ from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete
 from neural3d.texture.pictures import camera_on, surface_picture, turntable
 from neural3d.texture.proposals import require_method
-from neural3d.texture.splats import beside, recolored, with_completed
+from neural3d.texture.splats import beside, recolored, with_completed, with_sides
 from neural3d.texture.styles import restyled
 from neural3d.texture.tiles import tile
 from neural3d.train.state import fresh_state, state_tensors
@@ -44,6 +44,8 @@ _MAX_TRIANGLES, _MAX_REACH = 2_000_000, 1.0
 _PREVIEW_EVERY = 5
 _SCRAP, _SCRAP_BESIDE_OBJECTS = 0.005, 0.2
 """Of the largest part of a surface: what is smaller is left out. Masks fray, and rooms are of many parts."""
+_SHADED_RIM = 0.05
+"""Of an object's longest side: where photos see it last, what stands behind it darkens it."""
 Making = TextureComplete | TextureEdit | TextureRestyle
 
 
@@ -86,7 +88,7 @@ def _made(options: Making, interrupts: Interrupts) -> dict[str, Any]:
             result = _painted(options, trained, atlas, chosen, progress)
         _write_model(run, trained, result.gaussians)
         _write_mesh(run, trained, result.atlas, texture)
-        _write_pictures(run, trained, atlas, result)
+        _write_pictures(run, trained, atlas, result, alone=options.objects is not None)
         facts = {"output": str(options.output), "unseen": round(float((~atlas.known).float().mean()), 4)}
         facts |= result.facts | {"num_gaussians": len(result.gaussians)}
         run.write_json("exports/texture.json", facts)
@@ -96,7 +98,8 @@ def _made(options: Making, interrupts: Interrupts) -> dict[str, Any]:
 
 def _painted(options: Making, trained: Trained, atlas: Atlas, chosen: Bool[Tensor, "N"], progress: Progress) -> _Result:
     gaussians, up, cameras = trained.gaussians, trained.views.up_world, trained.cameras
-    config = CompleteConfig(options.method, options.seconds, options.fast, seed=options.seed)
+    rim = 0.0 if options.objects is None else _SHADED_RIM
+    config = CompleteConfig(options.method, options.seconds, options.fast, seed=options.seed, rim=rim)
     match options:
         case TextureRestyle():
             painted = restyled(atlas, _image_texels(options.style), up, config, progress)
@@ -109,7 +112,11 @@ def _painted(options: Making, trained: Trained, atlas: Atlas, chosen: Bool[Tenso
             model = recolored(with_completed(gaussians, done.atlas, atlas.known | chosen, cameras), done.atlas, chosen)
             return _Result(done.atlas, ~start.known, model, _facts(done))
     done = complete(atlas, up, config, progress)
-    return _Result(done.atlas, ~atlas.known, with_completed(gaussians, done.atlas, atlas.known, cameras), _facts(done))
+    if options.objects is None:
+        model = with_completed(gaussians, done.atlas, atlas.known, cameras)
+    else:
+        model = with_sides(gaussians, done.atlas, atlas.known, cameras, up)
+    return _Result(done.atlas, ~atlas.known, model, _facts(done))
 
 
 def _facts(done: Completed) -> dict[str, Any]:
@@ -172,13 +179,16 @@ def _write_mesh(run: Run, trained: Trained, atlas: Atlas, texture: Texture) -> N
     write_unseen(run.folder("exports") / "surface.glb", texture)
 
 
-def _write_pictures(run: Run, trained: Trained, before: Atlas, result: _Result) -> None:
+def _write_pictures(run: Run, trained: Trained, before: Atlas, result: _Result, *, alone: bool) -> None:
     """The side where most was changed, side by side: the model before, what was missing, the model after.
 
-    And the model after from all around, from where the photos were taken to the far side and back.
+    And the model after from all around, from where the photos were taken to the far side and back. A thing alone stands
+    before white.
     """
     camera = camera_on(before, result.changed, trained.views.up_world)
     background = evaluation_background(trained.views.has_alpha, trained.settings.background)
+    if alone:
+        background = torch.ones(3)
     folder = run.folder("renders")
     shown = {"mask": surface_picture(before, camera, result.changed), "surface": surface_picture(result.atlas, camera)}
     for name, model in (("before", trained.gaussians), ("after", result.gaussians)):

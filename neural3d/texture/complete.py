@@ -54,6 +54,8 @@ class CompleteConfig:
     """Fewer patches are compared, and `auto` trains no prior."""
     window_px: int = 160
     """Side of the windows in which the surface is completed."""
+    rim: float = 0.0
+    """Share of the surface's longest side: so near to what is unknown, colours say nothing of what may go on there."""
     seed: int = 0
 
 
@@ -102,7 +104,7 @@ def complete(
         raise InputError("no photo saw anything of the surface, so there is nothing to complete it from")
     if unknown == 0:
         return Completed(atlas, Choice(config.method, {}), 0, 0, 0)
-    atlas, generator = with_membrane(atlas), seeded(config.seed)
+    atlas, generator = with_membrane(atlas, rim=config.rim), seeded(config.seed)
     library = library_of(atlas, up, config.window_px, generator)
     choice, propose = _method(atlas, up, library, config, progress, keeps_colors=source is not None)
     progress.tell(choice.reason)

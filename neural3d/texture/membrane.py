@@ -20,11 +20,12 @@ _TRUST = 0.1
 texels were seen at a slant, if at all."""
 
 
-def with_membrane(atlas: Atlas) -> Atlas:
+def with_membrane(atlas: Atlas, *, rim: float = 0.0) -> Atlas:
     """The unknown texels coloured by the membrane between those that are known, and unknown as before.
 
-    A part of the surface of which nothing is known has the mean of what is known, as all of it has where no vertex is.
-    Where nothing is known at all, nothing changes.
+    Colours that lie nearer to what is unknown than `rim`, as a share of the surface's longest side and on the surface
+    itself, are not led on where any are known beyond. A part of the surface of which nothing is known has the mean of
+    what is known, as all of it has where no vertex is. Where nothing is known at all, nothing changes.
 
     Raises: InputError where open3d is not installed.
     """
@@ -32,6 +33,8 @@ def with_membrane(atlas: Atlas) -> Atlas:
         return atlas
     mesh = atlas.surface.mesh
     given, is_known = _at_vertices(atlas)
+    beyond = is_known & (_to_unknown(mesh, is_known) > rim * _longest_side(mesh))
+    is_known = beyond if rim > 0 and bool(beyond.any()) else is_known
     mean = atlas.colors[atlas.known].mean(0)
     found = _led_over(mesh, given, is_known, mean) if bool(is_known.any()) else mean.expand_as(given).contiguous()
     painted = replace(atlas.surface, mesh=replace(mesh, colors=found))
@@ -46,6 +49,26 @@ def _at_vertices(atlas: Atlas) -> tuple[Float[Tensor, "V 3"], Bool[Tensor, "V"]]
     numbers = atlas.numbers_at(atlas.surface.uvs)
     is_known = (numbers >= 0) & atlas.known[numbers.clamp_min(0)]
     return atlas.colors[numbers.clamp_min(0)], is_known
+
+
+def _longest_side(mesh: Mesh) -> float:
+    return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max())
+
+
+def _to_unknown(mesh: Mesh, is_known: Bool[Tensor, "V"]) -> Float[Tensor, "V"]:
+    """How far it is from each vertex to the nearest unknown one, along edges; infinite where none can be reached."""
+    places, place = mesh.vertices.unique(dim=0, return_inverse=True)
+    far = torch.full((len(places),), torch.inf)
+    far[place[~is_known]] = 0
+    corners = place[mesh.triangles]
+    edges = torch.cat([corners[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
+    edges = torch.cat([edges, edges.flip(1)])
+    lengths = (places[edges[:, 0]] - places[edges[:, 1]]).norm(dim=1)
+    while True:
+        nearer = far.scatter_reduce(0, edges[:, 1], far[edges[:, 0]] + lengths, "amin")
+        if torch.equal(nearer, far):
+            return far[place]
+        far = nearer
 
 
 def _led_over(

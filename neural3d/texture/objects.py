@@ -1,19 +1,17 @@
 """The splats of what masks hold: masks fray, and what stands on something is hard to cut off from it."""
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from neural3d.splats.gaussians import Gaussians
-from neural3d.surface.open3d_library import require_open3d
 from neural3d.texture.splats import SH_CONSTANT
 
 _SURE = 0.8
 """Of what photos see of a splat must lie in masks, and of what they see of its like beside it, for it to stay."""
 _NEAR, _ALIKE = 0.1, 0.07
 """Standard deviations of what counts: of places, in sizes of the object, and of colours in [0, 1]."""
-_NEIGHBOURS = 64
+_ASKED, _CHUNK = 10_000, 2048
 _AROUND = 0.5
 """Of the object's size: how far about it splats are asked."""
 _LEAST_SEEN_PX = 0.5
@@ -25,7 +23,7 @@ def held(gaussians: Gaussians, votes: Float64[Tensor, "N D"], seen: Float64[Tens
     Masks that always take a piece of the ground with the object hold some of its splats, but not most of what has
     this ground's colour nearby: so each splat is asked together with its like.
 
-    Raises: InputError where open3d is not installed.
+    Limits: what the masks take of the ground must be small against the object.
     """
     share = (votes.sum(1) / seen.clamp_min(1e-9)).clamp_max(1).float()
     of_masks = share > _SURE
@@ -43,11 +41,11 @@ def held(gaussians: Gaussians, votes: Float64[Tensor, "N D"], seen: Float64[Tens
 
 
 def _agreed(places: Float[Tensor, "R 6"], share: Float[Tensor, "R"], weight: Float[Tensor, "R"]) -> Float[Tensor, "R"]:
-    """Each one's mean with its neighbours', those that are nearest in place and colour count most."""
-    o3d = require_open3d()
-    points = o3d.core.Tensor(np.ascontiguousarray(places.numpy()))
-    search = o3d.core.nns.NearestNeighborSearch(points)
-    search.knn_index()
-    found, squares = (torch.from_numpy(each.numpy()) for each in search.knn_search(points, _NEIGHBOURS))
-    counts = torch.exp(-0.5 * squares) * weight[found]
-    return (counts * share[found]).sum(1) / counts.sum(1).clamp_min(1e-12)
+    """Each one's mean with others', those that are nearest in place and colour count most."""
+    asked = torch.linspace(0, len(places) - 1, min(_ASKED, len(places))).round().long()
+    found = []
+    for part in torch.arange(len(places)).split(_CHUNK):
+        counts = torch.exp(-0.5 * torch.cdist(places[part], places[asked]).square()) * weight[asked]
+        sums = torch.stack([counts @ share[asked], counts.sum(1)])
+        found.append((sums[0] + weight[part] * share[part]) / (sums[1] + weight[part]))
+    return torch.cat(found)

@@ -10,11 +10,15 @@ from neural3d.cameras import Cameras
 from neural3d.render.paths import look_at
 from neural3d.texture.atlas import Atlas
 
+BESIDE = -2
+"""No surface."""
 _SIDE_PX, _FOCAL = 512, 1.4
 _AWAY = 2.2
 """Of the camera from the middle, in radii of what it looks at."""
 _ABOVE = 0.25
 """Of the distance: how far above its middle a turntable is looked at from."""
+_RING, _SLOPES = 12, (-1.5, -0.4, 0.4, 1.5)
+"""Cameras at each height, and how steeply these lie below or above the middle."""
 _MASK_COLOR = (0.9, 0.1, 0.5)
 _BACKGROUND = 1.0
 
@@ -34,10 +38,21 @@ def turntable(
     up = torch.nn.functional.normalize(up, dim=0)
     away = first - (points.amax(0) + points.amin(0)) / 2
     away = away - (away @ up) * up + 1e-6 * _sideways(up)
-    front = torch.nn.functional.normalize(away, dim=0)
-    turns = torch.arange(count) * (2 * math.pi / count)
-    around = turns.cos()[:, None] * front + turns.sin()[:, None] * torch.linalg.cross(up, front)
+    around = _ring(torch.nn.functional.normalize(away, dim=0), up, count)
     return _looking_at(points, around + _ABOVE * up, up, _SIDE_PX // 2)
+
+
+def all_around(points: Float[Tensor, "N 3"], up: Float[Tensor, "3"]) -> Cameras:
+    """Cameras on all sides of points, from below to above."""
+    up = torch.nn.functional.normalize(up, dim=0)
+    ring = _ring(_sideways(up), up, _RING)
+    return _looking_at(points, torch.cat([ring + slope * up for slope in _SLOPES]), up, _SIDE_PX // 2)
+
+
+def _ring(front: Float[Tensor, "3"], up: Float[Tensor, "3"], count: int) -> Float[Tensor, "V 3"]:
+    """Directions evenly around what is up, the first to the front."""
+    turns = torch.arange(count) * (2 * math.pi / count)
+    return turns.cos()[:, None] * front + turns.sin()[:, None] * torch.linalg.cross(up, front)
 
 
 def _sideways(up: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
@@ -65,7 +80,7 @@ def surface_picture(atlas: Atlas, camera: Cameras, marked: Bool[Tensor, "N"] | N
 
 
 def shown_texels(atlas: Atlas, camera: Cameras) -> Int64[Tensor, "H W"]:
-    """Which texel each pixel of a camera shows; -1 where it shows none of the surface's."""
+    """Which texel each pixel of a camera shows; `BESIDE` where it shows no surface, -1 where that has no texel."""
     width, height = camera.size_px[0].tolist()
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     in_camera = (torch.stack([x, y], dim=-1) - camera.principal_px[0]) / camera.focal_px[0]
@@ -76,4 +91,4 @@ def shown_texels(atlas: Atlas, camera: Cameras) -> Int64[Tensor, "H W"]:
     hits = atlas.caster.hits(camera.centers_world[0].expand_as(rays), rays)
     corners = atlas.surface.mesh.triangles[hits.triangles.clamp_min(0)]
     numbers = atlas.numbers_at((atlas.surface.uvs[corners] * hits.weights[..., None]).sum(1))
-    return torch.where(hits.triangles >= 0, numbers, -1).view(height, width)
+    return torch.where(hits.triangles >= 0, numbers, BESIDE).view(height, width)

@@ -7,12 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.cameras import Cameras
-from neural3d.render.contributions import blend_weights
+from neural3d.render.contributions import blend_weights, weights_over
 from neural3d.splats.gaussians import Gaussians, cat_gaussians
 from neural3d.surface.closing import cell_of
 from neural3d.surface.mesh import Mesh
 from neural3d.surface.texels import RayCaster
 from neural3d.texture.atlas import Atlas
+from neural3d.texture.pictures import BESIDE, all_around, shown_texels
 
 SH_CONSTANT = 0.28209479177387814
 _OPACITY = 0.97
@@ -22,6 +23,9 @@ _UNSEEN_PX = 0.5
 """A Gaussian of which all cameras together show less, in pixels, was never learnt from a photo."""
 _SHOWN_PX = 0.05
 """A new Gaussian of which a camera shows more, on average, stands where photos show something else."""
+_SHINES_THROUGH = 0.15
+"""Of what a camera would see of a new Gaussian without the others: what was learnt is never quite opaque."""
+_MOSTLY = 0.5
 _FLOATING_CELLS = 3.0
 _BESIDE = 6.0
 """Texels: how near to the completed surface such Gaussians are removed."""
@@ -40,9 +44,52 @@ def with_completed(
         return gaussians
     new = surface_gaussians(atlas, ~was_known, gaussians, most, inset=cell_of(atlas.surface.mesh))
     kept = gaussians[(~unlearnt(gaussians, atlas, ~was_known, cameras)).nonzero()[:, 0]]
-    whole = cat_gaussians([kept, new])
-    shown = blend_weights(whole, cameras)[len(kept) :]
+    shown = _weights_behind(kept, new, cameras)
     return cat_gaussians([kept, new[(shown < _SHOWN_PX * len(cameras)).nonzero()[:, 0]]])
+
+
+def with_sides(
+    gaussians: Gaussians,
+    atlas: Atlas,
+    was_known: Bool[Tensor, "N"],
+    cameras: Cameras,
+    up: Float[Tensor, "3"],
+    *,
+    most: int = 100_000,
+) -> Gaussians:
+    """The model of a thing alone, which can be looked at from all around, with Gaussians where it was completed.
+
+    What mostly stands before these, seen from there, goes: no photo saw it from that side, and it is as often a haze
+    as a part of the thing. The new ones lie on the surface, but where cameras that took photos would see more of them
+    than what shines through what was learnt. All other Gaussians keep their bits.
+    """
+    if bool(was_known.all()):
+        return gaussians
+    new = surface_gaussians(atlas, ~was_known, gaussians, most)
+    kept = gaussians[(~_before_completed(gaussians, new, atlas, was_known, up)).nonzero()[:, 0]]
+    shown, alone = _weights_behind(kept, new, cameras), blend_weights(new, cameras)
+    hidden = (shown < _SHOWN_PX * len(cameras)) | (shown < _SHINES_THROUGH * alone)
+    return cat_gaussians([kept, new[hidden.nonzero()[:, 0]]])
+
+
+def _weights_behind(before: Gaussians, new: Gaussians, cameras: Cameras) -> Float[Tensor, "M"]:
+    """What cameras see of new Gaussians among others, in pixels."""
+    return blend_weights(cat_gaussians([before, new]), cameras)[len(before) :]
+
+
+def _before_completed(
+    gaussians: Gaussians, new: Gaussians, atlas: Atlas, was_known: Bool[Tensor, "N"], up: Float[Tensor, "3"]
+) -> Bool[Tensor, "M"]:
+    """Gaussians that, from all around, are mostly seen where the surface is completed, or beside it."""
+    both, around = cat_gaussians([gaussians, new]), all_around(atlas.texels.points, up)
+    seen = torch.zeros(len(gaussians), 2)
+    for index in range(len(around)):
+        numbers = shown_texels(atlas, around[index])
+        of_photos = was_known[numbers.clamp_min(0)]
+        completed = (numbers == BESIDE) | ((numbers >= 0) & ~of_photos)
+        planes = torch.stack([completed, torch.ones_like(completed)]).float()
+        seen += weights_over(both, around, index, planes)[: len(gaussians)]
+    return seen[:, 0] > _MOSTLY * seen[:, 1]
 
 
 def surface_gaussians(

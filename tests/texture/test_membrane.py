@@ -44,6 +44,19 @@ def test_a_membrane_stays_between_its_border_s_colours(ramp: Atlas):
     assert (found >= known.amin(0)).all() and (found <= known.amax(0)).all()
 
 
+def test_a_shaded_rim_is_not_led_on(ramp: Atlas):
+    """What lies within a tenth of the longest side of the unknown is black."""
+    shaded = ramp.texels.points[:, 0].abs() < 0.7
+    dark = ramp.with_colors(torch.where(shaded[:, None], 0.0, ramp.colors), ramp.known)
+    found, led = with_membrane(dark, rim=0.125), with_membrane(dark)
+    open_ = ~ramp.known
+    true = (0.5 + 0.4 * ramp.texels.points[:, :1]) * torch.tensor([1.0, 0.5, 0.2])
+    assert (found.colors - true)[open_].abs().max() < 0.06
+    assert led.colors[open_].mean() < 0.5 * true[open_].mean(), "without it the shade goes on"
+    assert torch.equal(found.colors[ramp.known], dark.colors[ramp.known])
+    assert torch.equal(with_membrane(dark, rim=2.0).colors, led.colors), "all of it would be rim"
+
+
 def test_what_hangs_on_nothing_known_has_the_mean(ramp: Atlas):
     """Few known texels, in which no vertex lies, and none at all."""
     few = torch.zeros_like(ramp.known)

@@ -132,6 +132,7 @@ class Quilt:
         self._known = functional.pad(~unknown, pad)
         self._open = functional.pad(unknown, pad)
         self._asked = self._open.clone()
+        self._counts = self._known_around(slice(None), slice(None))
         smooth = None if guide is None else smoothed(guide, config.guide_sigma_px)
         self._guide = None if smooth is None else functional.pad(smooth, pad, mode="replicate")
         self._origins = torch.zeros_like(self._open, dtype=torch.long)
@@ -159,10 +160,21 @@ class Quilt:
 
     def _next_site(self) -> tuple[int, int]:
         """The open texel with the most known ones around it."""
-        counts = functional.avg_pool2d(self._known[None, None].float(), self._config.block, stride=1)[0, 0]
         inner = self._open[self._half : -self._half, self._half : -self._half]
-        best = int(torch.where(inner, counts, -1.0).argmax())
+        best = int(torch.where(inner, self._counts, -1.0).argmax())
         return divmod(best, inner.shape[1])
+
+    def _known_around(self, rows: slice, columns: slice) -> Float[Tensor, "R C"]:
+        """Which share of the block about each texel is known, of those whose block lies in that part of the canvas."""
+        return functional.avg_pool2d(self._known[None, None, rows, columns].float(), self._config.block, stride=1)[0, 0]
+
+    def _recount(self, top: int, left: int) -> None:
+        """After a block was laid there: of texels further away nothing has changed."""
+        reach = self._config.block - 1
+        first = max(0, top - reach), max(0, left - reach)
+        rows, columns = slice(first[0], top + 2 * reach + 1), slice(first[1], left + 2 * reach + 1)
+        found = self._known_around(rows, columns)
+        self._counts[first[0] : first[0] + found.shape[0], first[1] : first[1] + found.shape[1]] = found
 
     def _lay(self, top: int, left: int, generator: torch.Generator) -> None:
         side = self._config.block
@@ -173,6 +185,7 @@ class Quilt:
             layer[window] = torch.where(is_open, source[chosen], layer[window])
         self._known[window] |= is_open
         self._open[window] = False
+        self._recount(top, left)
 
     def _choose(self, window: tuple, generator: torch.Generator) -> int:
         known = self._known[window].float().expand(3, -1, -1).flatten()
