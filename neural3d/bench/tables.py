@@ -37,6 +37,7 @@ def text_of(report: Report) -> str:
         "moving_things": _moving_things_rows,
         "refined_cameras": _refined_cameras_rows,
         "fuzz": _fuzz_rows,
+        "atlas": _atlas_rows,
         "textures": _textures_rows,
         "arcs": _arcs_rows,
         "priors": priors_rows,
@@ -373,6 +374,16 @@ def _denoisers_rows(report: Report) -> list[Row]:
             for name, cost in report["spaces"].items()
         ),
     ]
+
+
+def _atlas_rows(report: Report) -> list[Row]:
+    given = f"{report['side']} x {report['side']}, {100 * report['unseen']:.0f} % of {report['texels']:,} texels unseen"
+    columns = ("c2st", "swd", "sharpness", "seam", "layout")
+    rows = [(given, "seconds", "method", "windows", *columns)]
+    for name, found in report["modes"].items():
+        card = (f"{found['card'][column]:.2f}" for column in columns)
+        rows.append((name, f"{found['seconds']:.1f}", found["method"], str(found["windows"]), *card))
+    return rows
 
 
 def _textures_rows(report: Report) -> list[Row]:

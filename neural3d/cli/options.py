@@ -436,5 +436,6 @@ def one_line(box: str) -> str:
     wrong = " ".join(blocks[0].split()).rstrip(".")
     meant = [match for block in blocks[1:] for match in re.findall(r"^--[\w-]+", block, re.MULTILINE)]
     helps = re.findall(r"neural3d[\w ]*--help", box)
-    hints = [f"perhaps you meant {flag}" for flag in meant[:1] if "Perhaps" in box]
+    typed = re.findall(r"--[\w-]+", wrong)  # an option of another command is none that may have been meant
+    hints = [f"perhaps you meant {flag}" for flag in meant[:1] if "Perhaps" in box and flag not in typed]
     return "; ".join([wrong, *hints, *(f"see {command}" for command in helps[-1:])])

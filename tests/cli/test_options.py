@@ -98,6 +98,10 @@ def test_complaints_are_the_same_where_no_lines_can_be_drawn():
     for line, said in (
         ("eval", "Missing from neural3d eval: RUN Folder of the run. (required); see neural3d eval --help"),
         ("view a --port x", "Error parsing --port: expected a whole number, got 'x'; see neural3d --help"),
+        (
+            "prior train --prior ae --images i --output o --overwrite",
+            "Unrecognized or misplaced options: --overwrite (applied to neural3d prior train); see neural3d --help",
+        ),
         ("eval r --jsn", "Unrecognized options: --jsn; perhaps you meant --json; see neural3d --help"),
     ):
         for encoding in ("utf-8", "ascii"):
