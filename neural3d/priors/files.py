@@ -15,7 +15,7 @@ from neural3d.priors.prior import Prior, PriorConfig
 from neural3d.priors.registry import make_prior
 from neural3d.storage import atomic_write
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _KEY = "neural3d_prior"
 _MAX_LABELS = 10_000
 _ZIP, _PICKLE_PROTOCOLS = b"PK\x03\x04", {bytes([0x80, protocol]) for protocol in range(2, 6)}

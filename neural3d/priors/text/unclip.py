@@ -44,7 +44,7 @@ class UnclipPrior(ComposedPrior):
         """With the shares of a budget that embedding, prior and decoder get."""
         model = TextImageEmbedding(Vocabulary(config.labels))
         decoder = UNet(2 * 3 + 1, 3, width, vector_size=model.size)
-        settings = DiffusionConfig("v", noise=0.0)
+        settings = DiffusionConfig("x0", noise=0.0)  # by "v", minutes of training drew nothing but noise
         super().__init__(
             config, Identity(), Diffusion(decoder, 3, settings, standardizes=False, vector_size=model.size)
         )
