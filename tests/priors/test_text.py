@@ -164,10 +164,10 @@ def test_vqgan_clip_moves_towards_its_text(light_and_dark):
 
 @pytest.fixture(scope="module")
 def unclip(light_and_dark):
-    """Of two hues at each of two brightnesses: a text of one brightness leaves the hue open."""
-    tints = ((1.2, 0.8, 0.6), (0.6, 0.8, 1.2))
+    """Of two hues at each of two brightnesses: a text of one brightness leaves the hue open, and where stripes lie."""
+    tints, stripes = ((1.2, 0.8, 0.6), (0.6, 0.8, 1.2)), 1 + 0.2 * np.where(np.arange(40) % 8 < 4, 1, -1)[None, :, None]
     pictures = [
-        Picture(np.clip(np.full((40, 40, 1), level) * np.array(tint), 0, 255).astype(np.uint8), None, label)
+        Picture(np.clip(level * stripes.repeat(40, 0) * np.array(tint), 0, 255).astype(np.uint8), None, label)
         for label, level in enumerate((60, 190))
         for tint in tints
     ]
