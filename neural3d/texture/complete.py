@@ -40,6 +40,8 @@ _LEAST_TEXELS = 4
 """Known ones, to complete from."""
 _NEGLIGIBLE, _NEGLIGIBLE_IN_ALL = 8, 160
 """Texels: where a window shows fewer about its middle, or at all, they take what is expected from afar."""
+_FAST_WINDOWS = 200
+"""In haste, so do those where a window shows less than such a part of all that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def in_windows(
 ) -> tuple[Atlas, int]:
     """Fill window after window, until no texel is left that a window shows; how many there were."""
     generator, charts, whole = seeded(config.seed), 0, int((~atlas.known).sum())
+    least = max(_NEGLIGIBLE_IN_ALL, whole // _FAST_WINDOWS) if config.is_fast else _NEGLIGIBLE_IN_ALL
     tried = torch.zeros_like(atlas.known)
     while charts < _MOST_CHARTS and not progress.is_stopped():
         found = next_frame(atlas, config.window_px, up, generator, tried)
@@ -183,7 +186,7 @@ def in_windows(
             break
         frame, texel = found
         tried[texel] = True
-        chart = _showing(atlas, frame)
+        chart = _showing(atlas, frame, least)
         if chart is None:
             _give_up_around(atlas, texel, tried)
             continue
@@ -194,13 +197,16 @@ def in_windows(
     return atlas, charts
 
 
-def _showing(atlas: Atlas, frame: Frame) -> Chart | None:
-    """A window that shows the unknown about its middle, from afar or from just above; None where neither does."""
+def _showing(atlas: Atlas, frame: Frame, least: int) -> Chart | None:
+    """A window that shows the unknown about its middle, from afar or from just above, and so many texels of it in all.
+
+    None where neither does.
+    """
     middle = slice(frame.side_px // 2 - 4, frame.side_px // 2 + 4)
     for candidate in (frame, frame.shallow):
         chart = chart_of(atlas, candidate)
         counts = int(chart.unknown[middle, middle].sum()), int(chart.unknown.sum())
-        if counts[0] >= _NEGLIGIBLE and counts[1] >= _NEGLIGIBLE_IN_ALL:
+        if counts[0] >= _NEGLIGIBLE and counts[1] >= least:
             return chart
     return None
 
