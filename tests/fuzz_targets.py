@@ -27,6 +27,7 @@ from cli.captures import ring_cameras, write_capture
 from export.splats import IDENTITY, like_a_scene
 from PIL import Image
 
+from neural3d.cameras import Cameras
 from neural3d.capture.detect import list_capture
 from neural3d.capture.georeference.control_points import read_control_points
 from neural3d.capture.georeference.place import place_capture
@@ -322,8 +323,8 @@ def _run(file: str, root: Path) -> Path:
 
 def _read_run(path: Path) -> None:
     folder = next(parent for parent in path.parents if parent.name == "run")
-    trained = load_trained(folder)
-    assert trained.views.cameras.camera_from_world.isfinite().all()
+    cameras = load_trained(folder).views.cameras
+    assert all(getattr(cameras, field).isfinite().all() for field in Cameras.__dataclass_fields__)
 
 
 def _others() -> list[Target]:

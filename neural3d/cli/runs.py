@@ -13,6 +13,7 @@ from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
 from neural3d.capture.georeference.world_file import find_world, world_from_json, world_to_json
 from neural3d.checkpoints import Checkpoint
+from neural3d.cli.kept_cameras import cameras_from_json, frame_from_json, up_from_json
 from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError, said
 from neural3d.render.model import Model
@@ -280,18 +281,16 @@ def _settings(content: dict[str, Any]) -> Settings:
 
 
 def _views(content: dict[str, Any]) -> Views:
-    cameras, similarity = content["cameras"], content["capture_from_scene"]
-    floats = {name: torch.tensor(values, dtype=torch.float32) for name, values in cameras.items() if name != "size_px"}
+    names = tuple(content["names"])
+    test_indices = torch.tensor(content["test_indices"], dtype=torch.int64)
+    if not ((test_indices >= 0) & (test_indices < len(names))).all():
+        raise InputError(f"test_indices: expected whole numbers from 0 to {len(names) - 1}, one a held-out photo")
     return Views(
-        cameras=Cameras(**floats, size_px=torch.tensor(cameras["size_px"])),
-        names=tuple(content["names"]),
-        test_indices=torch.tensor(content["test_indices"], dtype=torch.int64),
-        up_world=torch.tensor(content["up_world"], dtype=torch.float32),
-        capture_from_scene=Similarity(
-            float(similarity["scale"]),
-            torch.tensor(similarity["rotation"], dtype=torch.float64),
-            torch.tensor(similarity["translation"], dtype=torch.float64),
-        ),
+        cameras=cameras_from_json(content["cameras"], names),
+        names=names,
+        test_indices=test_indices,
+        up_world=up_from_json(content),
+        capture_from_scene=frame_from_json(content["capture_from_scene"]),
         has_alpha=bool(content["has_alpha"]),
         # Runs of earlier versions say nothing about it.
         world=None if content.get("world") is None else world_from_json(content["world"]),

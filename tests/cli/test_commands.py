@@ -195,9 +195,13 @@ def rewrite(file: Path, **changes: object) -> None:
         ("config.json", {"steps": -4}, "config.json: steps: expected a whole number"),
         ("config.json", {"splat": [1]}, "config.json: not as it was written"),
         ("scene.json", {"cameras": None}, "scene.json: cameras is missing"),
-        ("scene.json", {"cameras": {"focal_px": "x"}}, "scene.json: not as it was written"),
+        ("scene.json", {"cameras": {"focal_px": "x"}}, "scene.json: camera_from_world is missing"),
+        ("scene.json", {"test_indices": "x"}, "scene.json: not as it was written"),
         ("scene.json", {"capture_from_scene": {"scale": "x"}}, "scene.json: "),
         ("scene.json", {"capture_from_scene": {"scale": 10**400}}, "scene.json: not as it was written (int too large"),
+        ("scene.json", {"up_world": [0, 0, 0]}, "scene.json: up_world: expected a direction; restore the file"),
+        ("scene.json", {"up_world": [0, 1]}, "scene.json: up_world: expected numbers of shape 3, got 2; restore"),
+        ("scene.json", {"test_indices": [99]}, "scene.json: test_indices: expected whole numbers from 0 to"),
     ],
 )
 @pytest.mark.parametrize("command", ["eval {run}", "train splat --resume --output {run}"])
@@ -206,6 +210,48 @@ def test_a_run_that_was_changed_by_hand_is_named(run_copy: Path, capsys, command
     before = contents(run_copy)
     assert message in refused(capsys, *command.format(run=run_copy).split())
     assert contents(run_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        # Finite in the file, and no longer in float32: found by fuzzing.
+        ("camera_from_world", 1e300, "expected finite numbers of at most 1e+12"),
+        ("camera_from_world", float("nan"), "expected finite numbers of at most 1e+12"),
+        ("camera_from_world", 2.0, "its rotation is scaled or skewed"),
+        ("focal_px", 1e300, "expected more than 0 and at most 1e+09 pixels"),
+        ("focal_px", -3.0, "expected more than 0 and at most 1e+09 pixels"),
+        ("principal_px", -1e300, "expected finite numbers of at most 1e+09 pixels"),
+        ("size_px", 0, "expected whole numbers from 1 to 100000"),
+        ("size_px", 10.5, "expected whole numbers from 1 to 100000"),
+    ],
+)
+def test_a_camera_of_a_run_that_cannot_be_is_named(run_copy: Path, capsys, field, value, message):
+    file = run_copy / "scene.json"
+    content = json.loads(file.read_text())
+    place = content["cameras"][field][2]
+    (place[0] if field == "camera_from_world" else place)[0] = value
+    file.write_text(json.dumps(content))
+    line = refused(capsys, "eval", str(run_copy))
+    assert f"{file}: camera of images/002.png: {field}: {message}" in line
+    assert line.rstrip().endswith("restore the file or train again")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("scale", 1e300, "scale is 1e+300, expected more than 0"),
+        ("scale", 0.0, "scale is 0, expected more than 0"),
+        ("rotation", [[1, 0, 0], [0, 1, 0], [0, 0, -1]], "rotation: its rotation is mirrored"),
+        ("translation", [0, 0, 1e300], "translation: expected numbers of at most 1e+12"),
+    ],
+)
+def test_a_frame_of_a_run_that_cannot_be_is_named(run_copy: Path, capsys, field, value, message):
+    content = json.loads((run_copy / "scene.json").read_text())
+    content["capture_from_scene"][field] = value
+    (run_copy / "scene.json").write_text(json.dumps(content))
+    line = refused(capsys, "render", str(run_copy), "--output", str(run_copy / "out"))
+    assert f"scene.json: capture_from_scene: {message}" in line and "restore the file or train again" in line
 
 
 @pytest.mark.parametrize("change", ["photo gone", "photo new", "pose", "size"])
