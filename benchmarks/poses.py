@@ -1,7 +1,7 @@
-"""How well poses are found: `python benchmarks/poses.py PHOTOS TRUTH [--output CAPTURE]`.
+"""How well poses are found: `python benchmarks/poses.py PHOTOS TRUTH [--output CAPTURE] [--name NAME]`.
 
 PHOTOS is a folder of photos, TRUTH a capture of the same photos with their poses.
-Keeps the table in results/poses.json.
+Keeps the table in results/NAME.json, results/poses.json where none is given.
 """
 
 import argparse
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     parser.add_argument("photos", type=Path)
     parser.add_argument("truth", type=Path)
     parser.add_argument("--output", type=Path, help="keep the capture here")
+    parser.add_argument("--name", help="of the file in results/; by default that of the table")
     options = parser.parse_args()
     report = measure_poses(options.photos, options.truth, output=options.output)
-    keep(report, Path(__file__).parent / "results")
+    keep(report, Path(__file__).parent / "results", options.name)

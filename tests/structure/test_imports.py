@@ -26,7 +26,7 @@ LAYER_FROM_PART = {part: layer for layer, parts in enumerate(LAYERS) for part in
 # Imported inside the function that needs them: optional, slow, or compiling on import.
 ON_REQUEST = {"gsplat", "nerfacc", "open3d", "pycolmap", "pxr", "bpy", "pi_heif", "rawpy", "diffusers", "transformers"}
 # Run in a process of their own, and imported by each other alone.
-PROGRAMS = {f"neural3d.capture.ingest.colmap_{name}" for name in ("worker", "refine", "tree")}
+PROGRAMS = {f"neural3d.capture.ingest.colmap_{name}" for name in ("worker", "refine", "align", "tree")}
 ONLY_IN = {"tyro": ("neural3d.cli",), "viser": ("neural3d.viewer",)}
 
 

@@ -6,7 +6,8 @@ photo, from the points of the others alone. Runs in the worker's process; import
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +144,17 @@ class Refiner:
 
         With a robust loss: matches between repetitions survive every filter, and pull whole rows of photos with them.
         """
+        self._mapper.iterative_global_refinement(
+            3, 5e-4, self._settings.mapper, self._robust(), self._settings.triangulation, True
+        )
+
+    def settle(self) -> None:
+        """Adjust all poses, lenses and points together, drop what does not fit; no point is found anew."""
+        for _ in range(2):
+            self._mapper.adjust_global_bundle(self._settings.mapper, self._robust())
+            self._mapper.filter_points(self._settings.mapper)
+
+    def _robust(self) -> Any:
         options = pycolmap.BundleAdjustmentOptions()
         options.print_summary = False
         options.refine_focal_length = self._settings.ba_refine_focal_length
@@ -153,9 +165,7 @@ class Refiner:
         options.ceres.solver_options.num_threads = self._settings.num_threads
         options.ceres.solver_options.max_num_iterations = 50
         options.ceres.solver_options.function_tolerance = 1e-6
-        self._mapper.iterative_global_refinement(
-            3, 5e-4, self._settings.mapper, options, self._settings.triangulation, True
-        )
+        return options
 
     def remove(self, image_ids: list[int]) -> None:
         """Take photos out of the model."""
@@ -174,9 +184,14 @@ class Context:
     settings: Any
     """Of the incremental pipeline that the model was made with."""
 
-    def refiner(self, model: Any) -> Refiner:
-        """Take the model up."""
-        return Refiner(model, self.database, self.tolerances, self.settings)
+    @contextmanager
+    def refiner(self, model: Any) -> Iterator[Refiner]:
+        """Take the model up, and lay it down at the end."""
+        refiner = Refiner(model, self.database, self.tolerances, self.settings)
+        try:
+            yield refiner
+        finally:
+            refiner.close()
 
 
 def refine(
@@ -200,18 +215,14 @@ def refine(
         model = pycolmap.triangulate_points(
             model, context.database, context.images, context.scratch, clear_points=True, options=context.settings
         )
-        refiner = context.refiner(model)
-        try:
+        with context.refiner(model) as refiner:
             refiner.adjust()
-        finally:
-            refiner.close()
     return model, {"moved": moved, "doubtful": _remove_doubtful(model, context)}
 
 
 def _place_all(model: Any, context: Context) -> list[str]:
-    refiner = context.refiner(model)
     moved: set[str] = set()
-    try:
+    with context.refiner(model) as refiner:
         for number in range(ROUNDS):
             poses = refiner.better_poses()
             if not poses and number > 0:
@@ -219,19 +230,14 @@ def _place_all(model: Any, context: Context) -> list[str]:
             moved |= {model.image(i).name for i in poses}
             refiner.place(poses)
             refiner.adjust()
-    finally:
-        refiner.close()
     return sorted(moved)
 
 
 def _remove_doubtful(model: Any, context: Context) -> list[str]:
-    refiner = context.refiner(model)
-    try:
+    with context.refiner(model) as refiner:
         doubtful = [i for i in refiner.better_poses() if model.image(i).has_pose]
         names = sorted(model.image(i).name for i in doubtful)
         refiner.remove(doubtful)
-    finally:
-        refiner.close()
     return names
 
 

@@ -2,7 +2,7 @@
 
 A process, because pycolmap brings libraries that clash with Pillow's (saving a PNG ends the process once both are
 loaded), because a fault in C++ ends no more than this, and because Ctrl-C can end it at any time. Of neural3d it
-imports its own second half alone, so that it starts without torch.
+imports its own other parts alone, so that it starts without torch.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pycolmap
 
+from neural3d.capture.ingest.colmap_align import align_features
 from neural3d.capture.ingest.colmap_refine import Context, Tolerances, refine
 from neural3d.capture.ingest.colmap_tree import tree_pairs
 
@@ -300,7 +301,13 @@ def _refine(task: dict[str, Any], tell: Any, model: Any) -> tuple[Any, dict[str,
             tell(done=start, total=len(pairs), note="matching along epipolar lines")
             _match(task, pairs[start : start + PAIRS_PER_BATCH], guided=True)
 
-    return refine(model, context, rematch, lambda note: tell(done=0, total=0, note=note))
+    model, second_look = refine(model, context, rematch, lambda note: tell(done=0, total=0, note=note))
+    align_features(
+        model, task["database"], Path(task["images"]), lambda done, total: tell(done=done, total=total, note="aligning")
+    )
+    with context.refiner(model) as refiner:
+        refiner.settle()
+    return model, second_look
 
 
 def _forget(database: str, pairs: list[tuple[str, str]]) -> None:
