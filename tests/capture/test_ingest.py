@@ -68,9 +68,9 @@ def test_poses_of_the_synthetic_scene(ingested):
     assert (report.num_photos, report.num_registered) == (NUM_PHOTOS + 1, NUM_PHOTOS)
     assert report.reprojection_error_px < 1
     difference = compare_captures(capture, TEATIME)
-    # 12 views of 480 pixels; the whole scene is a long test, and held to less.
-    assert difference.centers.max() < 0.01
-    assert difference.angles_deg.max() < 0.5
+    # 12 views of 480 pixels; the whole scene is a long test, and is held to less.
+    assert difference.centers.max() < 0.003
+    assert difference.angles_deg.max() < 0.15
 
 
 def test_a_photo_without_a_pose_is_named_with_the_reason(ingested):
@@ -142,7 +142,8 @@ def test_it_goes_on_where_it_was_stopped_with_the_same_result(few, few_ingested,
     assert started[0] == 0 and max(started) == len(FEW) + 1
     report = ingest_photos(few, capture, Settings(threads=1))
     assert report.failed.keys() == few_ingested[1].failed.keys() == {"wall.png"}
-    assert compare_captures(capture, few_ingested[0]).centers.max() < 1e-3
+    for file in ("sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin", "transforms.json"):
+        assert (capture / file).read_bytes() == (few_ingested[0] / file).read_bytes()
 
 
 def test_photos_can_be_added_later(few_ingested, tmp_path):
@@ -164,6 +165,24 @@ def test_other_settings_and_foreign_folders_are_refused(photos, ingested, tmp_pa
         ingest_photos(photos, tmp_path)
     with pytest.raises(InputError, match="lies in the folder of the photos"):
         ingest_photos(photos, photos / "capture")
+
+
+def test_what_could_not_be_taken_settles_nothing(few, tmp_path):
+    """A video that is none, then photos with other settings into the same folder; photos beside frames are no video."""
+    capture, photos = tmp_path / "capture", tmp_path / "photos"
+    (tmp_path / "bad.mp4").write_bytes(b"none")
+    with pytest.raises(InputError, match="bad.mp4: is no video"):
+        ingest_photos(tmp_path / "bad.mp4", capture, Settings(frames=7))
+    photos.mkdir()
+    shutil.copy(few / f"{FEW[0]:03d}.png", photos)
+    with pytest.raises(InputError, match="1 photos can be read, at least 3 are needed"):
+        ingest_photos(photos, capture, Settings(focal_px=660.0))
+    state = load_state(capture)
+    assert (state.is_video, state.settings) == (False, Settings(focal_px=660.0))
+    save_state(capture, replace(state, is_video=True))
+    with pytest.raises(InputError, match="1 photos can be read"):
+        ingest_photos(photos, capture, Settings(focal_px=660.0))
+    assert not load_state(capture).is_video
 
 
 def test_photos_that_do_not_connect(tmp_path):

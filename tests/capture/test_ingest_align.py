@@ -63,12 +63,11 @@ pycolmap.set_random_seed(0)
 folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 options = pycolmap.SyntheticDatasetOptions()
 options.num_rigs, options.num_frames_per_rig, options.num_points3D = 1, 4, 40
-options.camera_width, options.camera_height = 480, 360
 with pycolmap.Database.open(folder / "d.db") as database:
     model = pycolmap.synthesize_dataset(options, database)
 rng = np.random.default_rng(0)
 for image_id in model.reg_image_ids():
-    pixels = rng.integers(0, 255, (360, 480), dtype=np.uint8)
+    pixels = rng.integers(0, 255, (768, 1024), dtype=np.uint8)
     pycolmap.Bitmap.from_array(pixels).write(folder / model.image(image_id).name)
 before = {"before": model.num_points3D(), "observations": model.compute_num_observations()}
 told = []

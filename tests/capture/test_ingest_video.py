@@ -1,5 +1,6 @@
 """Frames of a video: which are chosen, how they come out, and videos that are none."""
 
+import shutil
 import subprocess
 
 import imageio_ffmpeg
@@ -92,12 +93,27 @@ def test_frames_become_photos_once(pan, tmp_path):
         pass
     names = [photo.name for photo in state.usable]
     assert len(names) == 6 and all(name.startswith("my_pan_") for name in names)
-    assert {photo.lens for photo in state.usable} == {"my pan 160x96"}
+    assert {photo.lens for photo in state.usable} == {"my_pan 160x96"}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()}
     assert list(prepare_video(tmp_path, pan, state, lambda *_: None)) == []
     (tmp_path / "images" / names[2]).unlink()
     assert len(list(prepare_video(tmp_path, pan, state, lambda *_: None))) == 1
     assert {path.name for path in before} == {path.name for path in (tmp_path / "images").iterdir()}
+
+
+def test_videos_of_one_name_stay_apart(pan, tmp_path):
+    """As phones number them, in two folders: the frames of the second once took the place of the first's."""
+    capture, other = tmp_path / "capture", tmp_path / "b" / "my pan.mp4"
+    other.parent.mkdir()
+    shutil.copy(pan, other)
+    state = State(Settings(frames=4), True)
+    for video in (pan, other, pan):
+        for state in prepare_video(capture, find_source(video).path, state, lambda *_: None):
+            pass
+    names = [photo.name for photo in state.usable]
+    assert len(set(names)) == len(names) == 8 == len(list((capture / "images").iterdir()))
+    assert sum(name.startswith("my_pan-1_") for name in names) == 4
+    assert {photo.lens for photo in state.usable} == {"my_pan 160x96", "my_pan-1 160x96"}
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])

@@ -90,18 +90,21 @@ def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: 
     if overwrite and (capture / STATE_FILE).is_file():
         remove_folder(capture)
     earlier = load_state(capture) if capture.is_dir() else None
-    if earlier is None:
-        if capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir()):
-            raise InputError(f"{capture}: holds something that is no ingest; choose an empty folder")
+    if earlier is None and capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir()):
+        raise InputError(f"{capture}: holds something that is no ingest; choose an empty folder")
+    if earlier is None or not earlier.photos:
+        # Where nothing was taken yet, as of a video that was none, nothing is settled.
         earlier = State(settings or Settings(), source.is_video)
     elif changed := _changed(earlier.settings, settings or Settings()):
         raise InputError(
             f"{capture}: was begun with other settings ({', '.join(changed)}); "
             "leave them out, or start anew with --overwrite"
         )
+    # Photos beside a video's frames stand in no order.
+    state = replace(earlier, is_video=earlier.is_video and source.is_video)
     make_folder(capture / WORK_FOLDER)
-    save_state(capture, earlier)
-    return earlier
+    save_state(capture, state)
+    return state
 
 
 def changed_settings(capture: Path, settings: Settings) -> list[str]:

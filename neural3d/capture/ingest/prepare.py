@@ -66,14 +66,17 @@ def _stamp(file: SourceFile) -> str:
     return " ".join(f"{fact.st_size}:{fact.st_mtime_ns}" for fact in facts)
 
 
+def plain_text(name: str) -> str:
+    """A name as every tool can write it down; COLMAP's lists of pairs part names at spaces."""
+    return re.sub(r"[\s\\]", "_", name.encode("utf-8", errors="backslashreplace").decode())
+
+
 def _free_name(file: SourceFile, used: set[str]) -> str:
     """The photo's own name with a suffix that every tool reads; made different where another photo has it.
 
     `used` are the others' names in small letters: half the world's disks do not tell IMG.JPG from img.jpg.
     """
-    # COLMAP's lists of pairs part names at spaces.
-    plain_name = re.sub(r"[\s\\]", "_", file.relative.encode("utf-8", errors="backslashreplace").decode())
-    path = PurePosixPath(plain_name)
+    path = PurePosixPath(plain_text(file.relative))
     suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ""
     plain = path if suffix else path.with_suffix(".png" if path.suffix.lower() in _LOSSLESS else ".jpg")
     candidates = [plain, *(plain.with_name(f"{path.name.replace('.', '-')}-{n}{plain.suffix}") for n in range(1, 1000))]

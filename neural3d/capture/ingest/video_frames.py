@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from neural3d.capture.ingest.prepare import Report, panorama_views, write_pixels
+from neural3d.capture.ingest.prepare import Report, panorama_views, plain_text, write_pixels
 from neural3d.capture.ingest.state import WORK_FOLDER, PreparedPhoto, State
 from neural3d.capture.ingest.videos import VideoFacts, choose_frames, extract_frames, read_facts, score_frames
 from neural3d.capture.listing import BadFrame
@@ -34,13 +34,13 @@ def prepare_video(capture: Path, video: Path, state: State, report: Report) -> I
     equirectangular = state.settings.equirectangular
     if equirectangular:
         _require_panoramas(video, facts)
+    stem = _free_stem(video, key, state)
     missing = np.array([index for index in chosen if f"{key}#{index}" not in there], dtype=np.int64)
     report(len(chosen) - len(missing), len(chosen), "")
     for done, (index, pixels) in enumerate(extract_frames(video, facts, missing) if len(missing) else (), start=1):
-        name = f"{video.stem.replace(' ', '_')}_{index:06d}.jpg"
-        source = f"{key}#{index}"
+        name, source = f"{stem}_{index:06d}.jpg", f"{key}#{index}"
         taken = (
-            panorama_views(capture, name, pixels, None) if equirectangular else (_frame(capture, name, pixels, video),)
+            panorama_views(capture, name, pixels, None) if equirectangular else (_frame(capture, name, pixels, stem),)
         )
         others = [photo for photo in state.photos if photo.source != source]
         state = state.with_photos((*others, *(replace(photo, source=source, stamp=stamp) for photo in taken)))
@@ -56,11 +56,18 @@ def _require_panoramas(video: Path, facts: VideoFacts) -> None:
         raise InputError(f"{video}: {bad}") from bad
 
 
-def _frame(capture: Path, name: str, pixels: UInt8[np.ndarray, "H W 3"], video: Path) -> PreparedPhoto:
+def _free_stem(video: Path, key: str, state: State) -> str:
+    """What the names of the video's frames begin with: its own, made different where others have such names."""
+    plain = plain_text(video.stem)
+    used = [photo.plain_name.lower() for photo in state.photos if photo.source.rpartition("#")[0] != key]
+    candidates = (plain, *(f"{plain}-{number}" for number in range(1, 1000)))
+    return next(stem for stem in candidates if not any(name.startswith(f"{stem.lower()}_") for name in used))
+
+
+def _frame(capture: Path, name: str, pixels: UInt8[np.ndarray, "H W 3"], stem: str) -> PreparedPhoto:
     write_pixels(capture / "images" / name, pixels)
     height, width = pixels.shape[:2]
-    lens = f"{video.stem} {width}x{height}"
-    return PreparedPhoto(name, "", "", width, height, lens, quality=measure_photo(pixels))
+    return PreparedPhoto(name, "", "", width, height, f"{stem} {width}x{height}", quality=measure_photo(pixels))
 
 
 def _chosen(capture: Path, video: Path, stamp: str, state: State, report) -> list[int]:
