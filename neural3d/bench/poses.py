@@ -114,11 +114,10 @@ def facts(report: Report, difference: CameraDifference) -> dict[str, Any]:
         "num_points": report.num_points,
         "mapping": report.mapping,
         "reprojection_error_px": report.reprojection_error_px,
-        **spread("center_percent", 100 * difference.centers),
-        **spread("angle_deg", difference.angles_deg),
+        **_spread("center_percent", 100 * difference.centers),
+        **_spread("angle_deg", difference.angles_deg),
     }
 
 
-def spread(name: str, values: np.ndarray) -> dict[str, float]:
-    """Their median and their largest."""
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
     return {f"{name}_median": float(np.median(values)), f"{name}_max": float(values.max())}
