@@ -22,6 +22,8 @@ Pixels = Shaped[np.ndarray, "_H _W _C"]
 _BT709 = ("-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv")
 _FILTER = "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,format="
 """Without it ffmpeg converts with the matrix of standard definition, and colours shift by several codes."""
+_TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+"""Newer ffmpegs take what a file says of primaries and transfer curve from the frames, not from `_BT709`."""
 
 CodecName = Literal["h264", "hevc", "prores422hq", "prores4444"]
 
@@ -159,7 +161,7 @@ def _command(path: Path, first: Pixels, fps: float, codec: Codec) -> list[str]:
     kind = {3: "rgb", 4: "rgba"}[channels] + {8: "24", 16: f"{16 * channels}le"}[codec.bits]
     raw = ["-f", "rawvideo", "-pix_fmt", kind, "-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-"]
     pixels = codec.pixels if channels == 3 else codec.pixels_with_alpha
-    coded = [*codec.options, "-vf", f"{_FILTER}{pixels}", *_BT709, "-movflags", "+faststart"]
+    coded = [*codec.options, "-vf", f"{_FILTER}{pixels},{_TAGS}", *_BT709, "-movflags", "+faststart"]
     container = "mp4" if path.suffix.lower() == ".mp4" else "mov"
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-an", *coded, "-f", container, str(path)]
 

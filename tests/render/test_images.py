@@ -77,7 +77,7 @@ def test_video_keeps_colours_size_and_length(tmp_path: Path, height: int, width:
 
 def test_video_says_what_its_colours_mean(tmp_path: Path):
     write_mp4(tmp_path / "a.mp4", flat_frames(torch.tensor([0.9, 0.1, 0.2]), 3, 32, 32))
-    assert re.search(r"yuv420p\(tv, bt709", described(tmp_path / "a.mp4"))
+    assert re.search(r"yuv420p\(tv, bt709, ", described(tmp_path / "a.mp4")), "matrix, primaries and transfer curve"
     raw = decoded(tmp_path / "a.mp4", "yuv420p")
     red, green, blue = 0.9, 0.1, 0.2
     luma = 16 + 219 * (0.2126 * red + 0.7152 * green + 0.0722 * blue)
@@ -102,9 +102,9 @@ def test_ffmpegs_complaint_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("codec", "suffix", "described_as", "worst"),
     [
-        ("hevc", ".mp4", r"hevc .*\(hvc1 .*yuv420p10le\(tv, bt709", 2),
-        ("prores422hq", ".mov", r"prores \(HQ\) \(apch .*yuv422p1[02]le\((tv, )?bt709", 1.5),
-        ("prores4444", ".mov", r"prores \(4444\) \(ap4h .*yuv444p1[02]le\((tv, )?bt709", 1.5),
+        ("hevc", ".mp4", r"hevc .*\(hvc1 .*yuv420p10le\(tv, bt709, ", 2),
+        ("prores422hq", ".mov", r"prores \(HQ\) \(apch .*yuv422p1[02]le\((tv, )?bt709, ", 1.5),
+        ("prores4444", ".mov", r"prores \(4444\) \(ap4h .*yuv444p1[02]le\((tv, )?bt709, ", 1.5),
     ],
 )
 def test_codecs_of_editors_keep_colours_and_say_what_they_mean(
