@@ -13,6 +13,7 @@ from neural3d.viewer.document import Document
 from neural3d.viewer.editing import EditPanel
 from neural3d.viewer.files import FilesPanel, ModelsPanel, Place
 from neural3d.viewer.guide import Shortcut, accept_drops, add_help, add_shortcuts
+from neural3d.viewer.narrow import fold_panel
 from neural3d.viewer.path_panel import PathPanel
 from neural3d.viewer.place import PlacePanel
 from neural3d.viewer.pointer import Pointer
@@ -73,6 +74,7 @@ class Controls:
 
     def welcome(self, client: viser.ClientHandle) -> None:
         """Somebody has come."""
+        fold_panel(client)
         if self._edit is not None:
             self._edit.welcome(client)
         if self._files is not None:

@@ -121,7 +121,7 @@ class RenderPanel:
         with gui.add_folder("Render"):
             self._size = gui.add_vector2("Size", (1280, 720), min=(16, 16), max=(MAX_SIZE_PX,) * 2, step=2)
             self._form = gui.add_dropdown("As", FORMS, initial_value=FORMS[0])
-            self._start = gui.add_button("Render", icon=viser.Icon.MOVIE, color="blue")
+            self._start = gui.add_button("Render", icon=viser.Icon.MOVIE)
             self._bar = gui.add_progress_bar(0.0, visible=False)
             self._status = gui.add_markdown("", visible=False)
             self._stop = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)

@@ -66,6 +66,14 @@ def view_of_photo(camera: Cameras, aspect: float) -> View:
     return View(wxyz, position, max(vertical, across), max(1, round(480 * aspect)), 480)
 
 
+def fov_in_window(fov_rad: float, aspect: float) -> float:
+    """The vertical angle of view that shows as much across as `fov_rad` does up and down, or more.
+
+    It is larger in a window that is higher than wide, as a phone's; `aspect` is width by height.
+    """
+    return 2.0 * math.atan(math.tan(fov_rad / 2.0) / min(1.0, aspect))
+
+
 def cameras_from_view(view: View, height: int) -> Cameras:
     """The visitor's camera as ours, on an image of the given height and (to a pixel) the visitor's aspect."""
     width = max(1, round(height * view.width / view.height))

@@ -14,7 +14,7 @@ from neural3d.viewer.clouds import FOLDER as SPLATS
 from neural3d.viewer.comparison import MODES, SAME_PLACE, Comparison
 from neural3d.viewer.display import OUTPUTS, Display
 from neural3d.viewer.frames import FrameServer
-from neural3d.viewer.space import View, view_of_photo
+from neural3d.viewer.space import View, fov_in_window, view_of_photo
 from neural3d.viewer.stage import PHOTOS
 from neural3d.viewer.values import choice, color, number
 
@@ -81,7 +81,18 @@ class Visit:
                 self._add_photo_controls(around.scene)
             self._add_place_controls()
         client.camera.on_update(self._on_camera)
+        if self._aspect < 1.0:
+            client.camera.fov = self._start_fov
         self.update()
+
+    @property
+    def _aspect(self) -> float:
+        """Of his window."""
+        return self.client.camera.image_width / self.client.camera.image_height
+
+    @property
+    def _start_fov(self) -> float:
+        return fov_in_window(self._around.start.fov, self._aspect)
 
     def _add_picture_controls(self) -> None:
         gui, around = self.client.gui, self._around
@@ -159,7 +170,7 @@ class Visit:
         with self.client.atomic():
             if start.up is not None:
                 camera.up_direction = start.up
-            camera.position, camera.look_at, camera.fov = start.position, start.look_at, start.fov
+            camera.position, camera.look_at, camera.fov = start.position, start.look_at, self._start_fov
 
     @_while_here
     def stand_at(self, index: int) -> None:
@@ -167,7 +178,7 @@ class Visit:
         scene, camera = self._around.scene, self.client.camera
         if scene is None or not 0 <= index < len(scene.cameras):
             return
-        place = view_of_photo(scene.cameras[index], camera.image_width / camera.image_height)
+        place = view_of_photo(scene.cameras[index], self._aspect)
         with self.client.atomic():
             camera.wxyz, camera.position, camera.fov = np.asarray(place.wxyz), np.asarray(place.position), place.fov_rad
         self._photo, self._has_arrived, self._left_for_photo = index, False, time.monotonic()

@@ -37,12 +37,14 @@ def pose_from_colmap(quat_wxyz: Sequence[float], translation: Sequence[float]) -
     return camera_from_world
 
 
-def pose_from_opengl(matrix: Any) -> Float64[np.ndarray, "4 4"]:
+def pose_from_opengl(matrix: Any, name: str = "transform_matrix") -> Float64[np.ndarray, "4 4"]:
     """camera_from_world of a `transform_matrix`: 3x4 or 4x4, world from camera, OpenGL axes (y up, z backward).
+
+    `name` is what the file calls it.
 
     Raises: BadFrame when it is no such matrix, not finite, or its rotation is scaled, skewed or mirrored.
     """
-    world_from_camera = _matrix(matrix)
+    world_from_camera = _matrix(matrix, name)
     rotation = nearest_rotation(world_from_camera[:3, :3] @ np.diag([1.0, -1.0, -1.0]))
     camera_from_world = np.eye(4)
     camera_from_world[:3, :3] = rotation.T
@@ -50,17 +52,17 @@ def pose_from_opengl(matrix: Any) -> Float64[np.ndarray, "4 4"]:
     return camera_from_world
 
 
-def _matrix(matrix: Any) -> Float64[np.ndarray, "4 4"]:
+def _matrix(matrix: Any, name: str) -> Float64[np.ndarray, "4 4"]:
     rows = matrix if isinstance(matrix, list) else []
     shape_fits = len(rows) in (3, 4) and all(isinstance(row, list) and len(row) == 4 for row in rows)
     if not shape_fits or not all(_is_number(value) for row in rows for value in row):
-        raise BadFrame("transform_matrix is no 4x4 matrix of numbers")
+        raise BadFrame(f"{name} is no 4x4 matrix of numbers")
     values = np.eye(4)
     values[: len(rows)] = np.array(rows, dtype=np.float64)
     if not is_sane(values):
         raise BadFrame("its pose is not finite")
     if not np.allclose(values[3], [0, 0, 0, 1], atol=TOLERANCE):
-        raise BadFrame("the last row of transform_matrix is not 0 0 0 1")
+        raise BadFrame(f"the last row of {name} is not 0 0 0 1")
     return values
 
 

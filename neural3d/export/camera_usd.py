@@ -11,7 +11,7 @@ import numpy as np
 
 from neural3d.errors import InputError, said
 from neural3d.export.film import FilmCamera, FilmMove, whole_frames
-from neural3d.export.usd import last_line, require_pxr, write_stage
+from neural3d.export.usd import require_pxr, usd_complaint, write_stage
 from neural3d.storage import atomic_write, system_error_of_words
 
 _CAMERA = "/World/camera"
@@ -56,7 +56,7 @@ def read_usd_cameras(path: Path) -> FilmMove:
         cameras = tuple(_at(pxr, camera, frame, meters, size_px) for frame in frames)
         return FilmMove(cameras, tuple(frames), stage.GetTimeCodesPerSecond())
     except pxr.Tf.ErrorException as error:
-        raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
+        raise InputError(f"{path}: USD cannot read it ({usd_complaint(error)}); write the file again") from error
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError) as error:

@@ -103,7 +103,7 @@ def _view(camera: FilmCamera, size_px: tuple[int, int]) -> FileView:
     else:
         down = camera.off_center[1] * height
     principal_px = width / 2 + camera.off_center[0] * width, height / 2 + down
-    pose = torch.from_numpy(pose_from_opengl(unscaled(camera.world_from_camera).tolist()))
+    pose = torch.from_numpy(pose_from_opengl(unscaled(camera.world_from_camera).tolist(), "world_from_camera"))
     return FileView(pose, (fx, fy), principal_px, (width, height))
 
 

@@ -4,6 +4,7 @@ Scales and opacities are linear, harmonics a coefficient after the other with re
 .usdz is a package of a .usdc.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,7 @@ def read_usd(path: str | Path) -> Gaussians:
     try:
         return _read(pxr, path)
     except pxr.Tf.ErrorException as error:
-        raise InputError(f"{path}: USD cannot read it ({last_line(error)}); write the file again") from error
+        raise InputError(f"{path}: USD cannot read it ({usd_complaint(error)}); write the file again") from error
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
@@ -216,10 +217,11 @@ def _similarity(path: Path, prim: Any, world: np.ndarray) -> Similarity:
     return Similarity(scale, torch.from_numpy(linear / scale), torch.from_numpy(world[:3, 3].copy()))
 
 
-def last_line(error: Exception) -> str:
-    """Of what USD says, which quotes bytes of a damaged file as they are."""
+def usd_complaint(error: Exception) -> str:
+    """The first of what USD says, without where in its own sources; it quotes bytes of a damaged file as they are."""
     try:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = re.findall(r" : '(.*?)'\s*(?=\n\tError|\Z)", str(error), re.DOTALL)
     except UnicodeDecodeError:
-        lines = []
-    return (lines or ["it is damaged"])[-1][-200:]
+        said = []
+    plain = [" ".join(words.split()) for words in said]
+    return next((words for words in plain if words and "Failed to open layer" not in words), "it is damaged")[:200]

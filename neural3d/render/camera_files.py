@@ -148,10 +148,11 @@ def _view(record: dict[str, Any], size_px: tuple[int, int]) -> FileView:
     for name, value in (("width", width), ("height", height)):
         if value != int(value) or not 1 <= value <= MAX_SIZE_PX:
             raise BadFrame(f"its {name} is {value:g}, expected 1 to {MAX_SIZE_PX} whole pixels")
-    matrix = record.get("camera_to_world", record.get("transform_matrix"))
+    name = "camera_to_world" if "camera_to_world" in record else "transform_matrix"
+    matrix = record.get(name)
     if isinstance(matrix, list) and len(matrix) == 16:
         matrix = [matrix[4 * row : 4 * row + 4] for row in range(4)]
-    pose = torch.from_numpy(pose_from_opengl(matrix))
+    pose = torch.from_numpy(pose_from_opengl(matrix, name))
     principal_px = number(record, "cx", width / 2), number(record, "cy", height / 2)
     return FileView(pose, _focal_px(record, width, height), principal_px, (int(width), int(height)))
 

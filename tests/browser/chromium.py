@@ -102,6 +102,10 @@ class Page:
             self.evaluate("new Promise(done => setTimeout(done, 50))")
         self.click_at(*box)
 
+    def point_at(self, x: float, y: float) -> None:
+        """Move the mouse there, as it has to before what is drawn in 3D can be clicked."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def click_at(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -114,6 +118,33 @@ class Page:
         """Choose from the list beside a label."""
         self._click_on(f"{_beside(label)}?.querySelector('input')")
         self.click_option(option)
+        # While the list fades away, a click on the field would only close it once more.
+        self.wait_for("![...document.querySelectorAll('[role=option]')].some(e => e.offsetParent)")
+
+    def tick(self, label: str) -> None:
+        """Tick the box beside a label, or take the tick away."""
+        self._click_on(f"{_beside(label)}?.querySelector('input[type=checkbox]')")
+
+    def type_into(self, label: str, value: str) -> None:
+        """Put a value into the field beside a label, as typing does."""
+        field = f"{_beside(label)}?.querySelector('input')"
+        self.wait_for(f"!!{field}")
+        self.evaluate(
+            "(e => { Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')"
+            f".set.call(e, {value!r}); e.dispatchEvent(new Event('input', {{ bubbles: true }})); }})({field})"
+        )
+
+    def open_folder(self, label: str) -> None:
+        """Unfold a part of a page, or fold it."""
+        self._click_on(f"[...document.querySelectorAll('div')].filter({_bears(label)}).pop()")
+        time.sleep(0.5)  # what is in it lies where it will be before it can be clicked
+
+    def press_key(self, key: str) -> None:
+        """A letter, with the mouse on the picture and no field in focus."""
+        self.evaluate("document.activeElement && document.activeElement.blur()")
+        code = {"key": key, "code": f"Key{key.upper()}", "windowsVirtualKeyCode": ord(key.upper())}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=key, **code)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """With the left button held."""

@@ -121,6 +121,9 @@ def test_the_scene_is_seen_while_it_trains_and_the_buttons_reach_the_training(tr
     page.click("Resume")
     page.wait_for_button("Pause")
     assert training.requested() == "run"
+    page.click("Save a checkpoint")
+    page.wait_for("document.body.innerText.includes('A checkpoint is kept')")
+    assert training.requested() == "save"
     page.click("Stop and save")
     page.wait_for("document.body.innerText.includes('Stopping')")
     assert training.requested() == "stop"

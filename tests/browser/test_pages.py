@@ -2,19 +2,27 @@
 
 import base64
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from browser.small_scene import three_blobs, two_cameras
+from browser.small_scene import BLOBS, three_blobs, two_cameras
+from neural3d.cameras import Cameras
 from neural3d.export.formats import read_splats, write_splats
 from neural3d.render.model import model_render_function
+from neural3d.render.paths import look_at
 from neural3d.scene import Similarity
 from neural3d.viewer import Viewer, view_gaussians
+from neural3d.viewer.keyframes import keyframes_of_cameras
 from neural3d.viewer.models import MAIN
+from neural3d.viewer.path_panel import stand
+from neural3d.viewer.space import cameras_from_view, frustum_scale
+from neural3d.viewer.visit import view_of_client
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,44 @@ def drag_until(page, condition: Callable[[], bool], what: str, seconds: float = 
         page.drag((300, 500), (420, 500))
         for _ in range(40):
             time.sleep(0 if condition() else 0.05)
+
+
+def click_until(page, place: tuple[float, float], condition: Callable[[], bool], what: str) -> None:
+    """On the picture, again and again, as for drags."""
+    end = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        page.screenshot()  # what is not drawn yet cannot be clicked
+        page.point_at(*place)
+        time.sleep(0.5)
+        page.click_at(*place)
+        for _ in range(100):
+            time.sleep(0 if condition() else 0.05)
+
+
+def overview(viewer: Viewer) -> None:
+    """Put the visitor where the balls and the second photo are in sight; his page may still tell of where he was."""
+    (client,) = viewer.server.get_clients().values()
+    eye, seen = torch.tensor([[7.0, -1.0, 1.0]]), torch.tensor([[0.0, -0.5, 0.3]])
+    pose = look_at(eye, seen, torch.tensor([0.0, 0.0, 1.0]))
+    size = torch.tensor([[640, 400]])
+    (key,) = keyframes_of_cameras(Cameras(pose, torch.full((1, 2), 550.0), size / 2, size))
+
+    def is_there_for_good() -> bool:
+        stand(client, key)
+        time.sleep(1.0)
+        return bool(np.allclose(client.camera.position, key.position, atol=1e-3))
+
+    wait(is_there_for_good, "he is where he was put")
+
+
+def on_screen(viewer: Viewer, point: torch.Tensor) -> tuple[float, float]:
+    """Where the visitor sees a point; the picture begins in the upper left corner."""
+    (client,) = viewer.server.get_clients().values()
+    mine = cameras_from_view(view_of_client(client.camera), int(client.camera.image_height))
+    seen = mine.camera_from_world[0, :3, :3] @ point.float() + mine.camera_from_world[0, :3, 3]
+    x, y = (seen[:2] / seen[2] * mine.focal_px[0] + mine.principal_px[0]).tolist()
+    return x, y
 
 
 def screen(page, shots: Path, name: str) -> np.ndarray:
@@ -97,6 +143,82 @@ def test_depth_is_drawn_by_the_engine_in_the_chosen_colours(viewer: Viewer, shar
     page_photos.value = True
     shared_page.choose("Show", "Colour")
     wait(lambda: not visit._is_exact, "the browser draws again")
+
+
+@pytest.mark.parametrize("mode", ["Side by side", "Difference", "FLIP error"])
+def test_other_ways_to_compare(viewer: Viewer, shared_page, mode: str) -> None:
+    (visit,) = viewer.visits.values()
+    shared_page.click("Next")
+    wait(lambda: visit._photo is not None, "at a photo")
+    shared_page.choose("Compare", mode)
+    wait(lambda: visit.display().comparison is not None and visit.display().comparison.mode == mode, "it is compared")
+    shared_page.choose("Compare", "Off")
+    wait(lambda: visit.display().comparison is None, "it is not compared any more")
+
+
+def test_a_click_on_a_photo_leads_to_where_it_was_taken(viewer: Viewer, shared_page) -> None:
+    (visit,) = viewer.visits.values()
+    overview(viewer)
+    camera = viewer.scene.cameras[1]
+    wait(lambda: visit._photo is None, "at no photo")
+    half = camera.size_px[0] / (2 * camera.focal_px[0])
+    depth = frustum_scale(viewer.scene) / float(half.prod() / 3) ** (1 / 3)
+    place = on_screen(viewer, camera.centers_world[0] + depth * camera.forward_world[0])
+    click_until(shared_page, place, lambda: visit._photo == 1, "at the second photo")
+
+
+def test_a_distance_is_measured_by_two_clicks(viewer: Viewer, shared_page, shots: Path) -> None:
+    overview(viewer)
+    shared_page.open_folder("Place")
+    place = viewer.controls._place
+
+    def is_taken_up() -> bool:
+        shared_page.click("Measure a distance")  # the folder may still be unfolding
+        time.sleep(1.0)
+        return viewer.server.scene._scene_pointer_cb != []
+
+    wait(is_taken_up, "the tool is taken up")
+    for count, name in enumerate(("red", "blue"), start=1):
+        middle = on_screen(viewer, torch.tensor(BLOBS[name][0]))
+        click_until(shared_page, middle, lambda count=count: len(place._ends) == count, f"{count} ends")
+    shared_page.wait_for("document.body.innerText.includes('units of the capture')")
+    screen(shared_page, shots, "measured")
+    assert float((place._ends[1] - place._ends[0]).norm()) == pytest.approx(0.8, abs=0.2)
+
+
+def test_what_is_up_and_how_fine_and_on_what(viewer: Viewer, shared_page, shots: Path) -> None:
+    (visit,), (client,) = viewer.visits.values(), viewer.server.get_clients().values()
+    shared_page.choose("Up", "+y")
+    wait(lambda: np.allclose(client.camera.up_direction, (0, 1, 0)), "+y is up")
+    shared_page.choose("Up", "As captured")
+    wait(lambda: np.allclose(client.camera.up_direction, (0, 0, 1)), "+z is up")
+    shared_page.open_folder("Place")
+    shared_page.choose("Drawn by", "engine (exact)")
+    shared_page.choose("Resolution", "25 %")
+    wait(lambda: visit.display().scale == 0.25, "a quarter of the resolution")
+    shared_page.type_into("Background", "rgb(0, 0, 0)")
+    wait_for_screen(shared_page, shots, "black", lambda pixels: bool(pixels[700, 100].max() < 8))
+    shared_page.type_into("Background", "rgb(255, 255, 255)")
+    shared_page.choose("Resolution", "Full")
+    shared_page.choose("Drawn by", "browser (fast)")
+    wait(lambda: not visit._is_exact, "the browser draws again")
+
+
+def test_a_box_and_a_sphere_crop(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.click_tab("Edit")
+    shared_page.choose("Region", "Box")
+    for form in ("Box", "Sphere"):
+        shared_page.choose("Region", form)
+        shared_page.tick("Show only what is inside")
+        wait(lambda: viewer.document.models.crop is not None, "it is cropped")
+        screen(shared_page, shots, f"crop-{form}")
+        shared_page.tick("Show only what is inside")
+        wait(lambda: viewer.document.models.crop is None, "all is there again")
+    shared_page.click("Inside")
+    wait(lambda: viewer.document.models.num_selected > 0, "what is inside is selected")
+    shared_page.click("Clear")
+    shared_page.choose("Region", "None")
+    wait(lambda: viewer.document.models.num_selected == 0, "nothing is")
 
 
 def test_floaters_are_selected_by_a_rectangle_deleted_and_brought_back(viewer: Viewer, shared_page, shots) -> None:
@@ -160,6 +282,31 @@ def test_key_frames_make_a_path_that_is_previewed(viewer: Viewer, shared_page, s
     screen(shared_page, shots, "path")
 
 
+def test_keys_add_key_frames_and_lead_back(viewer: Viewer, shared_page) -> None:
+    path, (client,) = viewer.controls._path, viewer.server.get_clients().values()
+    count = len(path.keys)
+    shared_page.press_key("k")
+    wait(lambda: len(path.keys) == count + 1, "one key frame more")
+    overview(viewer)
+    shared_page.press_key("h")
+    start = viewer.server.initial_camera.position
+    wait(lambda: np.allclose(client.camera.position, start, atol=1e-3), "back at the start")
+
+
+def test_a_path_is_rendered_with_progress_and_comes_as_a_file(
+    viewer: Viewer, shared_page, shots: Path, tmp_path: Path
+) -> None:
+    shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    viewer.controls._render._size.value = (64, 48)
+    shared_page.choose("As", "PNG frames")
+    shared_page.click("Render")
+    wait((tmp_path / "path_png.zip").is_file, "the file has come")
+    wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
+    with zipfile.ZipFile(tmp_path / "path_png.zip") as packed:
+        assert len(packed.namelist()) == len(viewer.controls._path.move().keys)
+    shared_page.wait_for_button("Download again")
+
+
 def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
     viewer: Viewer, shared_page, shots: Path, tmp_path: Path
 ) -> None:
@@ -178,13 +325,26 @@ def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
     wait((tmp_path / "scene.ply").is_file, "the file has come")
     wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
     assert len(read_splats(tmp_path / "scene.ply")) == 650
+    shared_page.tick("Visible")
+    wait(lambda: not viewer.document.models["cup"].visible, "it is hidden")
+    shared_page.tick("Move with a gizmo")
+    wait(lambda: viewer.controls._models._gizmo is not None, "it can be moved")
+    shared_page.tick("Move with a gizmo")
+    shared_page.click("Remove")
+    wait(lambda: viewer.document.models.names == (MAIN,), "it is gone")
 
 
 def test_a_small_window_shows_picture_and_panel(viewer: Viewer, shared_page, shots: Path) -> None:
     shared_page.call("Emulation.setDeviceMetricsOverride", width=390, height=780, deviceScaleFactor=1, mobile=True)
-    shared_page.wait_for("innerWidth === 390")
+    shared_page.open(viewer.url)
+    wait(lambda: [v._aspect for v in viewer.visits.values()] == [0.5], "a visitor with a phone")
     shared_page.wait_for("document.querySelector('canvas').getBoundingClientRect().width > 300")
-    time.sleep(0.5)
+    bar = "(e => e && e.getBoundingClientRect())(document.querySelector('.mantine-Paper-root[style*=\"bottom: 0px\"]'))"
+    shared_page.wait_for(f"(r => r && r.width === 390 && r.height < 80)({bar})")
     screen(shared_page, shots, "phone")
+    shared_page.open_folder("balls")
+    shared_page.wait_for(f"(r => r && r.width === 390 && r.height > 300)({bar})")
+    time.sleep(0.5)
+    screen(shared_page, shots, "phone-panel")
     assert shared_page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
     assert not [said for said in shared_page.console if '"level": "error"' in said]

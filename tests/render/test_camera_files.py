@@ -89,6 +89,10 @@ EYE = torch.eye(4).tolist()
         ({"fov": 180, "frames": [{"transform_matrix": EYE}]}, "angle of view"),
         ({"fov": 90, "frames": [{"transform_matrix": EYE}, {"transform_matrix": [[1]]}]}, r"frames\[1\]"),
         ({"fov": 90, "frames": [{"transform_matrix": (2 * torch.eye(4)).tolist()}]}, r"frames\[0\]"),
+        (
+            {"camera_path": [{"fov": 90, "camera_to_world": [1, 2]}]},
+            r"camera_path\[0\]: camera_to_world is no 4x4 matrix",
+        ),
         ({"fov": 90, "w": 10**9, "frames": [{"transform_matrix": EYE}]}, "width"),
         ({"fov": 90, "w": 0, "frames": [{"transform_matrix": EYE}]}, "width"),
         ({"fov": 90, "h": 2.5, "frames": [{"transform_matrix": EYE}]}, "height"),

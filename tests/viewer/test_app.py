@@ -18,6 +18,7 @@ from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
 from neural3d.viewer import Viewer, announce, view_gaussians
 from neural3d.viewer.panel import MAX_CURVE_POINTS, Curves, duration, metrics_table
+from neural3d.viewer.space import fov_in_window
 from neural3d.viewer.stage import thumbnail
 from neural3d.viewer.visit import BY_ENGINE
 
@@ -297,6 +298,25 @@ def test_the_curves_stay_small_and_skip_what_is_no_measurement() -> None:
     seconds, psnr = curves.data(0)
     assert seconds[0] == 0.0 and seconds[-1] == 4999.0 == psnr[-1]
     assert not curves.add(5000.0, 4999.0, 1.0, 300.0), "the same measurement, told again"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_who_comes_with_a_phone_sees_as_much_across_as_others_up_and_down(
+    gaussians: Gaussians, clients_of: Callable, until: Callable, width: int
+) -> None:
+    with view_gaussians(gaussians, port=0) as viewer:
+        start = viewer.server.initial_camera.fov
+        clients = clients_of(viewer)
+        with clients.join() as client:
+            client.send(clients.camera.encode(image_width=width, image_height=780, fov=start))
+            until(lambda: bool(viewer.visits), "he is there")
+            (visit,) = viewer.visits.values()
+            camera = visit.client.camera
+            across = 2 * math.atan(math.tan(camera.fov / 2) * width / 780)
+            assert min(camera.fov, across) == pytest.approx(start, abs=1e-6)
+            camera.fov = 0.1
+            visit.reset_view()
+            assert camera.fov == pytest.approx(start if width > 780 else fov_in_window(start, 0.5))
 
 
 def test_a_switch_shows_what_was_before(gaussians: Gaussians, clients_of: Callable, until: Callable) -> None:

@@ -13,6 +13,7 @@ from neural3d.viewer.space import (
     View,
     cameras_from_view,
     fov_from_cameras,
+    fov_in_window,
     frustum_scale,
     initial_view,
     view_without_scene,
@@ -110,3 +111,14 @@ def test_without_a_scene_the_bulk_of_the_splats_is_in_view_and_outliers_do_not_m
     assert np.quantile(angles, 0.9) < view.fov_rad / 2
     assert np.linalg.norm(ahead) < 10.0
     assert ahead @ np.array(up) < 0.0, "from a little above"
+
+
+@pytest.mark.parametrize("size", [(390, 780), (1280, 800), (500, 500)])
+def test_a_window_of_any_shape_shows_what_a_square_one_shows(size: tuple[int, int]) -> None:
+    width, height = size
+    fov = fov_in_window(0.9, width / height)
+    camera = cameras_from_view(View((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), fov, width, height), height)
+    edge = math.tan(0.45)
+    corner = project(camera, torch.tensor([edge, edge, 1.0])).tolist()
+    assert all(at <= side + 1e-3 for at, side in zip(corner, size, strict=True))
+    assert any(at == pytest.approx(side) for at, side in zip(corner, size, strict=True)), "and not more than needed"
