@@ -102,10 +102,6 @@ class Page:
             self.evaluate("new Promise(done => setTimeout(done, 50))")
         self.click_at(*box)
 
-    def point_at(self, x: float, y: float) -> None:
-        """Move the mouse there, as it has to before what is drawn in 3D can be clicked."""
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-
     def click_at(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
