@@ -114,10 +114,11 @@ def facts(report: Report, difference: CameraDifference) -> dict[str, Any]:
         "num_points": report.num_points,
         "mapping": report.mapping,
         "reprojection_error_px": report.reprojection_error_px,
-        **_spread("center_percent", 100 * difference.centers),
-        **_spread("angle_deg", difference.angles_deg),
+        **spread("center_percent", 100 * difference.centers),
+        **spread("angle_deg", difference.angles_deg),
     }
 
 
-def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+def spread(name: str, values: np.ndarray) -> dict[str, float]:
+    """Their median and their largest."""
     return {f"{name}_median": float(np.median(values)), f"{name}_max": float(values.max())}

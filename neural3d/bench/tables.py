@@ -30,6 +30,7 @@ def text_of(report: Report) -> str:
         "points": _points_rows,
         "making": _making_rows,
         "poses": _poses_rows,
+        "pose_halves": _pose_halves_rows,
         "trained_poses": _trained_poses_rows,
         "side_by_side": _side_by_side_rows,
         "denoisers": _denoisers_rows,
@@ -431,13 +432,28 @@ def _poses_rows(report: Report) -> list[Row]:
         ("photos with a pose", f"{report['num_registered']} of {report['num_photos']}"),
         ("seconds", f"{report['seconds']:.0f} ({', '.join(f'{k} {v:.0f}' for k, v in report['stages'].items())})"),
         ("reprojection error", f"{report['reprojection_error_px']:.2f} px, {report['num_points']:,} points"),
-        *(
-            (what, f"median {report[f'{key}_median']:.3f} {unit}, at most {report[f'{key}_max']:.3f} {unit}")
-            for what, key, unit in (
-                ("centres", "center_percent", "% of the extent"),
-                ("orientations", "angle_deg", "degrees"),
-            )
+        *_pose_rows(report),
+    ]
+
+
+def _pose_rows(report: Report) -> list[Row]:
+    kinds = (("centres", "center_percent", "% of the extent"), ("orientations", "angle_deg", "degrees"))
+    return [
+        (what, f"median {report[f'{key}_median']:.3f} {unit}, at most {report[f'{key}_max']:.3f} {unit}")
+        for what, key, unit in kinds
+    ]
+
+
+def _pose_halves_rows(report: Report) -> list[Row]:
+    first, second = report["worst_percent"]
+    return [
+        *_pose_rows(report),
+        (
+            report["worst"],
+            f"{first:.2f} and {second:.2f} % from the given one, {report['worst_between_percent']:.2f} % apart",
         ),
+        ("residuals", f"{report['residual_px']:.3f} px, with given cameras {report['given_residual_px']:.3f} px"),
+        ("given cameras fit better", f"{report['given_fits_better']} of {report['num_photos']} photos"),
     ]
 
 

@@ -37,3 +37,11 @@ def test_captures_of_other_photos_are_told_apart(small_capture, tmp_path):
         path.rename(path.with_name("a" + path.name))
     with pytest.raises(InputError, match="other: has no photo .*; both captures must be of the same photos"):
         measure_trained_poses(small_capture, other, steps=1, downscale=1.0)
+
+
+def test_the_table_of_halves_can_be_read():
+    kept = Path(bench.__file__).parents[2] / "benchmarks" / "results" / "pose_halves.json"
+    report = json.loads(kept.read_text())
+    said = bench.text_of(report)
+    assert f"{report['given_fits_better']} of {report['num_photos']} photos" in said
+    assert f"{report['worst']} " in said and "% apart" in said
