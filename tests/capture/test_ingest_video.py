@@ -1,5 +1,6 @@
 """Frames of a video: which are chosen, how they come out, and videos that are none."""
 
+import json
 import shutil
 import subprocess
 
@@ -99,6 +100,20 @@ def test_frames_become_photos_once(pan, tmp_path):
     (tmp_path / "images" / names[2]).unlink()
     assert len(list(prepare_video(tmp_path, pan, state, lambda *_: None))) == 1
     assert {path.name for path in before} == {path.name for path in (tmp_path / "images").iterdir()}
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": 3}', "frames", "negative", "\0"])
+def test_a_damaged_note_of_what_was_chosen_is_made_again(pan, tmp_path, damage):
+    """It ended in a traceback."""
+    state = State(Settings(frames=6), True)
+    for state in prepare_video(tmp_path, pan, state, lambda *_: None):
+        pass
+    (note,) = tmp_path.rglob("frames-*.json")
+    good = json.loads(note.read_text())
+    wrong = {"frames": json.dumps(good | {"frames": "all"}), "negative": json.dumps(good | {"frames": [-1, 3]})}
+    note.write_text(wrong.get(damage, damage))
+    assert list(prepare_video(tmp_path, pan, state, lambda *_: None)) == []
+    assert json.loads(note.read_text()) == good
 
 
 def test_videos_of_one_name_stay_apart(pan, tmp_path):

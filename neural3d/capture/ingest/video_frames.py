@@ -74,11 +74,21 @@ def _chosen(capture: Path, video: Path, stamp: str, state: State, report) -> lis
     """Which frames are taken; kept, because judging all of them takes as long as playing the video."""
     kept = capture / WORK_FOLDER / f"frames-{video.stem}.json"
     key = [str(video.resolve()), stamp, state.settings.frames]
-    if kept.is_file():
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["key"] == key:
-            return content["frames"]
+    known = _kept(kept, key)
+    if known is not None:
+        return known
     scores = score_frames(video, read_facts(video), report)
     chosen = choose_frames(scores, state.settings.frames).tolist()
     atomic_write_text(kept, json.dumps({"key": key, "frames": chosen}))
     return chosen
+
+
+def _kept(path: Path, key: list) -> list[int] | None:
+    """What was chosen before of the same video; a file that is damaged is made again like one that is missing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    frames = content.get("frames") if isinstance(content, dict) and content.get("key") == key else None
+    is_sound = isinstance(frames, list) and all(type(frame) is int and frame >= 0 for frame in frames)
+    return frames if is_sound else None
