@@ -26,7 +26,7 @@ _JUDGED = 12
 _WINDOW_PX = 160
 
 
-def measure_atlas(*, side_px: int, unseen: float, texture: str = "stones", seed: int = 0) -> dict[str, Any]:
+def measure_atlas(*, side_px: int, unseen: float, texture: str = "bricks", seed: int = 0) -> dict[str, Any]:
     """Complete a ball that is papered with a made texture, with and without `is_fast`.
 
     Raises: InputError where open3d or xatlas is not installed.
