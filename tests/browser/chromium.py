@@ -25,6 +25,8 @@ FLAGS = (
     "--ignore-gpu-blocklist --window-size=1280,800 --hide-scrollbars --remote-debugging-port=0"
 ).split()
 _ABOUT_SPEED = re.compile(r"GL Driver Message \(OpenGL, Performance")
+_TRIES, _PATIENCE_S = 4, 8.0
+"""How often a list is asked to open, and how long each time."""
 """What a driver in software says of screenshots, when the machine is busy."""
 
 
@@ -112,10 +114,23 @@ class Page:
 
     def choose(self, label: str, option: str) -> None:
         """Choose from the list beside a label."""
-        self._click_on(f"{_beside(label)}?.querySelector('input')")
+        is_open = "[...document.querySelectorAll('[role=option]')].some(e => e.offsetParent)"
+        for _ in range(_TRIES):
+            # On a busy machine a part of the page that unfolds may still move away under the mouse: click once more.
+            self._click_on(f"{_beside(label)}?.querySelector('input')")
+            if self._comes_true(is_open):
+                break
         self.click_option(option)
         # While the list fades away, a click on the field would only close it once more.
-        self.wait_for("![...document.querySelectorAll('[role=option]')].some(e => e.offsetParent)")
+        self.wait_for(f"!{is_open}")
+
+    def _comes_true(self, expression: str) -> bool:
+        end = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < end:
+            if self.evaluate(expression):
+                return True
+            time.sleep(0.05)
+        return False
 
     def tick(self, label: str) -> None:
         """Tick the box beside a label, or take the tick away."""
