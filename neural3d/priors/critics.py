@@ -47,7 +47,7 @@ def areas_across(cases: Sequence[Shown]) -> list[float]:
     """For each hole, how well a critic tells the filled from the true who learned on other textures alone.
 
     The area under its curve; 0.5: not at all. A critic of one hole alone has few windows and can rely on how they
-    happen to differ: true texels of another place scored 0.73 with it. Here such things do not help, and a method's own
+    happen to differ: true texels of another place score 0.75 with it. Here such things do not help, and a method's own
     marks do, as blur, seams and repetition.
 
     Raises: ValueError where the holes are of fewer than two textures.

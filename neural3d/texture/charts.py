@@ -209,7 +209,7 @@ def _unit_normals(corners: Float[Tensor, "R 3 3"]) -> Float[Tensor, "R 3"]:
 
 
 def _between_pixels(image: Float[Tensor, "3 H W"], places: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
-    """Bicubic: bilinear, copied texels lost a quarter to a third of their sharpness on their way back."""
+    """Bicubic: bilinear, copied texels lose sharpness on their way back."""
     grid = (2 * places / image.shape[1] - 1)[None, None]
     found = torch.nn.functional.grid_sample(
         image[None], grid, mode="bicubic", padding_mode="border", align_corners=False

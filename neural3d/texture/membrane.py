@@ -33,8 +33,9 @@ def with_membrane(atlas: Atlas, *, rim: float = 0.0) -> Atlas:
         return atlas
     mesh = atlas.surface.mesh
     given, is_known = _at_vertices(atlas)
-    beyond = is_known & (_to_unknown(mesh, is_known) > rim * _longest_side(mesh))
-    is_known = beyond if rim > 0 and bool(beyond.any()) else is_known
+    if rim > 0:
+        beyond = is_known & (_to_unknown(mesh, is_known) > rim * _longest_side(mesh))
+        is_known = beyond if bool(beyond.any()) else is_known
     mean = atlas.colors[atlas.known].mean(0)
     found = _led_over(mesh, given, is_known, mean) if bool(is_known.any()) else mean.expand_as(given).contiguous()
     painted = replace(atlas.surface, mesh=replace(mesh, colors=found))
