@@ -234,7 +234,8 @@ class GuardedServer(viser.ViserServer):
 
     def __init__(self, door: Door, listening: socket.socket, label: str) -> None:
         def build(**settings: Any) -> infra.WebsockServer:
-            return _GuardedWebsockServer(door, listening, **settings)
+            # The folder that the gate has listed, and no other.
+            return _GuardedWebsockServer(door, listening, **{**settings, "http_server_root": CLIENT_FILES})
 
         host, port = listening.getsockname()[:2]
         start = _rebound(viser.ViserServer.__init__, infra=SimpleNamespace(**{**vars(infra), "WebsockServer": build}))

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from statistics import harmonic_mean
 from typing import Any
 
 from neural3d.bench.crowd import Crowd, Mix
@@ -26,6 +27,8 @@ COUNTS = (0, 1, 8, 32)
 ENGINE_COUNTS = (0, 1, 8)
 STEPS = 800
 ROUNDS = 2
+NO_VIEWER = -1
+"""In the place of a number of clients."""
 SETTLE_SECONDS = 2.0
 """For the page and the photos to arrive before training begins."""
 
@@ -72,7 +75,8 @@ def measure_clients(
     capture: str | None = None,
     downscale: float = 1.0,
 ) -> dict[str, Any]:
-    """Steps a second of one training on a capture, by default the bundled one, with each number of clients.
+    """Steps a second of one training on a capture, by default the bundled one: without a viewer, and with each number
+    of clients at one.
 
     The number of clients rises in one round and falls in the next, so that what changes slowly disturbs all alike.
     `by_engine` makes all of them look at pictures that the engine draws, ten times a second from another place.
@@ -86,11 +90,16 @@ def measure_clients(
     config = SplatConfig(steps=steps, max_seconds=None, background=spec.background)
     training = Training(load_capture(spec.path, downscale=downscale * spec.downscale), config, by_engine)
     counts = (ENGINE_COUNTS if by_engine else COUNTS) if counts is None else counts
+    headless: list[float] = []
     taken: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    with_nobody(replace(training, config=replace(config, steps=min(50, steps))))
+    headless_pace(replace(training, config=replace(config, steps=min(50, steps))))  # to have everything loaded
     for i in range(rounds):
-        for count in sorted(counts, reverse=bool(i % 2)):
-            taken[count].append(with_crowd(training, training.mix(count)))
+        for count in sorted((NO_VIEWER, *counts), reverse=bool(i % 2)):
+            if count == NO_VIEWER:
+                headless.append(headless_pace(training))
+            else:
+                taken[count].append(with_crowd(training, training.mix(count)))
+    pace = harmonic_mean(headless)
     return {
         "table": "clients_engine" if by_engine else "clients",
         "capture": spec.name,
@@ -98,14 +107,16 @@ def measure_clients(
         "steps": steps,
         "rounds": rounds,
         "num_gaussians": taken[min(taken)][0]["num_gaussians"],
-        "crowds": _compared({count: _summed(parts) for count, parts in sorted(taken.items())}),
+        "headless": {"steps_per_second": pace, "each_round": headless},
+        "crowds": _compared({count: _summed(parts) for count, parts in sorted(taken.items())}, pace),
         **provenance(),
     }
 
 
-def with_nobody(training: Training) -> None:
-    """Train without a viewer, to have everything loaded."""
-    train_splats(training.scene, training.config)
+def headless_pace(training: Training) -> float:
+    """Steps a second without a viewer."""
+    result = train_splats(training.scene, training.config)
+    return result.step / result.train_seconds
 
 
 def with_crowd(training: Training, mix: Mix) -> dict[str, Any]:
@@ -171,15 +182,15 @@ def _summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _compared(crowds: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """By number of clients, each with its `share` of the pace with the fewest; `share_elsewhere` is an estimate.
+def _compared(crowds: dict[int, dict[str, Any]], pace: float) -> list[dict[str, Any]]:
+    """By number of clients, each with its `share` of the headless pace; `share_elsewhere` is an estimate.
 
     It gives the training back the cores that the clients used, as if they had run on other machines.
     """
-    alone, cores = crowds[min(crowds)]["steps_per_second"], os.cpu_count() or 1
+    cores = os.cpu_count() or 1
     rows = []
     for count, crowd in crowds.items():
-        share = crowd["steps_per_second"] / alone
+        share = crowd["steps_per_second"] / pace
         elsewhere = share * cores / (cores - min(crowd["clients_cores"], cores / 2))
         rows.append({"clients": count, "share": share, "share_elsewhere": min(elsewhere, 1.0), **crowd})
     return rows

@@ -279,6 +279,7 @@ def _decibels(value: float | None) -> str:
 def _clients_rows(report: Report) -> list[Row]:
     title = f"{report['capture']}, {report['steps']:,} steps, {report['num_gaussians']:,} Gaussians"
     rows = [("clients", "steps/s", "share", "elsewhere", "clients' cores", "longest step"), (title, *("",) * 5)]
+    rows.append(("  no viewer", f"{report['headless']['steps_per_second']:.1f}", "1.00", *("",) * 3))
     for crowd in report["crowds"]:
         shares = [f"{crowd[key]:.2f}" for key in ("share", "share_elsewhere", "clients_cores")]
         rows.append(

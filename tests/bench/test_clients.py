@@ -48,10 +48,14 @@ def test_the_clients_table(monkeypatch):
     monkeypatch.setattr(clients, "SETTLE_SECONDS", 0.2)
     report = clients.measure_clients(counts=(0, 8), steps=30, rounds=1, downscale=8.0)
     alone, crowded = report["crowds"]
-    assert (alone["clients"], alone["share"], crowded["clients"]) == (0, 1.0, 8)
-    assert crowded["share"] == pytest.approx(crowded["steps_per_second"] / alone["steps_per_second"])
+    assert (alone["clients"], crowded["clients"]) == (0, 8)
+    pace = report["headless"]["steps_per_second"]
+    assert 0 < pace == pytest.approx(report["headless"]["each_round"][0])
+    assert [row["share"] for row in (alone, crowded)] == pytest.approx(
+        [row["steps_per_second"] / pace for row in (alone, crowded)]
+    )
     assert alone["received_mib_per_second"] == 0
     assert report["steps"] == 30
     text = bench.text_of(report)
-    for part in ("8 (5 live, 1 stalled, 1 flooding, 1 garbage)", "bundled", report["date"]):
+    for part in ("8 (5 live, 1 stalled, 1 flooding, 1 garbage)", "no viewer", "bundled", report["date"]):
         assert part in text
