@@ -76,6 +76,7 @@ class _Curve:
         Source: glTF 2.0, appendix C.
         """
         keys = self.values[1::3] if self.kind == "CUBICSPLINE" else self.values
+        time = float(np.float32(time))  # as the file has its times: a frame that has a key must not fall before it
         right = int(np.searchsorted(self.times, time, side="right"))
         if right == 0 or right == len(self.times):
             return keys[0 if right == 0 else -1]

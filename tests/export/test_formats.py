@@ -70,7 +70,7 @@ def test_files_lie_in_the_frame_of_the_capture_harmonics_turned_with_it(tmp_path
     write_splats(tmp_path / f"b{name}", gaussians_in_frame(gaussians, capture_from_scene), capture_from_scene=IDENTITY)
     found, expected = read_splats(tmp_path / name), read_splats(tmp_path / f"b{name}")
     assert (found.means_world - expected.means_world).abs().max() < 1e-5
-    assert distance(found, expected).harmonic < 0.04 if name == "a.sog" else 1e-5
+    assert distance(found, expected).harmonic < (0.04 if name == "a.sog" else 1e-5)
 
 
 @pytest.mark.parametrize("name", KEEP_HARMONICS)
