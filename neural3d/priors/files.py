@@ -60,7 +60,8 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
                 raise InputError(f"{path}: safetensors, but no prior; give what `neural3d prior train` wrote")
-            return json.loads(text), {name: file.get_tensor(name) for name in file.keys()}
+            # Copied, as their places in the file suit no cache line: sums of some processors' libraries differ by that.
+            return json.loads(text), {name: file.get_tensor(name).clone() for name in file.keys()}
     except SafetensorError as error:
         raise InputError(f"{path}: {_what_it_is(path)}; give what `neural3d prior train` wrote") from error
     except (json.JSONDecodeError, RecursionError) as error:

@@ -94,11 +94,12 @@ class Page:
         self._click_on(f"{options}.find(e => e.innerText.trim() === {label!r} && e.offsetParent)")
 
     def _click_on(self, find: str) -> None:
-        """Click the middle of an element, as a mouse does, once it can be clicked and lies still.
+        """Click the middle of an element, as a mouse does, once it can be clicked and lies still, scrolled into sight.
 
         What the server has enabled or shown a moment ago is not so on the page yet, and what appears moves the rest.
         """
         self.wait_for(f"(e => !!e && !e.disabled)({find})")
+        self.evaluate(f"{find}.scrollIntoViewIfNeeded()")
         around, box = f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())", None
         while box != (box := self.evaluate(around)):
             self.evaluate("new Promise(done => setTimeout(done, 50))")

@@ -1,10 +1,15 @@
 """A headless Chromium for tests, where there is one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from browser.chromium import CHROMIUM, Page, opened_browser
+from browser.small_scene import three_blobs, two_cameras
+from browser.visitor import wait
+from neural3d.render.model import model_render_function
+from neural3d.viewer import Viewer, view_gaussians
 
 
 def require_browser() -> None:
@@ -26,3 +31,20 @@ def shared_page() -> Iterator[Page]:
     require_browser()
     with opened_browser() as tab:
         yield tab
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of the screen are kept for people to look at."""
+    return tmp_path_factory.mktemp("screens")
+
+
+@pytest.fixture(scope="module")
+def viewer(shared_page: Page) -> Iterator[Viewer]:
+    """600 splats in three balls, and two grey photos, with one visitor."""
+    where = {"render_fn_from": model_render_function, "title": "balls"}
+    with view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running:
+        shared_page.open(running.url)
+        shared_page.wait_for("!!document.querySelector('canvas')")
+        wait(lambda: bool(running.visits), "the visitor is there")
+        yield running

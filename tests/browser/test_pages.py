@@ -3,88 +3,17 @@
 import base64
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from browser.small_scene import three_blobs, two_cameras
-from neural3d.cameras import Cameras
+from browser.small_scene import three_blobs
+from browser.visitor import drag_until, go_to, screen, wait, wait_for_screen
 from neural3d.export.formats import read_splats, write_splats
-from neural3d.render.model import model_render_function
-from neural3d.render.paths import look_at
 from neural3d.scene import Similarity
-from neural3d.viewer import Viewer, view_gaussians
-from neural3d.viewer.keyframes import keyframes_of_cameras
+from neural3d.viewer import Viewer
 from neural3d.viewer.models import MAIN
-from neural3d.viewer.path_panel import stand
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of the screen are kept for people to look at."""
-    return tmp_path_factory.mktemp("screens")
-
-
-@pytest.fixture(scope="module")
-def viewer(shared_page) -> Iterator[Viewer]:
-    """600 splats in three balls, and two grey photos."""
-    where = {"render_fn_from": model_render_function, "title": "balls"}
-    with view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running:
-        shared_page.open(running.url)
-        shared_page.wait_for("!!document.querySelector('canvas')")
-        wait(lambda: bool(running.visits), "the visitor is there")
-        yield running
-
-
-def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.05)
-
-
-def drag_until(page, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """On the picture, again and again: a page that draws slowly can miss a quick drag altogether."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        page.drag((300, 500), (420, 500))
-        for _ in range(40):
-            time.sleep(0 if condition() else 0.05)
-
-
-def overview(viewer: Viewer) -> None:
-    """Put the visitor where the balls are in sight; his page may still tell of where he was."""
-    (client,) = viewer.server.get_clients().values()
-    eye, seen = torch.tensor([[7.0, -1.0, 1.0]]), torch.tensor([[0.0, -0.5, 0.3]])
-    pose = look_at(eye, seen, torch.tensor([0.0, 0.0, 1.0]))
-    size = torch.tensor([[640, 400]])
-    (key,) = keyframes_of_cameras(Cameras(pose, torch.full((1, 2), 550.0), size / 2, size))
-
-    def is_there_for_good() -> bool:
-        stand(client, key)
-        time.sleep(1.0)
-        return bool(np.allclose(client.camera.position, key.position, atol=1e-3))
-
-    wait(is_there_for_good, "he is where he was put")
-
-
-def screen(page, shots: Path, name: str) -> np.ndarray:
-    pixels = page.screenshot()
-    Image.fromarray(pixels).save(shots / f"{name}.png")
-    return pixels
-
-
-def wait_for_screen(page, shots: Path, name: str, is_right: Callable[[np.ndarray], bool]) -> None:
-    """Until the screen looks as it should; a software renderer takes its time."""
-    end = time.monotonic() + 60.0
-    while not is_right(screen(page, shots, name)):
-        assert time.monotonic() < end, f"the screen never was right: {shots / name}.png"
-        time.sleep(0.2)
 
 
 def test_a_photo_and_the_render_share_the_picture(viewer: Viewer, shared_page, shots: Path) -> None:
@@ -234,7 +163,7 @@ def test_keys_add_key_frames_and_lead_back(viewer: Viewer, shared_page) -> None:
     count = len(path.keys)
     shared_page.press_key("k")
     wait(lambda: len(path.keys) == count + 1, "one key frame more")
-    overview(viewer)
+    go_to(viewer, (7.0, -1.0, 1.0), (0.0, -0.5, 0.3))
     shared_page.press_key("h")
     start = viewer.server.initial_camera.position
     wait(lambda: np.allclose(client.camera.position, start, atol=1e-3), "back at the start")
