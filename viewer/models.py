@@ -13,9 +13,8 @@ from viser.transforms import SO3
 from neural3d.export.frames import gaussians_in_frame, quat_wxyz
 from neural3d.render.model import Model
 from neural3d.scene import Similarity
-from neural3d.splats.gaussians import Gaussians, cat_gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians, cat_gaussians
 from neural3d.viewer.regions import Region
-from neural3d.viewer.splats import SH_DC
 
 MAIN = "model"
 """The name of the first model: what is trained, or what the viewer was started with."""
@@ -225,10 +224,10 @@ class History:
 def _marked(gaussians: Gaussians, selected: Bool[Tensor, "N"]) -> Gaussians:
     """Selected ones in a colour of their own, whatever the direction."""
     sh = gaussians.sh.detach().clone()
-    own = 0.5 + SH_DC * sh[selected, 0]
+    own = 0.5 + SH_C0 * sh[selected, 0]
     mixed = own + _SELECTED_SHARE * (torch.tensor(SELECTED_COLOR).to(own) - own)
     sh[selected] = 0
-    sh[selected, 0] = (mixed - 0.5) / SH_DC
+    sh[selected, 0] = (mixed - 0.5) / SH_C0
     return replace(gaussians, sh=sh)
 
 

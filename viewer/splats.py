@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural3d.reference.project import rotation_matrices
-from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians
 
 MAX_SPLATS = 150_000
-SH_DC = 0.28209479177387814
 HALF_MAX_SIGMA = 250.0
 """The covariance travels as float16, which ends at 65504 = 255.9 squared."""
 MAX_LOG_SIGMA = 40.0
@@ -42,7 +41,7 @@ def splats_from_gaussians(gaussians: Gaussians, limit: int = MAX_SPLATS) -> Spla
     return SplatCloud(
         centers=(gaussians.means_world * scale).numpy(),
         covariances=_covariances(gaussians.quats_wxyz, (sigmas * scale).clamp(max=HALF_MAX_SIGMA)).numpy(),
-        rgbs=(0.5 + SH_DC * gaussians.sh[:, 0]).clamp(0.0, 1.0).numpy(),
+        rgbs=(0.5 + SH_C0 * gaussians.sh[:, 0]).clamp(0.0, 1.0).numpy(),
         opacities=gaussians.logit_opacities.sigmoid()[:, None].numpy(),
         buffer_from_scene=scale,
     )

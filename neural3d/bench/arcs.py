@@ -33,7 +33,7 @@ from neural3d.texture.charts import Chart, nearest_known
 from neural3d.texture.complete import CompleteConfig, Progress, complete, in_windows
 from neural3d.texture.pictures import shown_texels
 from neural3d.texture.proposals import filled
-from neural3d.texture.splats import with_completed
+from neural3d.texture.splats import with_completed, with_sides
 from neural3d.train.config import SplatConfig
 from neural3d.train.exposure import exposure_removal
 from neural3d.train.splats import train_splats
@@ -226,7 +226,11 @@ def _view(seen: Seen, index: int) -> _View | None:
 
 
 def _with(seen: Seen, atlas: Atlas) -> Gaussians:
-    return with_completed(seen.gaussians, atlas, seen.atlas.known, seen.scene.cameras[seen.scene.train_indices])
+    """As `texture complete` has it: alpha says that there is nothing but a thing."""
+    cameras = seen.scene.cameras[seen.scene.train_indices]
+    if seen.scene.has_alpha:
+        return with_sides(seen.gaussians, atlas, seen.atlas.known, cameras, seen.scene.up_world)
+    return with_completed(seen.gaussians, atlas, seen.atlas.known, cameras)
 
 
 def _scores(

@@ -17,7 +17,6 @@ from neural3d.errors import InputError
 from neural3d.export.ply import antialiased_comment, is_antialiased
 from neural3d.export.quaternions import SQRT2, largest_last, with_largest
 from neural3d.export.rows import (
-    SH_C0,
     Rows,
     Written,
     assembled,
@@ -29,7 +28,7 @@ from neural3d.export.rows import (
 )
 from neural3d.ply_vertices import PlyElement, PlyHeader, read_header, read_rows, require_rows
 from neural3d.scene import Similarity
-from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians
 from neural3d.storage import atomic_write
 
 CHUNK = 256

@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural3d.errors import InputError
-from neural3d.export.rows import SH_C0, Rows, Written, finite_rows, unit_quats
+from neural3d.export.rows import Rows, Written, finite_rows, unit_quats
 from neural3d.scene import Similarity
-from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians
 from neural3d.storage import atomic_write
 
 EXTENSION = "KHR_gaussian_splatting"

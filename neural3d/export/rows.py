@@ -17,8 +17,6 @@ from neural3d.splats.gaussians import Gaussians
 
 BLOCK = 65536
 """Gaussians at once; a multiple of the 256 that compressed PLY packs together."""
-SH_C0 = 0.28209479177387814
-"""The harmonic of degree 0: colour is 0.5 + SH_C0 * sh[0] plus what depends on the direction."""
 MIN_OPACITY = 1e-6
 """What an opacity of 0 or 1 is read as, inwards, where a file holds opacities and not logits."""
 _MORTON_BITS = 21

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural3d.errors import InputError
-from neural3d.export.rows import SH_C0, Written, assembled, finite_rows, logits, unit_quats
+from neural3d.export.rows import Written, assembled, finite_rows, logits, unit_quats
 from neural3d.scene import Similarity
-from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians
 from neural3d.storage import atomic_write
 
 _ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quat", "u1", 4)])

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+SH_C0 = 0.28209479177387814
+"""The harmonic of degree 0: colour is 0.5 + SH_C0 * sh[0] plus what depends on the direction."""
+
 
 @dataclass(frozen=True)
 class Gaussians:

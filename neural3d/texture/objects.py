@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from neural3d.splats.gaussians import Gaussians
-from neural3d.texture.splats import SH_CONSTANT
+from neural3d.splats.gaussians import SH_C0, Gaussians
 
 _SURE = 0.8
 """Of what photos see of a splat must lie in masks, and of what they see of its like beside it, for it to stay."""
@@ -15,6 +14,8 @@ _ASKED, _CHUNK = 10_000, 2048
 _AROUND = 0.5
 """Of the object's size: how far about it splats are asked."""
 _LEAST_SEEN_PX = 0.5
+_ENOUGH = 1_000_000
+"""Splats, to see how large an object is."""
 
 
 def held(gaussians: Gaussians, votes: Float64[Tensor, "N D"], seen: Float64[Tensor, "N"]) -> Int64[Tensor, "K"]:
@@ -29,11 +30,13 @@ def held(gaussians: Gaussians, votes: Float64[Tensor, "N D"], seen: Float64[Tens
     of_masks = share > _SURE
     if not bool(of_masks.any()):
         return of_masks.nonzero()[:, 0]
-    low, high = (gaussians.means_world[of_masks].quantile(q, dim=0) for q in (0.02, 0.98))
+    inside = gaussians.means_world[of_masks]
+    inside = inside[:: 1 + len(inside) // _ENOUGH]
+    low, high = (inside.quantile(q, dim=0) for q in (0.02, 0.98))
     size = float((high - low).max())
     around = ((gaussians.means_world > low - _AROUND * size) & (gaussians.means_world < high + _AROUND * size)).all(1)
     rows = (around & (seen > _LEAST_SEEN_PX)).nonzero()[:, 0]
-    colors = (0.5 + SH_CONSTANT * gaussians.sh[rows, 0]).clamp(0, 1)
+    colors = (0.5 + SH_C0 * gaussians.sh[rows, 0]).clamp(0, 1)
     places = torch.cat([gaussians.means_world[rows] / (_NEAR * size), colors / _ALIKE], dim=1)
     agreed = torch.zeros_like(share)
     agreed[rows] = _agreed(places, share[rows], seen[rows].float().sqrt())

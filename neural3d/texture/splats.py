@@ -8,14 +8,13 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.render.contributions import blend_weights, weights_over
-from neural3d.splats.gaussians import Gaussians, cat_gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians, cat_gaussians
 from neural3d.surface.closing import cell_of
 from neural3d.surface.mesh import Mesh
 from neural3d.surface.texels import RayCaster
 from neural3d.texture.atlas import Atlas
 from neural3d.texture.pictures import BESIDE, all_around, shown_texels
 
-SH_CONSTANT = 0.28209479177387814
 _OPACITY = 0.97
 _WIDTH, _THICKNESS = 0.6, 0.08
 """Standard deviations along the surface and across it, in distances between neighbours."""
@@ -111,7 +110,7 @@ def surface_gaussians(
     points, normals, colors = (_means(values, number, count) for values in (points, normals, colors))
     normals = torch.nn.functional.normalize(normals, dim=1)
     sh = torch.zeros(count, like.sh.shape[1], 3)
-    sh[:, 0] = (colors - 0.5) / SH_CONSTANT
+    sh[:, 0] = (colors - 0.5) / SH_C0
     scales = torch.tensor([_WIDTH * cell, _WIDTH * cell, _THICKNESS * cell]).log().repeat(count, 1)
     opacities = torch.full((count,), _OPACITY).logit()
     made = (points - inset * normals, scales, _turns_to(normals), opacities, sh)
@@ -154,7 +153,7 @@ def recolored(gaussians: Gaussians, atlas: Atlas, where: Bool[Tensor, "N"] | Non
         if where is not None:
             near &= where[::stride][nearest]
         sh[rows[near]] = 0
-        sh[rows[near], 0] = (colors[nearest[near]] - 0.5) / SH_CONSTANT
+        sh[rows[near], 0] = (colors[nearest[near]] - 0.5) / SH_C0
     return replace(gaussians, sh=sh)
 
 

@@ -11,10 +11,9 @@ from torch import Tensor
 from neural3d.errors import InputError
 from neural3d.ops.neighbors import neighbor_distances
 from neural3d.scene import Scene
-from neural3d.splats.gaussians import Gaussians
+from neural3d.splats.gaussians import SH_C0, Gaussians
 from neural3d.train.random_numbers import Purpose, generator
 
-SH_DC = 0.28209479177387814
 INITIAL_OPACITY = 0.3
 LARGEST_GAP = 0.2
 """Of the scene's extent; also what a Gaussian without neighbours gets."""
@@ -54,7 +53,7 @@ def round_gaussians(
     """Gaussians of one colour from all sides, rather transparent."""
     n = len(means)
     sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
-    sh[:, 0] = (colors - 0.5) / SH_DC
+    sh[:, 0] = (colors - 0.5) / SH_C0
     return Gaussians(
         means_world=means,
         log_scales=sizes.log()[:, None].repeat(1, 3),
