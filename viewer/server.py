@@ -75,6 +75,8 @@ class Door:
     """Live WebSocket connections."""
     connections: int = 0
     """Live TCP connections, those that have not said anything yet included."""
+    silent: set["GuardedConnection"] = field(default_factory=set)
+    """These: browsers open connections that they may need later."""
     counts: Counter[str] = field(default_factory=Counter)
     """What was turned away, by reason, since the start."""
 
@@ -91,6 +93,7 @@ class Door:
 
     def check(self, connection: "GuardedConnection", request: Request) -> Admitted:
         """Let a request in or raise `Refused`; an admitted WebSocket takes one of the places."""
+        self.silent.discard(connection)
         try:
             admitted = self.gate.admit(request.path, list(request.headers.raw_items()))
             if (admitted.is_websocket or admitted.is_page) and len(self.clients) >= self.max_clients:
@@ -113,6 +116,7 @@ class GuardedConnection(ServerConnection):
         super().connection_made(transport)
         self._allowance, self.uploads = Allowance(), Uploads()
         self.door.connections += 1
+        self.door.silent.add(self)
         if self.door.connections > MAX_CONNECTIONS:
             self.door.turn_away("too many connections")
             self.transport.abort()
@@ -120,6 +124,7 @@ class GuardedConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self.door.connections -= 1
         self.door.clients.discard(self)
+        self.door.silent.discard(self)
         super().connection_lost(exc)
 
     async def recv(self, decode: bool | None = None) -> bytes:
@@ -249,8 +254,15 @@ class GuardedServer(viser.ViserServer):
 
     def stop(self) -> None:
         """Stop listening and drop every client."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self.get_event_loop().call_soon_threadsafe(self._hang_up_on_the_silent)
         with _quiet():
             super().stop()
+
+    def _hang_up_on_the_silent(self) -> None:
+        """Nobody is waiting for these, but the server would, until they have said nothing for ten seconds."""
+        for connection in tuple(self.door.silent):
+            connection.transport.abort()
 
 
 @contextlib.contextmanager

@@ -245,6 +245,16 @@ def test_a_client_that_vanishes_leaves_nothing(clients, until: Callable) -> None
     assert clients.viewer.server.door.connections == 0
 
 
+def test_it_ends_with_connections_that_nobody_has_used(clients_of: Callable, until: Callable) -> None:
+    """Browsers open them ahead; the server would wait ten seconds for what they say."""
+    with Viewer(port=0) as viewer:
+        door, thread = viewer.server.door, viewer.server._websock_server._server_thread
+        with socket.create_connection(("127.0.0.1", clients_of(viewer).port)):
+            until(lambda: len(door.silent) == 1, "it is there")
+            viewer.close()
+            assert not thread.is_alive() and not door.silent and door.connections == 0
+
+
 def test_viewers_take_different_ports_and_no_token_opens_another(clients_of: Callable) -> None:
     with Viewer(port=0) as first, Viewer(port=0) as second:
         one, two = clients_of(first), clients_of(second)
