@@ -40,7 +40,7 @@ RETRIES, RETRY_SECONDS = 3, 0.5
 SNAPSHOT_SECONDS = 1.5
 MAX_SNAPSHOT_SHARE = 0.01
 """The part of training's time that copying for the viewer may take."""
-WHILE_TRAINING = Share(most=0.4, each=0.12)
+WHILE_TRAINING = Share(most=0.4, each=0.07)
 """Of the engine's time, so that one visitor hardly slows training down."""
 NOTICE_SECONDS = 10.0
 WHITE = (1.0, 1.0, 1.0)

@@ -14,16 +14,20 @@ from neural3d.export.formats import FORMATS
 from neural3d.export.reading_apart import READABLE, read_content
 from neural3d.export.scene_export import export_scene
 from neural3d.scene import Similarity, World
+from neural3d.splats.gaussians import Gaussians
 from neural3d.storage import make_folder
 from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.document import Document
 from neural3d.viewer.meshes import MESH, write_surface
 from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
+from neural3d.viewer.regions import region_around
 from neural3d.viewer.shooting import MAX_DOWNLOAD_BYTES
 from neural3d.viewer.values import number
 
 GIZMOS = "/gizmos"
 MAX_NAME = 40
+ENOUGH_POINTS = 50_000
+"""To see how large a model is."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,21 @@ class ModelsPanel:
         entry = self._entry()
         self._gizmo = self._server.scene.add_transform_controls(
             f"{GIZMOS}/{entry.name}",
-            scale=0.4 * self._extent,
+            scale=self._arrow_length(entry),
             line_width=3.0,
             wxyz=entry.wxyz,
             position=entry.position,
             depth_test=False,
         )
         self._gizmo.on_update(self._on_gizmo)
+
+    def _arrow_length(self, entry: Entry) -> float:
+        """Long enough to reach out of the model, which hides what is in it."""
+        if not isinstance(entry.model, Gaussians):
+            return 0.4 * self._extent
+        points = entry.model.means_world.detach()
+        size = max(region_around(points[:: 1 + len(points) // ENOUGH_POINTS].cpu(), "Box").size)
+        return 0.6 * entry.world_from_model.scale * size
 
     async def _on_gizmo(self, event: viser.TransformControlsEvent) -> None:
         """The browser's splats follow at once; the engine's pictures once the mouse is released."""

@@ -49,6 +49,7 @@ class PlacePanel:
         self._server, self._document, self._pointer = server, document, pointer
         self._up_world, self._capture_from_scene, self._world = up_world, capture_from_scene, world
         self._ends: list[Float[Tensor, 3]] = []
+        self._drawn: list[viser.SceneNodeHandle] = []
         gui = server.gui
         with gui.add_folder("Place", order=LAST, expand_by_default=False):
             self._up = gui.add_dropdown("Up", (AS_CAPTURED, *AXES), initial_value=AS_CAPTURED)
@@ -58,13 +59,18 @@ class PlacePanel:
             hint = f"Then click two points. Lengths are in {units}."
             self._measure = gui.add_button("Measure a distance", icon=viser.Icon.RULER_MEASURE, hint=hint)
             self._length = gui.add_markdown("", visible=False)
+            self._clear = gui.add_button("Remove the measure", icon=viser.Icon.TRASH, visible=False)
         self._up.on_update(self._on_up)
         self._center.on_click(self._take_up(self._on_center_click, "Click what the camera shall turn round."))
-        self._measure.on_click(self._take_up(self._on_measure_click, "Click the two ends of what you measure."))
+        hint = "Click the two ends of what you measure."
+        self._measure.on_click(self._take_up(self._on_measure_click, hint, self._forget_measure))
+        self._clear.on_click(self._on_clear)
 
-    def _take_up(self, tool: Callable[[viser.SceneClickEvent], None], hint: str):
+    def _take_up(
+        self, tool: Callable[[viser.SceneClickEvent], None], hint: str, begin: Callable[[], None] = lambda: None
+    ):
         async def take(event: viser.GuiEvent) -> None:
-            self._ends = []
+            begin()
             self._pointer.on_clicks(tool, lambda: None)
             if event.client is not None:
                 event.client.add_notification("Click on the picture", hint, auto_close_seconds=5.0)
@@ -94,20 +100,33 @@ class PlacePanel:
 
     def _on_measure_click(self, event: viser.SceneClickEvent) -> None:
         point = self._point(event)
-        if point is None:
+        if point is None or len(self._ends) == 2:
             return
         self._ends = [*self._ends, point]
         self._draw()
         if len(self._ends) == 2:
             self._pointer.release()
 
+    async def _on_clear(self, _: viser.GuiEvent) -> None:
+        self._forget_measure()
+
+    def _forget_measure(self) -> None:
+        self._ends = []
+        self._draw()
+
     def _draw(self) -> None:
-        """The line, of no length after the first click: its cap marks the place."""
+        """The line, of no length after the first click: its cap marks the place. And how long it is."""
+        for handle in self._drawn:
+            handle.remove()
+        self._drawn = []
+        self._length.visible = self._clear.visible = len(self._ends) == 2
+        if not self._ends:
+            return
         ends = torch.stack([self._ends[0], self._ends[-1]]).float().numpy()
-        scene = self._server.scene
-        scene.add_line_segments(MEASURE, ends[None], MEASURE_COLOR, thickness=4.0, thickness_units="screen")
+        line = {"thickness": 4.0, "thickness_units": "screen"}
+        self._drawn.append(self._server.scene.add_line_segments(f"{MEASURE}/line", ends[None], MEASURE_COLOR, **line))
         if len(self._ends) < 2:
             return
         label = distance_label(self._ends[0], self._ends[1], self._capture_from_scene, self._world)
-        scene.add_label(f"{MEASURE}/length", label, position=ends.mean(axis=0))
-        self._length.content, self._length.visible = f"Distance: **{label}**", True
+        self._drawn.append(self._server.scene.add_label(f"{MEASURE}/length", label, position=ends.mean(axis=0)))
+        self._length.content = f"Distance: **{label}**"

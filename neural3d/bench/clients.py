@@ -75,9 +75,9 @@ def measure_clients(
     capture: str | None = None,
     downscale: float = 1.0,
 ) -> dict[str, Any]:
-    """Steps a second of one training on a capture, by default the bundled one: without a viewer, and with each number
-    of clients at one.
+    """Steps a second of one training on a capture, by default the bundled one, with each number of clients.
 
+    It is held against the pace without a viewer.
     The number of clients rises in one round and falls in the next, so that what changes slowly disturbs all alike.
     `by_engine` makes all of them look at pictures that the engine draws, ten times a second from another place.
 

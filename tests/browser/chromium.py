@@ -139,12 +139,18 @@ class Page:
 
     def type_into(self, label: str, value: str) -> None:
         """Put a value into the field beside a label, as typing does."""
-        field = f"{_beside(label)}?.querySelector('input')"
+        field = f"{_beside(label)}?.querySelector('input:not([type=hidden])')"
         self.wait_for(f"!!{field}")
         self.evaluate(
             "(e => { Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')"
             f".set.call(e, {value!r}); e.dispatchEvent(new Event('input', {{ bubbles: true }})); }})({field})"
         )
+
+    def give_file(self, field: str, path: Path) -> None:
+        """Choose a file in the field with this id, as the system's window does."""
+        self.wait_for(f"!!document.getElementById({field!r})")
+        found = self.call("Runtime.evaluate", expression=f"document.getElementById({field!r})")
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
     def open_folder(self, label: str) -> None:
         """Unfold a part of a page, or fold it."""

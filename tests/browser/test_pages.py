@@ -1,16 +1,18 @@
 """The pages of the panel in a real browser, by clicks and drags: one browser and one viewer for all of them."""
 
 import base64
+import math
 import time
 import zipfile
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from browser.small_scene import three_blobs
 from browser.visitor import drag_until, go_to, screen, wait, wait_for_screen
-from neural3d.export.formats import read_splats, write_splats
+from neural3d.export.formats import FORMATS, read_splats, write_splats
 from neural3d.scene import Similarity
 from neural3d.viewer import Viewer
 from neural3d.viewer.models import MAIN
@@ -169,18 +171,69 @@ def test_keys_add_key_frames_and_lead_back(viewer: Viewer, shared_page) -> None:
     wait(lambda: np.allclose(client.camera.position, start, atol=1e-3), "back at the start")
 
 
+def test_a_key_frame_has_an_angle_of_view_of_its_own(viewer: Viewer, shared_page) -> None:
+    path, (client,) = viewer.controls._path, viewer.server.get_clients().values()
+    shared_page.type_into("Number", "1")
+    wait(lambda: path._index() == 0, "the first is chosen")
+    others = [key.fov_rad for key in path.keys[1:]]
+    shared_page.type_into("Angle of view", "80")
+    wait(lambda: abs(path.keys[0].fov_rad - math.radians(80)) < 1e-3, "it is wide")
+    assert [key.fov_rad for key in path.keys[1:]] == others
+    shared_page.click("Go there")
+    wait(lambda: abs(client.camera.fov - math.radians(80)) < 1e-3, "what he sees is as wide")
+    wait(lambda: np.allclose(client.camera.position, path.keys[0].position, atol=1e-3), "and from there")
+
+
+def test_a_path_is_kept_as_a_file_and_comes_back(viewer: Viewer, shared_page, tmp_path: Path) -> None:
+    path = viewer.controls._path
+    before = path.keys
+    shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    shared_page.open_folder("Path as a file")
+    shared_page.click("Save")
+    wait((tmp_path / "camera_path.json").is_file, "the file has come")
+    for count in range(len(before) - 1, -1, -1):
+        shared_page.click("Delete")
+        wait(lambda count=count: len(path.keys) == count, "one less")
+    shared_page.give_file(f"file_upload_{path._load._impl.uuid}", tmp_path / "camera_path.json")
+    wait(lambda: len(path.keys) == len(before), "they are back")
+    for found, key in zip(path.keys, before, strict=True):
+        assert np.allclose(found.position, key.position, atol=1e-5) and abs(found.fov_rad - key.fov_rad) < 1e-5
+    shared_page.open_folder("Path as a file")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("PNG frames", "path_png.zip"), ("EXR frames", "path_exr.zip"), ("Video (MP4)", "path.mp4")],
+)
 def test_a_path_is_rendered_with_progress_and_comes_as_a_file(
-    viewer: Viewer, shared_page, shots: Path, tmp_path: Path
+    viewer: Viewer, shared_page, tmp_path: Path, form: str, name: str
 ) -> None:
+    if name.endswith("_exr.zip"):
+        pytest.importorskip("OpenEXR", reason="OpenEXR is not installed: pip install 'neural3d[vfx]'")
     shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     viewer.controls._render._size.value = (64, 48)
-    shared_page.choose("As", "PNG frames")
+    count = len(viewer.controls._path.move().keys)
+    shared_page.choose("As", form)
     shared_page.click("Render")
-    wait((tmp_path / "path_png.zip").is_file, "the file has come")
+    shared_page.wait_for(f"document.body.innerText.includes('of {count}')")
+    wait((tmp_path / name).is_file, "the file has come")
     wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
-    with zipfile.ZipFile(tmp_path / "path_png.zip") as packed:
-        assert len(packed.namelist()) == len(viewer.controls._path.move().keys)
+    if name.endswith(".mp4"):
+        assert next(imageio_ffmpeg.read_frames(str(tmp_path / name)))["size"] == (64, 48)
+        assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / name))[0] == count
+    else:
+        with zipfile.ZipFile(tmp_path / name) as packed:
+            assert len(packed.namelist()) == count and packed.testzip() is None
     shared_page.wait_for_button("Download again")
+
+
+def test_a_render_is_cancelled(viewer: Viewer, shared_page) -> None:
+    render = viewer.controls._render
+    render._size.value = (1920, 1080)
+    shared_page.click("Render")
+    shared_page.click("Cancel")
+    shared_page.wait_for("document.body.innerText.includes('The render was stopped')")
+    wait(lambda: not render._thread.is_alive() and render._result is None, "it has ended")
 
 
 def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
@@ -208,6 +261,32 @@ def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
     shared_page.tick("Move with a gizmo")
     shared_page.click("Remove")
     wait(lambda: viewer.document.models.names == (MAIN,), "it is gone")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_visible_is_downloaded_in_any_format(viewer: Viewer, shared_page, tmp_path: Path, name: str) -> None:
+    if name == "usd":
+        pytest.importorskip("pxr", reason="usd-core is not installed: pip install 'neural3d[usd]'")
+    shared_page.click_tab("Files")
+    shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    shared_page.choose("Format", name)
+    shared_page.click("Download")
+    file = tmp_path / f"scene{FORMATS[name].suffixes[0]}"
+    wait(file.is_file, "the file has come")
+    wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
+    if name == "html":
+        assert file.read_bytes().lower().startswith(b"<!doctype html>")
+    else:
+        assert len(read_splats(file)) == 600
+
+
+def test_the_help_names_every_key(viewer: Viewer, shared_page, shots: Path) -> None:
+    shared_page.click_tab("Help")
+    shared_page.wait_for("document.body.innerText.includes('Browser or engine')")
+    text = shared_page.text()
+    for shortcut in viewer.controls._shortcuts():
+        assert shortcut.label in text and shortcut.shown in text
+    screen(shared_page, shots, "help")
 
 
 def test_a_small_window_shows_picture_and_panel(viewer: Viewer, shared_page, shots: Path) -> None:

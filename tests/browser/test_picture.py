@@ -64,6 +64,9 @@ def test_the_ruler_measures_from_click_to_click(viewer: Viewer, shared_page, sho
     length = float(re.search(r"Distance: ([\d.]+) units", shared_page.text()).group(1))
     assert abs(length - apart(place._ends[0], place._ends[1])) < 1e-3 and 0.6 < length < 1.0
     screen(shared_page, shots, "ruler")
+    shared_page.click("Remove the measure")
+    wait(lambda: not place._ends and not place._drawn, "it is gone")
+    shared_page.wait_for("!document.body.innerText.includes('units of the capture')")
 
 
 def test_the_camera_turns_round_what_was_clicked(viewer: Viewer, shared_page, shots: Path) -> None:

@@ -61,7 +61,8 @@ class Stranger:
     def page(self, target: str, *, token: bool = True, **headers: str) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._clients.port, timeout=20)
         with contextlib.closing(connection):
-            connection.putrequest("GET", f"{target}?token={self._clients.token}" if token else target, "Host" in headers)
+            target = f"{target}?token={self._clients.token}" if token else target
+            connection.putrequest("GET", target, skip_host="Host" in headers)
             for name, value in headers.items():
                 connection.putheader(name, value)
             connection.endheaders()
