@@ -1,8 +1,8 @@
 """What completing gains where no photo was: `python benchmarks/arcs.py [CAPTURE] [--degrees 140] [--center 0]`.
 
 The cameras of an arc are withheld, what they alone saw is completed, and renders of it are held against their photos.
-Without a capture the bundled one is taken. Telea's method needs `pip install "neural3d[bench]"`. Keeps the table in
-results/arcs_CAPTURE.json; `--pictures FOLDER` keeps the photos beside each method's renders.
+Without a capture the bundled one is taken. Telea's method needs `pip install opencv-python-headless`. Keeps the table
+in results/arcs_CAPTURE.json; `--pictures FOLDER` keeps the photos beside each method's renders.
 """
 
 import argparse

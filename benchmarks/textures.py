@@ -1,7 +1,7 @@
 """How well holes in textures are filled: `python benchmarks/textures.py [--side 128] [--seeds 3] [--methods …]`.
 
 Textures made in code, and those in $NEURAL3D_DATA/textures where that is set. OpenCV's and scikit-image's methods need
-`pip install "neural3d[bench]"`. Keeps the table in results/textures.json.
+`pip install opencv-python-headless scikit-image`. Keeps the table in results/textures.json.
 """
 
 import argparse

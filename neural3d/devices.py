@@ -81,7 +81,7 @@ def require_kernels(backend: GpuBackend) -> None:
         kernels = import_module(f"{backend}.cuda._backend")._C
     except ModuleNotFoundError as error:
         raise InputError(
-            f"--backend {backend}: {error.name} is not installed; pip install 'neural3d[cuda]', or leave it out"
+            f"--backend {backend}: {error.name} is not installed; pip install {error.name}, or leave it out"
         ) from error
     except Exception as error:  # whatever the compiler, ninja or torch say
         why = next(iter(str(error).splitlines()), type(error).__name__)

@@ -53,7 +53,7 @@ def require_opencv() -> None:
     Raises: InputError with the command that installs it.
     """
     if importlib.util.find_spec("cv2") is None:
-        raise InputError('cutting objects out needs OpenCV: pip install "neural3d[masks]"')
+        raise InputError("cutting objects out needs OpenCV: pip install opencv-python-headless")
 
 
 def load_segmenter(name: str, option: str = "--segment") -> Segmenter:

@@ -25,7 +25,7 @@ _TOLERANCE = 0.005
 _MOST_CHANNELS = 64
 """Of all parts of a file together, in pictures of the largest size: decoding takes memory for all of them."""
 _COLORS = ("R", "G", "B")
-_MISSING = "EXR files need OpenEXR: pip install 'neural3d[vfx]'"
+_MISSING = "EXR files need OpenEXR: pip install OpenEXR"
 _ONE_AT_A_TIME = threading.Lock()
 """There is one standard output."""
 

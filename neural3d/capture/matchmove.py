@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neural3d.cameras import Cameras
-from neural3d.capture.ingest.prepare import upright_mask, write_mask, write_photo
+from neural3d.capture.ingest.prepare import free_name, upright_mask, write_mask, write_photo, write_photo_light
 from neural3d.capture.ingest.sources import Source, SourceFile
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import read_photo
@@ -53,9 +53,17 @@ def numbered_plates(source: Source) -> dict[int, SourceFile]:
 
 
 def write_matchmove(
-    capture: Path, plates: dict[int, SourceFile], cameras: Cameras, frames: Sequence[int], *, overwrite: bool = False
+    capture: Path,
+    plates: dict[int, SourceFile],
+    cameras: Cameras,
+    frames: Sequence[int],
+    *,
+    linear: bool = False,
+    overwrite: bool = False,
 ) -> Matchmove:
     """Write images/, masks/ and transforms.json of the frames that have a plate and a camera.
+
+    With `linear`, the light of plates in OpenEXR (or RAW) goes to linear/, to train in.
 
     The capture's frame and units are those of the cameras. A plate of another size than its camera's picture is that
     picture, larger or smaller.
@@ -72,10 +80,12 @@ def write_matchmove(
         )
     _claim(capture, overwrite)
     skipped = {plates[n].relative: f"there is no camera of frame {n}" for n in sorted(plates) if n not in views}
-    entries = []
+    entries, used = [], set()
     for number in both:
         try:
-            entries.append(_frame(capture, plates[number], views[number]))
+            name = free_name(plates[number], used)
+            entries.append(_frame(capture, plates[number], views[number], name, linear))
+            used.add(name.lower())
         except BadFrame as bad:
             skipped[plates[number].relative] = str(bad)
     if not entries:
@@ -100,7 +110,7 @@ def _claim(capture: Path, overwrite: bool) -> None:
     atomic_write_text(capture / MARK, json.dumps({"format": 1}) + "\n")
 
 
-def _frame(capture: Path, plate: SourceFile, camera: Cameras) -> dict[str, Any]:
+def _frame(capture: Path, plate: SourceFile, camera: Cameras, name: str, linear: bool) -> dict[str, Any]:
     """Copy the plate; its entry of transforms.json.
 
     Raises: BadFrame when it cannot be read, or is no picture of this camera's shape.
@@ -111,9 +121,11 @@ def _frame(capture: Path, plate: SourceFile, camera: Cameras) -> dict[str, Any]:
     own_width, own_height = camera.size_px[0].tolist()
     if abs(width * own_height - height * own_width) > max(width, height, own_width, own_height):
         raise BadFrame(f"is {width} x {height} pixels, its camera's picture {own_width} x {own_height}: another shape")
-    name = write_photo(capture / "images", plate.relative, plate.path, photo)
+    name = write_photo(capture / "images", name, plate.path, photo)
     if mask is not None:
         write_mask(capture, name, mask)
+    if linear:
+        write_photo_light(capture, name, plate.path)
     entry = {"file_path": f"images/{name}", **_pinhole(camera.fitted(width, height))}
     return entry if mask is None else {**entry, "mask_path": f"masks/{name}.png"}
 

@@ -90,7 +90,7 @@ def _read_heic(path: Path) -> SourcePhoto:
     try:
         import pi_heif
     except ImportError as error:
-        raise BadFrame('HEIC needs pi-heif: pip install "neural3d[photos]"') from error
+        raise BadFrame("HEIC needs pi-heif: pip install pi-heif") from error
     try:
         heif = pi_heif.open_heif(path)
         if heif.size[0] * heif.size[1] > MAX_PIXELS:
@@ -131,7 +131,7 @@ def _developed(
     try:
         import rawpy
     except ImportError as error:
-        raise BadFrame('RAW needs rawpy: pip install "neural3d[photos]"') from error
+        raise BadFrame("RAW needs rawpy: pip install rawpy") from error
     try:
         with rawpy.imread(str(path)) as raw:
             if raw.sizes.width * raw.sizes.height > MAX_PIXELS:

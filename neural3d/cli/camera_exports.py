@@ -7,15 +7,16 @@ import torch
 
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
-from neural3d.cli.runs import Trained, load_trained
-from neural3d.cli.shots import Asked, default_up, shot_of, world_frame
+from neural3d.cli.runs import load_trained
+from neural3d.cli.shots import Asked, default_up, frame_of, metres_per_unit, shot_of
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import require_camera_suffix, write_cameras
 from neural3d.export.scene_export import usd_axis
+from neural3d.export.up_axis import composed, upright
 from neural3d.render.camera_files import MAX_FPS, CameraPath
 from neural3d.run import check_parents
 
-FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version", "units")
+FOR_SPLATS = ("crop", "min_opacity", "max_splats", "spz_version")
 FOR_CAMERAS = ("cameras", "frames", "fps")
 
 
@@ -38,8 +39,9 @@ def export_cameras(options: Export) -> dict[str, Any]:
     fps = options.fps or shot.fps
     move = CameraPath(shot.cameras[chosen], fps, numbers, shot.sensor_width_mm)
     up = options.up or default_up(options.output)
-    where = {"capture_from_scene": world_frame(trained, up), "up_axis": usd_axis(up, up_of(trained))}
-    for line in write_cameras(options.output, move, **where):
+    frame, up_there = frame_of(trained, options.units)
+    stage = {"up_axis": usd_axis(up, up_there), "metres_per_unit": metres_per_unit(trained, options.units)}
+    for line in write_cameras(options.output, move, capture_from_scene=composed(upright(up, up_there), frame), **stage):
         say(f"neural3d: warning: {line}")
     return {"output": str(options.output), "format": "cameras", "num_frames": len(numbers), "fps": fps}
 
@@ -55,8 +57,3 @@ def refuse(options: Export, names: tuple[str, ...], kind: str) -> None:
     for name in names:
         if getattr(options, name) != defaults[name]:
             raise InputError(f"--{name.replace('_', '-')}: this is for {kind}; leave it out")
-
-
-def up_of(trained: Trained) -> torch.Tensor:
-    """In the capture's frame."""
-    return (trained.views.capture_from_scene.rotation @ trained.views.up_world.double()).float()

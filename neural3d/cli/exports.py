@@ -10,8 +10,8 @@ from torch import Tensor
 from neural3d.cameras import Cameras
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
-from neural3d.cli.runs import load_trained, world_of
-from neural3d.cli.shots import metres_from_scene
+from neural3d.cli.runs import load_trained
+from neural3d.cli.shots import frame_of, metres_per_unit
 from neural3d.errors import InputError
 from neural3d.export.formats import SplatFormat, format_of, read_splats, up_of_file
 from neural3d.export.rows import Written
@@ -84,13 +84,8 @@ def _read(options: Export) -> _Source:
             raise InputError(
                 f"{path}: the run holds a radiance field; give --format mesh or points, or a run of splats"
             )
-        if options.units == "metres":
-            up_world = torch.tensor([0.0, 0.0, 1.0])
-            return _Source(trained.gaussians, metres_from_scene(trained), up_world, trained.cameras)
-        way, world = trained.views.capture_from_scene, world_of(trained)
-        up_world = (way.rotation @ trained.views.up_world.double()).float()
-        scale = 1.0 if world is None else world.metres_from_capture.scale
-        return _Source(trained.gaussians, way, up_world, trained.cameras, scale)
+        way, up_world = frame_of(trained, options.units)
+        return _Source(trained.gaussians, way, up_world, trained.cameras, metres_per_unit(trained, options.units))
     if options.units != "capture":
         raise InputError(f"--units {options.units}: a file knows no other units than its own; give the run's folder")
     return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)

@@ -122,7 +122,9 @@ def posed_capture(options: Make, preview: Preview | None = None) -> Path:
     capture = options.output.with_name(f"{options.output.name}-capture")
     if options.cameras is not None:
         refuse_what_looks_for_poses(options)
-        found, num_plates = matchmove_capture(options.source, options.cameras, capture, overwrite=True)
+        found, num_plates = matchmove_capture(
+            options.source, options.cameras, capture, linear=options.linear, overwrite=True
+        )
         say(f"{found.num_frames} of {num_plates} plates have a camera; the capture lies in {capture}")
         return capture
     segment, settings = require_extras(options), settings_of(options)

@@ -12,9 +12,10 @@ from neural3d.cli.ingest_options import Ingest, Posing
 from neural3d.cli.progress import say
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import read_cameras
+from neural3d.render.exr_files import require_openexr
 from neural3d.scene import Similarity
 
-_USED = ("source", "output", "cameras", "overwrite", "json")
+_USED = ("source", "output", "cameras", "linear", "overwrite", "json")
 
 
 def run_matchmove(options: Ingest) -> int:
@@ -23,7 +24,9 @@ def run_matchmove(options: Ingest) -> int:
     Raises: InputError; StorageError.
     """
     refuse_what_looks_for_poses(options)
-    found, num_plates = matchmove_capture(options.source, options.cameras, options.output, overwrite=options.overwrite)
+    found, num_plates = matchmove_capture(
+        options.source, options.cameras, options.output, linear=options.linear, overwrite=options.overwrite
+    )
     told = {"capture": str(found.capture), "num_photos": num_plates, "num_registered": found.num_frames}
     if options.json:
         answer({**told, "failed": found.skipped}, True)
@@ -35,11 +38,15 @@ def run_matchmove(options: Ingest) -> int:
     return 0
 
 
-def matchmove_capture(plates_folder: Path, cameras: Path, output: Path, *, overwrite: bool) -> tuple[Matchmove, int]:
+def matchmove_capture(
+    plates_folder: Path, cameras: Path, output: Path, *, linear: bool, overwrite: bool
+) -> tuple[Matchmove, int]:
     """Write the capture; what became of its plates, and how many there are.
 
     Raises: InputError; StorageError.
     """
+    if linear:
+        require_openexr("--linear")
     source = find_source(plates_folder)
     if source.is_video:
         raise InputError(f"{source.path}: a video has no frame numbers; write its frames as pictures, shot.1001.png …")
@@ -54,7 +61,7 @@ def matchmove_capture(plates_folder: Path, cameras: Path, output: Path, *, overw
     except BadFrame as bad:
         raise InputError(f"{first}: {bad}; its size is needed for cameras that know none: replace it") from bad
     move = read_cameras(cameras, scene_from_capture=Similarity.identity(), size_px=(width, height))
-    return write_matchmove(output, plates, move.cameras, move.frames, overwrite=overwrite), len(plates)
+    return write_matchmove(output, plates, move.cameras, move.frames, linear=linear, overwrite=overwrite), len(plates)
 
 
 def refuse_what_looks_for_poses(options: Posing) -> None:

@@ -8,8 +8,8 @@ import torch
 from neural3d.cli.camera_exports import FOR_CAMERAS, refuse
 from neural3d.cli.options import Export
 from neural3d.cli.runs import Trained, load_trained
-from neural3d.cli.shots import default_up
-from neural3d.cli.surfaces import chosen_model, frame_of, require_texture_size, seen_of, tell_views
+from neural3d.cli.shots import default_up, frame_of, metres_per_unit
+from neural3d.cli.surfaces import chosen_model, require_texture_size, seen_of, tell_views
 from neural3d.errors import InputError
 from neural3d.export.mesh_files import (
     require_mesh_suffix,
@@ -55,13 +55,14 @@ def export_mesh(options: Export) -> dict[str, Any]:
         raise InputError(f"{options.source}: a mesh is made from a run's cameras; give the run's folder")
     trained = load_trained(options.source)
     model = chosen_model(options, trained)
-    frame, up_file = frame_of(options, trained)
+    frame, up_file = frame_of(trained, options.units)
     mesh = _surface(options, trained, model, frame)
     up = options.up or default_up(options.output)
     way = composed(upright(up, up_file), frame)
     found: dict[str, Any] = {"output": str(options.output), "format": "mesh"}
     if options.texture is None:
-        write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_file))
+        scale = metres_per_unit(trained, options.units)
+        write_mesh(options.output, mesh.moved(way), up_axis=usd_axis(up, up_file), metres_per_unit=scale)
     else:
         seen = seen_of(trained, model, options.texture_from)
         flat = unwrap(mesh, options.texture)

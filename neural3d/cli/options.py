@@ -259,10 +259,10 @@ class Render:
     panorama: Flag = False
     """All around each camera, 360 by 180 degrees in an equirectangular picture (--size, twice as wide as high)."""
     stereo: Annotated[OptionalNumber, unless_given("one eye")] = None
-    """Two eyes so far apart, in units of the capture: side by side, or in files of their own where --output has %V,
+    """Two eyes so far apart, in --units: side by side, or in files of their own where --output has %V,
     which becomes left and right."""
     convergence: Annotated[OptionalNumber, unless_given("infinity")] = None
-    """With --stereo: how far away things are seen at the same place by both eyes, in units of the capture."""
+    """With --stereo: how far away things are seen at the same place by both eyes, in --units."""
     codec: Annotated[
         Literal["h264", "hevc", "prores422hq", "prores4444"] | None,
         arg(metavar="{h264,hevc,prores422hq,prores4444}", help_behavior_hint="(default: h264 for .mp4, else ProRes)"),
@@ -298,6 +298,9 @@ class Render:
         arg(metavar="{keep,y,z,y-down}", help_behavior_hint="(default: y for .glb and .gltf, else keep)"),
     ] = None
     """The up axis that the file of cameras was exported with; keep: the capture's own axes."""
+    units: Literal["capture", "metres"] = "capture"
+    """What the file of cameras speaks of, and depths, positions and the distance of eyes with it; metres: with z up, as
+    export --units metres writes."""
     device: Device = None
     """Where to render."""
 
@@ -353,7 +356,7 @@ class Export:
     ] = None
     """Turn the scene so that up is this axis; keep: the capture's own axes."""
     units: Literal["capture", "metres"] = "capture"
-    """Of splats, meshes and points; metres: with z up, as neural3d world or ingest --gps has found them for the
+    """Of the file; metres: with z up, as neural3d world or ingest --gps has found them for the
     capture; a crop is then in metres, too."""
     cameras: Annotated[str, arg(metavar="photos|test|orbit|FILE")] = "photos"
     """With --format cameras: the run's photos, those held out, once around the scene, or a file, to convert it."""

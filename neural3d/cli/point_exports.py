@@ -10,7 +10,8 @@ from neural3d.cli.camera_exports import FOR_CAMERAS, refuse
 from neural3d.cli.mesh_exports import FOR_MESHES
 from neural3d.cli.options import Export
 from neural3d.cli.runs import load_trained
-from neural3d.cli.surfaces import chosen_model, frame_of, tell_views
+from neural3d.cli.shots import frame_of
+from neural3d.cli.surfaces import chosen_model, tell_views
 from neural3d.errors import InputError
 from neural3d.export.point_files import require_points_suffix, write_points
 from neural3d.export.selection import require_box
@@ -37,7 +38,7 @@ def export_points(options: Export) -> dict[str, Any]:
     if options.source.is_file():
         raise InputError(f"{options.source}: points are what a run's cameras see; give the run's folder")
     trained = load_trained(options.source)
-    frame, up_file = frame_of(options, trained)
+    frame, up_file = frame_of(trained, options.units)
 
     def within(places: Float[Tensor, "P 3"]) -> Bool[Tensor, "P"]:
         low, high = torch.tensor(options.crop).reshape(2, 3).double()

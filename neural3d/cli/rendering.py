@@ -76,7 +76,7 @@ def render(options: Render) -> dict[str, Any]:
     _require_sensible(options, form)
     trained = load_trained(options.run)
     size = options.size or (_PANORAMA_PX if options.panorama else None)
-    shot = shot_of(Asked(options.run, options.cameras, options.frames, size, options.up), trained)
+    shot = shot_of(Asked(options.run, options.cameras, options.frames, size, options.up, options.units), trained)
     if options.deep is not None and not isinstance(trained.model, Gaussians):
         raise InputError(f"--deep: {options.run} is a radiance field, which has no splats to be samples; leave it out")
     model = placed(trained.model, options.device)
@@ -250,7 +250,7 @@ def _fingerprints(options: Render, form: Form, trained: Trained, shot: Shot, fou
         options.panorama,
         *(options.stereo, options.convergence),
         *(getattr(options, name) for name in _FOR_EXR),
-        options.up,
+        *(options.up, options.units),
     )
     settings += (background_of(trained).tolist(), options.fps or shot.fps, shot.sensor_width_mm, found)
     around = {i: (shot.previous_camera(i), shot.cameras[i], shot.next_camera(i)) for i in shot.chosen}

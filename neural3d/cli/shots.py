@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from neural3d.cameras import Cameras
-from neural3d.cli.runs import Trained, require_world
+from neural3d.cli.runs import Trained, require_world, world_of
 from neural3d.errors import InputError
 from neural3d.export.camera_formats import read_cameras
 from neural3d.export.up_axis import UpAxis, composed, upright
@@ -14,6 +19,8 @@ from neural3d.render.paths import NUM_FRAMES, orbit_cameras
 from neural3d.render.sequences import FrameRange, parse_frames
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
+
+Units = Literal["capture", "metres"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Shot:
     fps: float
     sensor_width_mm: float
     world_from_scene: Similarity
-    """The frame that files speak of: the capture's, turned by --up."""
+    """The frame that files speak of: the capture's or that of metres, turned by --up."""
     moves: bool
     """One camera that moves, not many photographers."""
 
@@ -52,6 +59,7 @@ class Asked:
     frames: str | None = None
     size: tuple[int, int] | None = None
     up: UpAxis | None = None
+    units: Units = "capture"
 
 
 def shot_of(options: Asked, trained: Trained) -> Shot:
@@ -60,7 +68,7 @@ def shot_of(options: Asked, trained: Trained) -> Shot:
     Raises: InputError.
     """
     path = Path(options.cameras)
-    world_from_scene = world_frame(trained, options.up or default_up(path))
+    world_from_scene = world_frame(trained, options.up or default_up(path), options.units)
     if options.cameras in ("test", "photos"):
         return _photos(options, trained, world_from_scene)
     frames = None if options.frames is None else parse_frames(options.frames)
@@ -74,10 +82,30 @@ def shot_of(options: Asked, trained: Trained) -> Shot:
     return Shot(cameras, move.frames, labels, chosen, move.fps, move.sensor_width_mm, world_from_scene, True)
 
 
-def world_frame(trained: Trained, up: UpAxis) -> Similarity:
-    """The capture's frame, or that turned upright, from the scene's."""
+def world_frame(trained: Trained, up: UpAxis, units: Units = "capture") -> Similarity:
+    """The capture's frame or that of metres, or either turned upright, from the scene's.
+
+    Raises: InputError with the remedy where metres are asked for and not known.
+    """
+    way, up_there = frame_of(trained, units)
+    return composed(upright(up, up_there), way)
+
+
+def frame_of(trained: Trained, units: Units) -> tuple[Similarity, Float[Tensor, "3"]]:
+    """The capture's frame, or that of metres, from the scene's, and what is up there.
+
+    Raises: InputError with the remedy where metres are asked for and not known.
+    """
+    if units == "metres":
+        return metres_from_scene(trained), torch.tensor([0.0, 0.0, 1.0])
     way = trained.views.capture_from_scene
-    return composed(upright(up, (way.rotation @ trained.views.up_world.double()).float()), way)
+    return way, (way.rotation @ trained.views.up_world.double()).float()
+
+
+def metres_per_unit(trained: Trained, units: Units) -> float:
+    """Of that frame; 1 where nobody knows it, as formats in metres have it."""
+    world = world_of(trained)
+    return 1.0 if world is None or units == "metres" else world.metres_from_capture.scale
 
 
 def metres_from_scene(trained: Trained) -> Similarity:

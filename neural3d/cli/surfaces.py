@@ -4,19 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from neural3d.cli.camera_exports import refuse, up_of
+from neural3d.cli.camera_exports import refuse
 from neural3d.cli.options import Export
 from neural3d.cli.progress import say
 from neural3d.cli.runs import Trained, load_scene
-from neural3d.cli.shots import metres_from_scene
 from neural3d.errors import InputError
 from neural3d.export.selection import Selection, select
 from neural3d.render.model import Model
-from neural3d.scene import Scene, Similarity
+from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.surface.depth_views import DepthView, seen_by
 from neural3d.surface.photo_views import Unexposed, photo_views
@@ -33,16 +28,6 @@ class Seen:
     views: Callable[[], Iterator[DepthView]]
     source: str
     """`photos` or `renders`."""
-
-
-def frame_of(options: Export, trained: Trained) -> tuple[Similarity, Float[Tensor, "3"]]:
-    """Where surfaces are to lie, from the scene's frame, and what is up there.
-
-    Raises: InputError where metres are asked for and not known.
-    """
-    if options.units == "metres":
-        return metres_from_scene(trained), torch.tensor([0.0, 0.0, 1.0])
-    return trained.views.capture_from_scene, up_of(trained)
 
 
 def chosen_model(options: Export, trained: Trained) -> Model:

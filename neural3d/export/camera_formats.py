@@ -54,11 +54,16 @@ def read_cameras(path: str | Path, *, scene_from_capture: Similarity, size_px: t
 
 
 def write_cameras(
-    path: str | Path, move: CameraPath, *, capture_from_scene: Similarity, up_axis: str = "Y"
+    path: str | Path,
+    move: CameraPath,
+    *,
+    capture_from_scene: Similarity,
+    up_axis: str = "Y",
+    metres_per_unit: float = 1.0,
 ) -> tuple[str, ...]:
     """Write a camera move in the frame that `capture_from_scene` leads to; what was lost, one line each.
 
-    `up_axis` is what a USD stage says of that frame.
+    `up_axis` and `metres_per_unit` are what a USD stage says of that frame.
 
     Raises: InputError when the suffix is none of a camera format's, or a library is missing; StorageError.
     """
@@ -66,10 +71,10 @@ def write_cameras(
     require_camera_suffix(path)
     chosen = _format(path)
     if chosen is None:
-        way, first = {"capture_from_scene": capture_from_scene}, move.frames[0]
-        save_camera_path(path, move.cameras, fps=move.fps, frame_start=first, **way)
+        how = {"capture_from_scene": capture_from_scene, "fps": move.fps, "frames": move.frames}
+        save_camera_path(path, move.cameras, **how)
         return ()
-    more = {"up_axis": up_axis} if chosen.write is write_usd_cameras else {}
+    more = {"up_axis": up_axis, "metres_per_unit": metres_per_unit} if chosen.write is write_usd_cameras else {}
     return chosen.write(path, film_move(move, capture_from_scene), **more)
 
 

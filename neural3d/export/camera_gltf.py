@@ -18,11 +18,12 @@ from neural3d.errors import InputError
 from neural3d.export.film import FilmCamera, FilmMove, whole_frames
 from neural3d.export.frames import quat_wxyz
 from neural3d.export.glb import BINARY_CHUNK, CHUNK_HEADER, FLOAT, HEADER, JSON_CHUNK, MAGIC
-from neural3d.export.gltf_reader import GltfFile, accessor_column, node_matrix, open_gltf
-from neural3d.render.camera_files import FPS, SENSOR_WIDTH_MM
+from neural3d.export.gltf_reader import GltfFile, accessor_column, list_of, node_matrix, open_gltf
+from neural3d.render.camera_files import FPS, SENSOR_WIDTH_MM, rising_numbers
 from neural3d.storage import atomic_write
 
 _MAX_DEPTH = 64
+_LARGEST = 1e12
 _PROPERTIES = ("translation", "rotation", "scale")
 
 
@@ -59,9 +60,17 @@ def read_gltf_cameras(path: Path) -> FilmMove:
         raise InputError(f"{path}: its camera's fps is {fps:g}; expected a frame rate above 0")
     curves = _curves(file)
     end = max((float(curve.times[-1]) for curve in curves.values()), default=0.0)
-    frames = whole_frames(path, float(first), first + end * fps)
-    cameras = tuple(_at(file, chain, curves, perspective, extras, n - first, fps) for n in frames)
-    return FilmMove(cameras, tuple(frames), fps)
+    frames, film = _film(extras)
+    if not frames:
+        frames = tuple(whole_frames(path, float(first), first + end * fps))
+    cameras = tuple(_at(file, chain, curves, perspective, extras, film.get(n), (n - first) / fps) for n in frames)
+    return FilmMove(cameras, frames, fps)
+
+
+def _film(extras: dict[str, Any]) -> tuple[tuple[int, ...], dict[int, Any]]:
+    """The frames' numbers and what film each has, as kept beside the camera by this program; none in other files."""
+    numbers, film = rising_numbers(extras.get("frames")), list_of(extras.get("film"))
+    return (numbers, dict(zip(numbers, film, strict=True))) if len(numbers) == len(film) else ((), {})
 
 
 class _Curve:
@@ -112,7 +121,7 @@ def _description(move: FilmMove, arrays: list[np.ndarray]) -> dict[str, Any]:
     first = move.cameras[0]
     lens = {"yfov": _yfov(first), "aspectRatio": first.sensor_mm[0] / first.sensor_mm[1], "znear": 0.001}
     frames = [[c.focal_mm, *c.sensor_mm, *c.off_center] for c in move.cameras]
-    extras = {"fps": move.fps, "frame_start": move.frames[0], "film": frames}
+    extras = {"fps": move.fps, "frame_start": move.frames[0], "frames": list(move.frames), "film": frames}
     if first.size_px is not None:
         extras["size_px"] = list(first.size_px)
     offsets = np.cumsum([0, *(array.size * 4 for array in arrays)]).tolist()
@@ -174,7 +183,7 @@ def _yfov(camera: FilmCamera) -> float:
 def _one_camera(file: GltfFile) -> tuple[list[int], dict[str, Any]]:
     """Numbers of the nodes from the scene down to the one with the camera, and that node."""
     scene = file.item("scenes", file.content.get("scene", 0))
-    waiting = [[index] for index in scene.get("nodes", []) if isinstance(scene.get("nodes"), list)]
+    waiting = [[index] for index in list_of(scene.get("nodes"))]
     found = []
     while waiting:
         chain = waiting.pop()
@@ -183,8 +192,7 @@ def _one_camera(file: GltfFile) -> tuple[list[int], dict[str, Any]]:
             raise InputError(f"{file.path}: its nodes are nested without end; the file is damaged")
         if "camera" in node:
             found.append((chain, node))
-        children = node.get("children")
-        waiting += [[*chain, child] for child in (children if isinstance(children, list) else [])]
+        waiting += [[*chain, child] for child in list_of(node.get("children"))]
     if len(found) != 1:
         raise InputError(f"{file.path}: {len(found)} cameras in its scene; export one camera alone")
     return found[0]
@@ -193,16 +201,15 @@ def _one_camera(file: GltfFile) -> tuple[list[int], dict[str, Any]]:
 def _curves(file: GltfFile) -> dict[tuple[int, str], _Curve]:
     """By node and property, of all animations."""
     curves = {}
-    animations = file.content.get("animations")
-    for number in range(len(animations) if isinstance(animations, list) else 0):
+    for number in range(len(list_of(file.content.get("animations")))):
         animation = file.item("animations", number)
         samplers = GltfFile(file.path, animation, file.binary)
-        for channel in animation.get("channels") or []:
-            target = channel.get("target", {}) if isinstance(channel, dict) else {}
-            name = target.get("path")
-            if name in _PROPERTIES:
+        for channel in list_of(animation.get("channels")):
+            target = channel.get("target") if isinstance(channel, dict) else None
+            name, node = (target.get("path"), target.get("node")) if isinstance(target, dict) else (None, None)
+            if name in _PROPERTIES and isinstance(node, int):
                 sampler = samplers.item("samplers", channel.get("sampler"))
-                curves[target.get("node"), name] = _curve(file, sampler, name == "rotation")
+                curves[node, name] = _curve(file, sampler, name == "rotation")
     return curves
 
 
@@ -222,23 +229,21 @@ def _at(
     curves: dict[tuple[int, str], _Curve],
     perspective: dict[str, Any],
     extras: dict[str, Any],
-    index: int,
-    fps: float,
+    film: object,
+    time: float,
 ) -> FilmCamera:
-    """One frame."""
+    """One frame, at a time in seconds, with the film that is kept of it."""
     world = np.eye(4)
     for number in chain:
         node = file.item("nodes", number)
-        moved = {
-            name: curves[number, name].at(index / fps).tolist() for name in _PROPERTIES if (number, name) in curves
-        }
+        moved = {name: curves[number, name].at(time).tolist() for name in _PROPERTIES if (number, name) in curves}
         # An animated node has no matrix; what is not animated of it stays.
         still = {name: node[name] for name in _PROPERTIES if name in node} if moved else node
         world = world @ node_matrix(file, {**still, **moved})
-    film, size = extras.get("film"), extras.get("size_px")
+    size = extras.get("size_px")
     size_px = (size[0], size[1]) if _are_numbers(size, 2) and all(isinstance(n, int) for n in size) else None
-    if isinstance(film, list) and index < len(film) and _are_numbers(film[index], 5):
-        focal_mm, width, height, right, down = film[index]
+    if _are_numbers(film, 5):
+        focal_mm, width, height, right, down = film
         return FilmCamera(world, focal_mm, (width, height), (right, down), size_px)
     yfov = _number(file.path, perspective, "yfov", None)
     if not 0 < yfov < math.pi:
@@ -252,8 +257,11 @@ def _are_numbers(values: object, count: int) -> bool:
 
 def _number(path: Path, record: dict[str, Any], name: str, default: float | None) -> float:
     value = record.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared, and not asked whether it is finite: whole numbers of a file may be too large to be made floats.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         raise InputError(f"{path}: {name} is {value!r}, expected a number; write the file again")
+    if abs(value) > _LARGEST:
+        raise InputError(f"{path}: {name} is larger than {_LARGEST:g}; write the file again")
     return float(value)
 
 

@@ -3,6 +3,7 @@
 Focal length and apertures are in tenths of a scene unit, whatever unit the stage has: in metres 28.125 mm are 0.28125.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,25 +13,30 @@ import numpy as np
 from neural3d.errors import InputError, said
 from neural3d.export.film import FilmCamera, FilmMove, whole_frames
 from neural3d.export.usd import require_pxr, usd_complaint, write_stage
+from neural3d.render.camera_files import rising_numbers
 from neural3d.storage import atomic_write, system_error_of_words
 
 _CAMERA = "/World/camera"
 _SETTINGS = "/Render/settings"
-_METERS_PER_UNIT = 1.0
+_FRAMES = "neural3d:frames"
 _CLIP = (0.001, 1e6)
 """Of the camera, in units."""
 
 
-def write_usd_cameras(path: Path, move: FilmMove, *, up_axis: Literal["Y", "Z"] = "Y") -> tuple[str, ...]:
+def write_usd_cameras(
+    path: Path, move: FilmMove, *, up_axis: Literal["Y", "Z"] = "Y", metres_per_unit: float = 1.0
+) -> tuple[str, ...]:
     """Write a move as .usd, .usda, .usdc or .usdz; what does not change has no time samples.
+
+    `up_axis` and `metres_per_unit` are what the stage says of the move's frame.
 
     Raises: InputError where usd-core is not installed; StorageError.
     """
-    pxr = require_pxr(path)
+    pxr, says = require_pxr(path), {"up_axis": up_axis, "metres_per_unit": metres_per_unit}
 
     def write(temporary: Path) -> None:
         try:
-            write_stage(pxr, temporary, partial(_write_layer, pxr, move=move, up_axis=up_axis), "cameras.usdc")
+            write_stage(pxr, temporary, partial(_write_layer, pxr, move=move, **says), "cameras.usdc")
         except pxr.Tf.ErrorException as error:
             raise system_error_of_words(error) from error
 
@@ -64,18 +70,21 @@ def read_usd_cameras(path: Path) -> FilmMove:
         raise InputError(f"{path}: an attribute is no camera's ({said(error)}); write the file again") from error
 
 
-def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str) -> None:
+def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str, metres_per_unit: float) -> None:
     stage = pxr.Usd.Stage.CreateNew(str(path))
     pxr.UsdGeom.SetStageUpAxis(stage, up_axis)
-    pxr.UsdGeom.SetStageMetersPerUnit(stage, _METERS_PER_UNIT)
+    pxr.UsdGeom.SetStageMetersPerUnit(stage, metres_per_unit)
     stage.SetTimeCodesPerSecond(move.fps)
     stage.SetFramesPerSecond(move.fps)
     stage.SetStartTimeCode(move.frames[0])
     stage.SetEndTimeCode(move.frames[-1])
     stage.SetDefaultPrim(pxr.UsdGeom.Xform.Define(stage, "/World").GetPrim())
     camera = pxr.UsdGeom.Camera.Define(stage, _CAMERA)
+    if len(move.frames) != move.frames[-1] - move.frames[0] + 1:
+        # Between samples USD mixes matrices, which gives no camera: this says where there is one.
+        camera.GetPrim().SetCustomDataByKey(_FRAMES, pxr.Vt.IntArray(list(move.frames)))
     _set(camera.MakeMatrixXform(), move, lambda c: pxr.Gf.Matrix4d(c.world_from_camera.T.tolist()))
-    tenths = 1 / (100 * _METERS_PER_UNIT)
+    tenths = 1 / (100 * metres_per_unit)
     _set(camera.CreateFocalLengthAttr(), move, lambda c: c.focal_mm * tenths)
     _set(camera.CreateHorizontalApertureAttr(), move, lambda c: c.sensor_mm[0] * tenths)
     _set(camera.CreateVerticalApertureAttr(), move, lambda c: c.sensor_mm[1] * tenths)
@@ -122,8 +131,14 @@ def _resolution(settings: Any) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-def _frames(pxr: Any, path: Path, stage: Any, camera: Any) -> range:
-    """The stage's range, else that of the samples on the camera and what it hangs on, else one frame."""
+def _frames(pxr: Any, path: Path, stage: Any, camera: Any) -> Sequence[int]:
+    """Those that we have noted, else the stage's range, else that of the samples on the camera and what it hangs on.
+
+    One frame where there is nothing of these.
+    """
+    noted = camera.GetPrim().GetCustomDataByKey(_FRAMES)
+    if isinstance(noted, pxr.Vt.IntArray) and len(noted) and (numbers := rising_numbers(list(noted))):
+        return numbers
     if stage.HasAuthoredTimeCodeRange():
         return whole_frames(path, stage.GetStartTimeCode(), stage.GetEndTimeCode())
     times: set[float] = set()

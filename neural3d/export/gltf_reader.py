@@ -116,7 +116,7 @@ def _placed_primitives(file: GltfFile) -> list[tuple[dict, Similarity]]:
     """Primitives of splats with the way from their own frame to the world."""
     scene = file.item("scenes", file.content.get("scene", 0))
     found: list[tuple[dict, Similarity]] = []
-    waiting = [(index, np.eye(4), 0) for index in _list(scene.get("nodes"))]
+    waiting = [(index, np.eye(4), 0) for index in list_of(scene.get("nodes"))]
     seen = 0
     while waiting:
         index, parent, depth = waiting.pop()
@@ -125,14 +125,15 @@ def _placed_primitives(file: GltfFile) -> list[tuple[dict, Similarity]]:
             raise InputError(f"{file.path}: its nodes are nested without end; the file is damaged")
         node = file.item("nodes", index)
         world = parent @ node_matrix(file, node)
-        waiting += [(child, world, depth + 1) for child in _list(node.get("children"))]
+        waiting += [(child, world, depth + 1) for child in list_of(node.get("children"))]
         if "mesh" in node:
-            primitives = _list(file.item("meshes", node["mesh"]).get("primitives"))
+            primitives = list_of(file.item("meshes", node["mesh"]).get("primitives"))
             found += [(p, _similarity(file, world)) for p in primitives if _is_splats(p)]
     return found
 
 
-def _list(value: object) -> list:
+def list_of(value: object) -> list:
+    """What a file has as a list; an empty one where it is none."""
     return value if isinstance(value, list) else []
 
 
@@ -158,7 +159,7 @@ def node_matrix(file: GltfFile, node: dict) -> np.ndarray:
         matrix[:3, :3] = turn * np.array(node.get("scale", [1, 1, 1]), np.float64)
         matrix[:3, 3] = node.get("translation", [0, 0, 0])
         return matrix
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{file.path}: a node's movement makes no sense ({error}); write the file again") from error
 
 
@@ -247,6 +248,8 @@ def accessor_column(file: GltfFile, index: object) -> Column:
     """The values that an accessor points to, which lie within their buffer."""
     accessor = file.item("accessors", index)
     kind, component = accessor.get("type"), accessor.get("componentType")
+    if not isinstance(kind, str) or not isinstance(component, int):
+        raise InputError(f"{file.path}: accessors[{index}] is damaged; write the file again")
     if kind not in _WIDTHS or component not in _TYPES or "sparse" in accessor or "bufferView" not in accessor:
         raise InputError(f"{file.path}: accessors[{index}] ({kind}, {component}) is of a form that splats do not have")
     view = file.item("bufferViews", accessor["bufferView"])

@@ -32,8 +32,8 @@ def require_mesh_suffix(path: Path) -> str:
     return suffix
 
 
-def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y") -> None:
-    """Write a mesh as it lies; `up_axis`, Y or Z, is what a USD stage says of its frame.
+def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y", metres_per_unit: float = 1.0) -> None:
+    """Write a mesh as it lies; `up_axis`, Y or Z, and `metres_per_unit` are what a USD stage says of its frame.
 
     Raises: InputError for another suffix, or where usd-core is not installed; StorageError.
     """
@@ -45,7 +45,7 @@ def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y") -> None:
 
         def write(temporary: Path) -> None:
             try:
-                layer = partial(_write_layer, pxr, mesh=mesh, up_axis=up_axis)
+                layer = partial(_write_layer, pxr, mesh=mesh, up_axis=up_axis, metres_per_unit=metres_per_unit)
                 write_stage(pxr, temporary, layer, "mesh.usdc")
             except pxr.Tf.ErrorException as error:
                 raise system_error_of_words(error) from error
@@ -130,10 +130,10 @@ def _trimesh(mesh: Mesh):  # noqa: ANN202 (trimesh is imported only where it is 
     return trimesh.Trimesh(mesh.vertices.numpy(), mesh.triangles.numpy(), vertex_colors=colors, process=False)
 
 
-def _write_layer(pxr, path: Path, mesh: Mesh, up_axis: str) -> None:  # noqa: ANN001
+def _write_layer(pxr, path: Path, mesh: Mesh, up_axis: str, metres_per_unit: float) -> None:  # noqa: ANN001
     stage = pxr.Usd.Stage.CreateNew(str(path))
     pxr.UsdGeom.SetStageUpAxis(stage, up_axis)
-    pxr.UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    pxr.UsdGeom.SetStageMetersPerUnit(stage, metres_per_unit)
     stage.SetDefaultPrim(pxr.UsdGeom.Xform.Define(stage, "/World").GetPrim())
     prim, vt = pxr.UsdGeom.Mesh.Define(stage, "/World/mesh"), pxr.Vt
     prim.CreatePointsAttr(vt.Vec3fArray.FromNumpy(np.ascontiguousarray(mesh.vertices.numpy())))

@@ -93,10 +93,10 @@ def require_pxr(path: Path) -> ModuleType:
         import pxr
         from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdRender, UsdUtils, UsdVol, Vt  # noqa: F401 (makes them attributes of pxr)
     except ImportError as error:
-        raise InputError(f"{path}: USD files need usd-core 25.11 or newer: pip install 'neural3d[usd]'") from error
+        raise InputError(f"{path}: USD files need usd-core: pip install 'usd-core>=26.5'") from error
     if not hasattr(UsdVol, _SPLATS):
         version = ".".join(map(str, Usd.GetVersion()))
-        raise InputError(f"{path}: usd-core {version} knows no splats; update it: pip install -U 'neural3d[usd]'")
+        raise InputError(f"{path}: usd-core {version} knows no splats; update it: pip install 'usd-core>=26.5'")
     return pxr
 
 

@@ -5,6 +5,7 @@ Files hold OpenGL camera axes and are in the capture's own frame.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,28 @@ def load_camera_path(path: str | Path, *, scene_from_capture: Similarity, size_p
 
 
 def _numbers(path: Path, content: dict[str, Any], count: int) -> tuple[int, ...]:
-    """From 0, or from the key of ours that says where."""
+    """From 0, or from the key of ours that says where; or as another one lists them."""
+    numbers = content.get("frame_numbers")
+    if numbers is not None:
+        rising = rising_numbers(numbers)
+        if not rising or len(rising) != count:
+            raise InputError(
+                f"{path}: frame_numbers: expected {count} whole numbers that rise, one a camera; correct or remove it"
+            )
+        return rising
     first = content.get("frame_start", 0)
     if not isinstance(first, int) or isinstance(first, bool) or abs(first) >= 10**9:
         raise InputError(f"{path}: frame_start is {first!r}, expected a whole number; correct or remove it")
     return tuple(range(first, first + count))
+
+
+def rising_numbers(values: object) -> tuple[int, ...]:
+    """Numbers of frames as a file has them, with gaps or without; none where they are no whole numbers that rise."""
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) > MAX_FRAMES:
+        return ()
+    are_numbers = all(type(number) is int and abs(number) < 10**9 for number in values)
+    is_rising = are_numbers and all(before < after for before, after in zip(values, values[1:], strict=False))
+    return tuple(values) if is_rising else ()
 
 
 def load_keyframes(path: str | Path, *, scene_from_capture: Similarity, size_px: tuple[int, int]) -> Cameras | None:
@@ -110,10 +128,12 @@ def save_camera_path(
     *,
     capture_from_scene: Similarity,
     fps: float = FPS,
-    frame_start: int = 0,
+    frames: Sequence[int] | None = None,
     keyframes: Cameras | None = None,
 ) -> None:
     """Write a camera_path.json that nerfstudio reads too; keys of ours beside its own keep the exact pinhole.
+
+    `frames` are the cameras' numbers, from 0 where they are not given.
 
     Raises: StorageError.
     """
@@ -121,9 +141,11 @@ def save_camera_path(
     keys = [] if keyframes is None else _entries(keyframes, capture_from_scene)
     keys = [{"matrix": key["camera_to_world"], "fov": key["fov"], "aspect": key["aspect"]} for key in keys]
     width, height = cameras.size_px[0].tolist()
+    numbers = list(range(len(cameras)) if frames is None else frames)
     content = {
         **{"camera_type": "perspective", "render_width": width, "render_height": height, "fps": fps},
-        **{"seconds": len(cameras) / fps, "frame_start": frame_start, "keyframes": keys, "camera_path": entries},
+        **{"seconds": len(cameras) / fps, "frame_start": numbers[0], "keyframes": keys, "camera_path": entries},
+        **({} if numbers == list(range(numbers[0], numbers[0] + len(numbers))) else {"frame_numbers": numbers}),
     }
     atomic_write_text(Path(path), json.dumps(content, indent=1) + "\n")
 

@@ -28,7 +28,7 @@ def require_mmh3(path: Path) -> ModuleType:
     try:
         import mmh3
     except ImportError as error:
-        raise InputError(f"{path}: object ids need mmh3: pip install 'neural3d[vfx]'") from error
+        raise InputError(f"{path}: object ids need mmh3: pip install mmh3") from error
     return mmh3
 
 

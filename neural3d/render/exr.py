@@ -270,12 +270,12 @@ def _windows(camera: Cameras, over: int) -> dict[str, Any]:
 def _pose_header(frame: ExrFrame, capture_from_scene: Similarity) -> dict[str, Any]:
     """Where the camera stands and when, in the header's standard attributes.
 
-    `worldToCamera` maps row vectors and its camera looks along -z with y up.
+    `worldToCamera` maps row vectors; its camera is left-handed: x right, y up, and it looks along +z.
 
-    Source: OpenEXR, Standard Attributes; Technical Introduction, camera coordinate system.
+    Source: OpenEXR, Standard Attributes.
     """
     camera = _double(frame.camera)
-    rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]).double()) @ camera.camera_from_world[0, :3, :3]
+    rotation = torch.diag(torch.tensor([1.0, -1.0, 1.0]).double()) @ camera.camera_from_world[0, :3, :3]
     rotation = rotation @ capture_from_scene.rotation.double().T
     center = capture_from_scene.apply(camera.centers_world[0])
     matrix = np.eye(4, dtype=np.float32)

@@ -77,5 +77,5 @@ def require_openexr(needed_for: Path | str) -> ModuleType:
     try:
         import OpenEXR
     except ImportError as error:
-        raise InputError(f"{needed_for}: EXR files need OpenEXR: pip install 'neural3d[vfx]'") from error
+        raise InputError(f"{needed_for}: EXR files need OpenEXR: pip install OpenEXR") from error
     return OpenEXR

@@ -1,12 +1,13 @@
 """Renders as image files."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -44,14 +45,26 @@ def write_png(path: str | Path, image: Float[Tensor, "H W C"], *, bits: int = 8,
 
 def png_fingerprint(path: Path) -> str | None:
     """What `write_png` was given to know the file by; None where it is none of ours, or damaged."""
-    try:
-        with Image.open(path) as image:
-            return image.info.get(_FINGERPRINT)
-    except (UnidentifiedImageError, SyntaxError, ValueError):
-        return None
+    with Path(path).open("rb") as file:
+        if file.read(len(_SIGNATURE)) != _SIGNATURE:
+            return None
+        # The texts stand before the pixels, which need not be decoded, however large the picture is.
+        while len(head := file.read(8)) == 8 and (kind := head[4:]) not in (b"IDAT", b"IEND"):
+            length = int.from_bytes(head[:4], "big")
+            if kind != b"tEXt":
+                file.seek(length + 4, os.SEEK_CUR)
+                continue
+            name, _, text = file.read(min(length, _MAX_TEXT)).partition(b"\0")
+            if name == _FINGERPRINT.encode():
+                return text.decode("latin-1")
+            file.seek(max(0, length - _MAX_TEXT) + 4, os.SEEK_CUR)
+    return None
 
 
 _FINGERPRINT = "neural3d:fingerprint"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_TEXT = 4096
+"""Bytes of a text that is looked at."""
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 """Of the PNG header, by the number of channels."""
 

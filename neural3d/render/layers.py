@@ -22,10 +22,13 @@ from neural3d.render.model import Model
 from neural3d.render.objects import Objects
 from neural3d.splats.gaussians import Gaussians
 from neural3d.splats.view import View, blended_colors, projected_in, view_of
+from neural3d.srgb import encode_srgb
 
 TILE_PX = 1024
 """Side of a tile; a multiple of the rasterizer's own 16."""
 _LEAST_NORMAL = 1e-6
+Window = tuple[int, int, int, int]
+"""Left, top, width and height, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,39 @@ class LayerTile:
 
 @torch.no_grad()
 def layer_tiles(
-    model: Model, camera: Cameras, *, tile_px: int = TILE_PX, objects: Objects | None = None
+    model: Model, camera: Cameras, *, tile_px: int = TILE_PX, rows: int | None = None, objects: Objects | None = None
 ) -> Iterator[LayerTile]:
-    """Render the one view of `camera` tile by tile, row by row.
+    """Render the one view of `camera` tile by tile, row by row; or in bands of so many `rows`.
 
     A splat's normal is its shortest axis, blended like colours; a field's is that of the surface through its depths.
 
     Raises: ValueError for the `objects` of a field.
     Limits: both are guesses: neither model knows surfaces.
     """
+    width, height = camera.size_px[0].tolist()
+    windows = _rectangles(width, height, tile_px) if rows is None else _bands(width, height, rows)
     if isinstance(model, Gaussians):
-        yield from _splat_tiles(model, view_of(camera, 0).to(model.device), tile_px, objects)
+        yield from _splat_tiles(model, view_of(camera, 0).to(model.device), windows, objects)
     elif objects is not None:
         raise ValueError("objects: a field has no Gaussians that could belong to one")
     else:
-        for left, top, width, height in _rectangles(*camera.size_px[0].tolist(), tile_px):
-            yield _field_tile(model, camera, (left, top, width, height))
+        for window in windows:
+            yield _field_tile(model, camera, window)
+
+
+@torch.no_grad()
+def color_bands(gaussians: Gaussians, camera: Cameras, rows: int) -> Iterator[Float[Tensor, "H W 4"]]:
+    """Display sRGB over black and alpha of the one view of `camera`, so many rows at a time from the top, on the CPU.
+
+    A band is drawn when it is asked for.
+    """
+    view = view_of(camera, 0).to(gaussians.device)
+    projected = projected_in(gaussians, view)
+    colors = blended_colors(gaussians, view, gaussians.sh_degree, projected)
+    for left, top, width, height in _bands(view.width, view.height, rows):
+        image, alphas = _blended(projected, colors, (left, top, width, height))
+        image = encode_srgb(image) if gaussians.linear else image
+        yield torch.cat([image.permute(1, 2, 0), alphas[..., None]], dim=-1).cpu()
 
 
 def cropped(cameras: Cameras, left: int, top: int, width: int, height: int) -> Cameras:
@@ -81,28 +101,42 @@ def cropped(cameras: Cameras, left: int, top: int, width: int, height: int) -> C
     )
 
 
-def _rectangles(width: int, height: int, side: int) -> Iterator[tuple[int, int, int, int]]:
-    """Left, top, width, height of the tiles."""
+def _bands(width: int, height: int, rows: int) -> Iterator[Window]:
+    for top in range(0, height, rows):
+        yield 0, top, width, min(rows, height - top)
+
+
+def _rectangles(width: int, height: int, side: int) -> Iterator[Window]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield left, top, min(side, width - left), min(side, height - top)
 
 
-def _splat_tiles(gaussians: Gaussians, view: View, tile_px: int, objects: Objects | None) -> Iterator[LayerTile]:
+def _splat_tiles(
+    gaussians: Gaussians, view: View, windows: Iterator[Window], objects: Objects | None
+) -> Iterator[LayerTile]:
     """Gaussians are projected once for the whole image: near its border the projection depends on the image's size."""
     projected = projected_in(gaussians, view)
     colors = blended_colors(gaussians, view, gaussians.sh_degree, projected)
     channels = torch.cat([colors, projected.depths[:, None], _splat_normals(gaussians, view)], dim=1)
     if objects is not None:
         channels = torch.cat([channels, objects.memberships().to(channels)], dim=1)
-    for left, top, width, height in _rectangles(view.width, view.height, tile_px):
-        part, rows = _within(projected, left, top, width, height)
-        bins = bin_gaussians(part, width=width, height=height)
-        background = channels.new_zeros(channels.shape[1])
-        image, alphas = rasterize(part.means_px, part.conics, part.opacities, channels[rows], bins, background)
-        tile = _tile(left, top, image[:7].permute(1, 2, 0), alphas[..., None])
+    for window in windows:
+        image, alphas = _blended(projected, channels, window)
+        tile = _tile(*window[:2], image[:7].permute(1, 2, 0), alphas[..., None])
         coverages = None if objects is None else image[7:].permute(1, 2, 0).cpu()
         yield replace(tile, coverages=coverages, is_light=gaussians.linear)
+
+
+def _blended(
+    projected: Projected, channels: Float[Tensor, "N D"], window: Window
+) -> tuple[Float[Tensor, "D H W"], Float[Tensor, "H W"]]:
+    """What a window of the image shows over black, and alpha."""
+    left, top, width, height = window
+    part, rows = _within(projected, left, top, width, height)
+    bins = bin_gaussians(part, width=width, height=height)
+    background = channels.new_zeros(channels.shape[1])
+    return rasterize(part.means_px, part.conics, part.opacities, channels[rows], bins, background)
 
 
 def _within(projected: Projected, left: int, top: int, width: int, height: int) -> tuple[Projected, Tensor]:
@@ -136,7 +170,7 @@ def _tile(left: int, top: int, image: Float[Tensor, "H W 7"], alphas: Float[Tens
     return LayerTile(left, top, *(t.cpu() for t in (image[..., :3], alphas, depths, normals)))
 
 
-def _field_tile(field: RadianceField, camera: Cameras, window: tuple[int, int, int, int]) -> LayerTile:
+def _field_tile(field: RadianceField, camera: Cameras, window: Window) -> LayerTile:
     """Rendered with a border of one pixel, from which the normals at the tile's edge come."""
     left, top, width, height = window
     around = cropped(camera, left - 1, top - 1, width + 2, height + 2)

@@ -1,5 +1,6 @@
 """Renders as TIFF of 16 bits a channel. Needs the extra [vfx]."""
 
+import struct
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +48,7 @@ def tiff_fingerprint(path: Path) -> str | None:
     try:
         with tifffile.TiffFile(path) as file:
             text = file.pages[0].description
-    except (tifffile.TiffFileError, IndexError, ValueError):
+    except (tifffile.TiffFileError, struct.error, IndexError, ValueError):
         return None
     return text.removeprefix(_NOTE) if text.startswith(_NOTE) else None
 
@@ -60,5 +61,5 @@ def require_tifffile(path: Path) -> ModuleType:
     try:
         import tifffile
     except ImportError as error:
-        raise InputError(f"{path}: TIFF files need tifffile: pip install 'neural3d[vfx]'") from error
+        raise InputError(f"{path}: TIFF files need tifffile: pip install tifffile") from error
     return tifffile

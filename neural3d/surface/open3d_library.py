@@ -17,7 +17,7 @@ def require_open3d() -> ModuleType:
             import open3d
     except (ImportError, OSError) as error:
         raise InputError(
-            f"a mesh needs Open3D ({error}): pip install neural3d[mesh]; on Debian also: apt-get install libegl1 "
+            f"a mesh needs Open3D ({error}): pip install open3d; on Debian also: apt-get install libegl1 "
             "libgl1 libusb-1.0-0"
         ) from error
     return open3d

@@ -35,7 +35,7 @@ def unwrap(mesh: Mesh, side_px: int) -> Unwrapped:
     try:
         import xatlas
     except ImportError as error:
-        raise InputError(f"a texture needs xatlas ({error}): pip install neural3d[mesh]") from error
+        raise InputError(f"a texture needs xatlas ({error}): pip install xatlas") from error
     atlas = xatlas.Atlas()
     atlas.add_mesh(np.ascontiguousarray(mesh.vertices.numpy()), mesh.triangles.numpy().astype(np.uint32))
     packing = xatlas.PackOptions()

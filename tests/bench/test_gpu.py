@@ -37,7 +37,7 @@ from neural3d.train.mcmc import shared_opacity
 CPU = torch.device("cpu")
 TINY = SceneSpec("60 Gaussians at 48x32", 48, 32, 60, 30_000, logit_opacity=-1.0, logit_spread=0.8, axis_spread=0.8)
 needs_gsplat = pytest.mark.skipif(
-    importlib.util.find_spec("gsplat") is None, reason="gsplat is not installed; it comes with neural3d[cuda]"
+    importlib.util.find_spec("gsplat") is None, reason="gsplat is not installed; the extra [cuda] has it"
 )
 
 

@@ -84,10 +84,6 @@ class Page:
         """Until there is a button that bears this text."""
         self.wait_for(f"!!{_button(label)}")
 
-    def click_input(self, value: str) -> None:
-        """Click the field that holds this value."""
-        self._click_on(f"[...document.querySelectorAll('input')].find(e => e.value === {value!r})")
-
     def click_option(self, label: str) -> None:
         """Click an entry of the list that has opened."""
         options = "[...document.querySelectorAll('[role=option]')]"

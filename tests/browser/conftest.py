@@ -34,15 +34,17 @@ def shared_page() -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of the screen are kept for people to look at."""
-    return tmp_path_factory.mktemp("screens")
+def shots(request: pytest.FixtureRequest) -> Path:
+    """Where pictures of the screen are kept for people to look at: build/screens/, by the tests' module."""
+    folder = request.config.rootpath / "build" / "screens" / request.module.__name__.rsplit(".", 1)[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def viewer(shared_page: Page) -> Iterator[Viewer]:
+def viewer(shared_page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """600 splats in three balls, and two grey photos, with one visitor."""
-    where = {"render_fn_from": model_render_function, "title": "balls"}
+    where = {"render_fn_from": model_render_function, "title": "balls", "save_folder": tmp_path_factory.mktemp("run")}
     with view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running:
         shared_page.open(running.url)
         shared_page.wait_for("!!document.querySelector('canvas')")

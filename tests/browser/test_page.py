@@ -11,11 +11,14 @@ import torch
 
 from browser.small_scene import BLOBS, three_blobs, two_cameras
 from neural3d.cameras import Cameras
+from neural3d.fields.field import Shaded
+from neural3d.fields.rays import Rays
+from neural3d.render.fields import field_render_function
 from neural3d.render.rendering import Rendering
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
-from neural3d.viewer import Viewer, view_gaussians
+from neural3d.viewer import Viewer, view_field, view_gaussians
 from neural3d.viewer.space import View, cameras_from_view
 from neural3d.viewer.visit import BY_BROWSER, BY_ENGINE
 
@@ -115,6 +118,8 @@ def test_the_scene_is_seen_while_it_trains_and_the_buttons_reach_the_training(tr
     assert_up_is_up(page.screenshot())
     text = page.text()
     assert "PSNR" in text and "Time left" in text and "600" in text
+    # PSNR and loss; the number of Gaussians never changes here.
+    page.wait_for("[...document.querySelectorAll('.uplot canvas')].filter(e => e.offsetParent).length === 2")
     page.click("Pause")
     page.wait_for_button("Resume")
     assert training.requested() == "pause"
@@ -141,14 +146,41 @@ def test_the_engine_draws_for_those_who_choose_it(blobs: Gaussians, page) -> Non
     with view_gaussians(blobs, up_world=(0.0, 0.0, 1.0), port=0, render_fn_from=render_fn_from) as viewer:
         page.open(viewer.url)
         wait_for_blobs(viewer, page)
-        page.click_input(BY_BROWSER)
-        page.click_option(BY_ENGINE)
+        page.choose("Drawn by", BY_ENGINE)
+        end = time.monotonic() + 60.0
         found = wait_for_blobs(viewer, page, are_there=False)
         while not all(color[0] > 200 and color[1] < 60 and color[2] > 200 for color in found.values()):
+            assert time.monotonic() < end, f"on the screen: {found}"
             found = wait_for_blobs(viewer, page, are_there=False)
-        page.click_input(BY_ENGINE)
-        page.click_option(BY_BROWSER)
+        page.choose("Drawn by", BY_BROWSER)
         wait_for_blobs(viewer, page)
+
+
+class Fog:
+    """A field that is grey all over."""
+
+    num_parameters = 1
+
+    def shade(self, rays: Rays) -> Shaded:
+        count = len(rays)
+        return Shaded(torch.full((count, 3), 0.25), torch.ones(count), torch.ones(count))
+
+    def densities(self, positions: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(positions))
+
+
+def test_a_field_is_drawn_by_the_engine_alone(page) -> None:
+    around = torch.randn(100, 3)
+    with view_field(
+        Fog(), render_fn_from=field_render_function, around=around, up_world=(0.0, 0.0, 1.0), port=0
+    ) as viewer:
+        page.open(viewer.url)
+        page.wait_for("!!document.querySelector('canvas')")
+        end = time.monotonic() + 60.0
+        while not (np.abs(page.screenshot()[650, 300:900].astype(int) - 64).max() < 4):
+            assert time.monotonic() < end, "the field is on the screen"
+            time.sleep(0.3)
+        assert "Drawn by" not in page.text() and "Files" not in page.text()
 
 
 def test_without_the_token_there_is_only_a_sentence(page) -> None:

@@ -52,6 +52,25 @@ def test_depth_is_drawn_by_the_engine_in_the_chosen_colours(viewer: Viewer, shar
     wait(lambda: not visit._is_exact, "the browser draws again")
 
 
+@pytest.mark.parametrize(
+    ("output", "is_right"),
+    [
+        # Round splats have the x axis for their shortest: towards him, (1, 0, 0) is red.
+        ("Normals", lambda part: part[..., 0].min() > 240 and 100 < part[..., 1].min() < 140),
+        ("Opacity", lambda part: np.ptp(part, axis=2).max() < 12 and part.min() < 12 and part.max() > 245),
+    ],
+)
+def test_other_outputs_of_the_engine(viewer: Viewer, shared_page, shots: Path, output: str, is_right) -> None:
+    (visit,) = viewer.visits.values()
+    go_to(viewer, (4.0, 0.4, 0.5), (0.0, 0.2, 0.0))
+    shared_page.choose("Show", output)
+    wait(lambda: visit.display().output == output, "it is chosen")
+    part = (slice(250, 600), slice(340, 900))
+    wait_for_screen(shared_page, shots, output, lambda pixels: bool(is_right(pixels[part].astype(int))))
+    shared_page.choose("Show", "Colour")
+    wait(lambda: not visit._is_exact, "the browser draws again")
+
+
 @pytest.mark.parametrize("mode", ["Side by side", "Difference", "FLIP error"])
 def test_other_ways_to_compare(viewer: Viewer, shared_page, mode: str) -> None:
     (visit,) = viewer.visits.values()
@@ -209,7 +228,7 @@ def test_a_path_is_rendered_with_progress_and_comes_as_a_file(
     viewer: Viewer, shared_page, tmp_path: Path, form: str, name: str
 ) -> None:
     if name.endswith("_exr.zip"):
-        pytest.importorskip("OpenEXR", reason="OpenEXR is not installed: pip install 'neural3d[vfx]'")
+        pytest.importorskip("OpenEXR", reason="OpenEXR is not installed: pip install OpenEXR mmh3 tifffile")
     shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     viewer.controls._render._size.value = (64, 48)
     count = len(viewer.controls._path.move().keys)
@@ -266,7 +285,7 @@ def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_visible_is_downloaded_in_any_format(viewer: Viewer, shared_page, tmp_path: Path, name: str) -> None:
     if name == "usd":
-        pytest.importorskip("pxr", reason="usd-core is not installed: pip install 'neural3d[usd]'")
+        pytest.importorskip("pxr", reason="usd-core is not installed: pip install usd-core")
     shared_page.click_tab("Files")
     shared_page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     shared_page.choose("Format", name)
@@ -278,6 +297,14 @@ def test_what_is_visible_is_downloaded_in_any_format(viewer: Viewer, shared_page
         assert file.read_bytes().lower().startswith(b"<!doctype html>")
     else:
         assert len(read_splats(file)) == 600
+
+
+def test_what_is_visible_is_saved_with_the_run(viewer: Viewer, shared_page) -> None:
+    shared_page.click_tab("Files")
+    shared_page.choose("Format", "spz")
+    shared_page.click("Save with the run")
+    wait((viewer.controls._files._place.save_folder / "edited-001.spz").is_file, "the file is there")
+    shared_page.wait_for("document.body.innerText.includes('edited-001.spz')")
 
 
 def test_the_help_names_every_key(viewer: Viewer, shared_page, shots: Path) -> None:

@@ -146,4 +146,4 @@ def test_without_points_on_it_a_photo_shows_no_object():
 def test_without_opencv_the_remedy_is_named(capture, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["masks", str(capture)]) == 2
-    assert 'pip install "neural3d[masks]"' in capsys.readouterr().err
+    assert "pip install opencv-python-headless" in capsys.readouterr().err

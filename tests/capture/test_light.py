@@ -20,7 +20,7 @@ from neural3d.srgb import encode_srgb
 
 from .test_photo_files import write_dng
 
-pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
 WIDTH, HEIGHT = 24, 16
 
 

@@ -1,6 +1,7 @@
 """The capture of the command line's tests."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,7 @@ def ball_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     object.__setattr__(trained, "model", ball(1500))
     object.__setattr__(trained, "views", views)
     object.__setattr__(trained, "checkpoint", Checkpoint(1, {}, {}))
+    object.__setattr__(trained, "settings", SimpleNamespace(capture=tmp_path))
     for command in ("mesh_exports", "point_exports"):
         monkeypatch.setattr(f"neural3d.cli.{command}.load_trained", lambda path: trained)
     folder = tmp_path / "run"

@@ -63,7 +63,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, arguments, message
 def test_without_colmap_the_remedy_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["ingest", str(TEATIME), "--output", str(tmp_path / "out")]) == 2
-    assert 'pip install "neural3d[sfm]"' in capsys.readouterr().err
+    assert "pip install pycolmap" in capsys.readouterr().err
 
 
 def test_progress_says_how_long_it_will_take():

@@ -16,7 +16,7 @@ from neural3d.srgb import decode_srgb
 
 from .captures import SMALL, refused, write_capture
 
-OpenEXR = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+OpenEXR = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,12 @@ from PIL import Image
 
 from neural3d.cameras import Cameras
 from neural3d.capture import load_capture
+from neural3d.capture.light_files import write_light
 from neural3d.cli import main
 from neural3d.export.camera_formats import write_cameras
 from neural3d.render.camera_files import CameraPath
 from neural3d.scene import Similarity
+from neural3d.srgb import decode_srgb
 
 from .captures import NUM_VIEWS, SIZE, refused, ring_cameras
 
@@ -45,7 +47,7 @@ def ingest(plates: Path, file: Path, output: Path, *more: str) -> int:
 @pytest.mark.parametrize("suffix", ["usda", "usdc", "chan", "glb", "blender.json", "json"])
 def test_poses_and_lenses_are_the_matchmoves(capture: Path, plates: Path, tmp_path: Path, capsys, suffix: str):
     if suffix.startswith("usd"):
-        pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+        pytest.importorskip("pxr", reason="needs usd-core: pip install usd-core")
     assert ingest(plates, track(tmp_path / f"track.{suffix}"), tmp_path / "shot") == 0
     assert f"{NUM_VIEWS} of {NUM_VIEWS} plates have a camera" in capsys.readouterr().out
     ours, theirs = load_capture(tmp_path / "shot"), load_capture(capture)
@@ -90,6 +92,19 @@ def test_a_proxy_is_the_same_picture_smaller(plates: Path, tmp_path: Path):
     assert ingest(plates, track(tmp_path / "t.json"), tmp_path / "shot") == 0
     cameras = load_capture(tmp_path / "shot").cameras
     assert cameras.size_px[0].tolist() == [96, 64] and cameras.focal_px[0].tolist() == pytest.approx([100, 100])
+
+
+def test_plates_of_light_come_in_as_pictures_and_with_linear_as_light(plates: Path, tmp_path: Path):
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR")
+    for file in sorted(plates.iterdir()):
+        display = torch.from_numpy(np.asarray(Image.open(file).convert("RGB")).copy()).float() / 255
+        write_light(file.with_suffix(".exr"), 2 * decode_srgb(display).numpy())
+        file.unlink()
+    file = track(tmp_path / "track.chan")
+    assert ingest(plates, file, tmp_path / "shot") == 0 and ingest(plates, file, tmp_path / "lit", "--linear") == 0
+    pictures, light = load_capture(tmp_path / "shot"), load_capture(tmp_path / "lit")
+    assert [photo.name for photo in pictures.photos][0] == f"images/sh010_v2.{FIRST}.png"
+    assert (light.is_linear, pictures.is_linear) == (True, False)
 
 
 def test_masks_come_along(plates: Path, tmp_path: Path):

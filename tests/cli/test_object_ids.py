@@ -17,8 +17,8 @@ from neural3d.render.images import write_png
 
 from .captures import NUM_VIEWS, SIZE, refused
 
-OpenEXR = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
-pytest.importorskip("mmh3", reason="needs mmh3: pip install 'neural3d[vfx]'")
+OpenEXR = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
+pytest.importorskip("mmh3", reason="needs mmh3: pip install OpenEXR mmh3 tifffile")
 OBJECT = ("--layers", "rgba", "object", "--cameras", "photos")
 
 

@@ -14,7 +14,7 @@ from neural3d.cli import main
 
 from .captures import SIZE, refused
 
-needs_exr = pytest.mark.skipif(find_spec("OpenEXR") is None, reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+needs_exr = pytest.mark.skipif(find_spec("OpenEXR") is None, reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
 
 
 def render(run: Path, output: Path, *options: str) -> int:
@@ -67,7 +67,7 @@ def test_every_other_frame_of_an_orbit(trained: Path, tmp_path: Path):
 @pytest.mark.parametrize("suffix", ["usda", "usdc", "chan", "glb", "gltf", "blender.json", "json"])
 def test_cameras_out_and_in_again_give_the_same_pictures(trained: Path, tmp_path: Path, suffix: str):
     if suffix.startswith("usd"):
-        pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+        pytest.importorskip("pxr", reason="needs usd-core: pip install usd-core")
     file = tmp_path / f"move.{suffix}"
     export = ["export", str(trained), "--format", "cameras", "--cameras", "orbit", "--frames", "101-103"]
     assert main([*export, "--fps", "24", "--up", "y", "--output", str(file)]) == 0

@@ -54,7 +54,7 @@ def require_same(found: dict, move: CameraPath) -> None:
 
 @pytest.mark.parametrize("suffix", ["usda", "usdc"])
 def test_blender_sees_through_a_usd_camera_what_we_see(tmp_path: Path, suffix: str):
-    pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+    pytest.importorskip("pxr", reason="needs usd-core: pip install usd-core")
     move, path = a_move((640, 360)), tmp_path / f"move.{suffix}"
     write_cameras(path, move, capture_from_scene=SAME, up_axis="Z")
     require_same(probe("usd", path, POINTS, [640, 360]), move)
@@ -96,7 +96,7 @@ def test_a_lens_that_blender_fits_to_the_height_comes_back_right(tmp_path: Path)
 
 
 def test_blender_reads_the_layers_of_an_exr(tmp_path: Path):
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     from neural3d.render.exr import LAYERS, ExrFrame, ExrSettings, write_exr
     from neural3d.splats.gaussians import Gaussians
 
@@ -109,8 +109,8 @@ def test_blender_reads_the_layers_of_an_exr(tmp_path: Path):
 
 def test_blender_picks_an_object_by_its_name(tmp_path: Path):
     """Two disks, the nearer one smaller: what its Cryptomatte node finds is what the nearer one covers, and no more."""
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
-    pytest.importorskip("mmh3", reason="needs mmh3: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
+    pytest.importorskip("mmh3", reason="needs mmh3: pip install OpenEXR mmh3 tifffile")
     from neural3d.render.exr import ExrFrame, ExrSettings, write_exr
     from neural3d.render.layers import layer_tiles
     from neural3d.render.objects import Objects
@@ -130,7 +130,7 @@ def test_blender_picks_an_object_by_its_name(tmp_path: Path):
 
 def test_blender_puts_its_own_objects_before_and_behind_ours(tmp_path: Path):
     """A wall of one Gaussian through the origin: a cube hides it where it is nearer to the camera, and only there."""
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     from neural3d.render.exr import ExrFrame, write_exr
     from neural3d.splats.gaussians import Gaussians
 
@@ -169,7 +169,7 @@ def test_blender_puts_its_own_objects_before_and_behind_ours(tmp_path: Path):
 
 
 def test_splats_and_cameras_make_one_stage(tmp_path: Path):
-    pytest.importorskip("pxr", reason="needs usd-core: pip install 'neural3d[usd]'")
+    pytest.importorskip("pxr", reason="needs usd-core: pip install usd-core")
     from pxr import Usd
 
     from neural3d.export.usd import read_usd, write_usd

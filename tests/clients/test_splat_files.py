@@ -154,7 +154,7 @@ def test_files_of_others_in_gltf(data_dir: Path):
 
 
 def test_usd_finds_nothing_to_complain_about(tmp_path: Path):
-    pytest.importorskip("pxr", reason="usd-core is not installed: pip install 'neural3d[usd]'")
+    pytest.importorskip("pxr", reason="usd-core is not installed: pip install usd-core")
     from pxr import Usd, UsdGeom, UsdValidation
 
     write_splats(tmp_path / "a.usdc", scene_gaussians(), capture_from_scene=CAPTURE_FROM_SCENE, up_axis="Z")

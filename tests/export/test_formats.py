@@ -37,7 +37,7 @@ KEEP_HARMONICS = [name for name in BOUNDS if name != "a.splat"]
 def needs(name: str) -> str:
     """The name again; skips where its library is missing."""
     if ".usd" in name and importlib.util.find_spec("pxr") is None:
-        pytest.skip("usd-core is not installed: pip install 'neural3d[usd]'")
+        pytest.skip("usd-core is not installed: pip install usd-core")
     return name
 
 

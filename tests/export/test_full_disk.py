@@ -105,7 +105,7 @@ while True:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_whoever_is_killed_leaves_whole_files(tmp_path: Path):
     """Wherever the kill hits: under the final names lies what was whole, and the next write tidies up the rest."""
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     from neural3d.render.exr_files import read_attribute, write_parts
 
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)

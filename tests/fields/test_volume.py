@@ -91,7 +91,7 @@ def test_gradients_by_finite_differences():
 
 
 def test_nerfaccs_dense_form_agrees():
-    nerfacc = pytest.importorskip("nerfacc", reason="nerfacc is not installed; it comes with neural3d[cuda]")
+    nerfacc = pytest.importorskip("nerfacc", reason="nerfacc is not installed; the extra [cuda] has it")
     densities, colors, lengths = (tensor.float() for tensor in drawn())
     starts = torch.cat([torch.zeros(5, 1), lengths.cumsum(1)[:, :-1]], dim=1)
     weights, _, _ = nerfacc.render_weight_from_density(starts, starts + lengths, densities)

@@ -147,7 +147,7 @@ def test_nerfacc_sees_the_same(backend):
     """Its dense form, which needs no GPU, as the oracle: colours, alphas, depths and the gradients."""
     with warnings.catch_warnings():  # its docstrings have escapes that Python does not know
         warnings.simplefilter("ignore")
-        nerfacc = pytest.importorskip("nerfacc", reason="nerfacc is not installed; it comes with neural3d[test]")
+        nerfacc = pytest.importorskip("nerfacc", reason="nerfacc is not installed; the extra [test] has it")
     generator = torch.Generator().manual_seed(3)
     rays, count = 11, 7
     ends = (torch.rand(rays, count + 1, generator=generator, dtype=torch.float64) + 0.1).cumsum(dim=1)

@@ -18,7 +18,7 @@ from neural3d.splats.gaussians import Gaussians, cat_gaussians
 from .scenes import CAPTURE_FROM_SCENE, cameras_around, disk, some_gaussians, straight_camera
 from .test_exr import parts_of
 
-pytest.importorskip("mmh3", reason="needs mmh3: pip install 'neural3d[vfx]'")
+pytest.importorskip("mmh3", reason="needs mmh3: pip install OpenEXR mmh3 tifffile")
 WHERE = {"capture_from_scene": CAPTURE_FROM_SCENE}
 NAMES = ("cup", "Löffel", "table")
 

@@ -12,7 +12,7 @@ from neural3d.splats.gaussians import Gaussians
 
 from .scenes import CAPTURE_FROM_SCENE, cameras_around, disk, some_gaussians, straight_camera
 
-pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
 oiio = pytest.importorskip("OpenImageIO", reason="needs OpenImageIO: pip install OpenImageIO")
 
 WHERE = {"capture_from_scene": CAPTURE_FROM_SCENE}

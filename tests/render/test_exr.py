@@ -16,7 +16,7 @@ from neural3d.scene import Similarity
 
 from .scenes import CAPTURE_FROM_SCENE, cameras_around, disk, some_gaussians, straight_camera
 
-pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
 oiio = pytest.importorskip("OpenImageIO", reason="needs OpenImageIO: pip install OpenImageIO")
 
 WHERE = {"capture_from_scene": CAPTURE_FROM_SCENE}
@@ -97,7 +97,7 @@ def test_the_header_has_the_camera(tmp_path: Path):
     rows, columns = np.nonzero(found["rgba"][1][..., 3] > 0.5)
     points = found["position"][1][rows, columns]
     seen = np.c_[points, np.ones(len(points))] @ matrix
-    depth = -seen[:, 2]
+    depth = seen[:, 2]  # of a left-handed camera, as the standard has it
     assert np.allclose(depth, found["depth"][1][rows, columns, 0], rtol=1e-4)
     # A pixel's place from the standard attributes alone: the window at unit distance.
     width, (center_x, center_y) = spec.getattribute("screenWindowWidth"), spec.getattribute("screenWindowCenter")

@@ -98,7 +98,7 @@ def test_layers_all_around_are_those_of_the_views_around():
 def test_an_exr_says_that_it_is_a_panorama(tmp_path: Path):
     """To another reader; its positions are the world's."""
     oiio = pytest.importorskip("OpenImageIO", reason="needs OpenImageIO: pip install OpenImageIO")
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     gaussians, camera = some_gaussians(), turned(0)
     settings = ExrSettings(panorama=True, precision="float")
     write_exr(tmp_path / "a.exr", gaussians, ExrFrame(camera), capture_from_scene=CAPTURE_FROM_SCENE, settings=settings)

@@ -87,7 +87,7 @@ def test_a_barrel_needs_overscan_and_a_pinhole_none():
 
 @pytest.mark.parametrize("name", ["barrel", "pincushion", "fisheye"])
 def test_a_render_for_the_plate_shows_each_point_where_the_lens_puts_it(tmp_path: Path, name: str):
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     lens = LENSES[name]
     camera = straight_camera(SIZE, back=2.5)
     camera.focal_px[0], camera.principal_px[0] = torch.tensor(lens.focal_px), torch.tensor(lens.principal_px)

@@ -49,7 +49,7 @@ def test_the_shutter_is_open_around_the_frame():
 
 def test_colours_are_blurred_and_depth_is_not(tmp_path: Path):
     """A disk, and a camera that goes sideways by 30 pixels a frame: with half a frame it is seen 15 pixels wider."""
-    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install 'neural3d[vfx]'")
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
     now = straight_camera()
     poses = [now.camera_from_world.clone() for _ in range(2)]
     poses[0][0, 0, 3], poses[1][0, 0, 3] = -2.0, 2.0

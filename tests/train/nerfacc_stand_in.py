@@ -15,7 +15,7 @@ def nerfacc_module() -> ModuleType:
     """nerfacc; the test is skipped without it."""
     with warnings.catch_warnings():  # its docstrings have escapes that Python does not know
         warnings.simplefilter("ignore")
-        return pytest.importorskip("nerfacc", reason="nerfacc is not installed; it comes with neural3d[test]")
+        return pytest.importorskip("nerfacc", reason="nerfacc is not installed; the extra [test] has it")
 
 
 def exclusive_sum(starts: Tensor, counts: Tensor, inputs: Tensor, normalize: bool, backward: bool) -> Tensor:

@@ -29,7 +29,7 @@ from .small_scenes import HEIGHT, QUICK, WIDTH, make_scene, psnr_of, ring, truth
 
 BACKGROUND = torch.tensor([0.2, 0.5, 0.8])
 IS_INSTALLED = importlib.util.find_spec("gsplat") is not None
-needs_gsplat = pytest.mark.skipif(not IS_INSTALLED, reason="gsplat is not installed; it comes with neural3d[cuda]")
+needs_gsplat = pytest.mark.skipif(not IS_INSTALLED, reason="gsplat is not installed; the extra [cuda] has it")
 FRONTS = [
     pytest.param(front_of_twins, id="twins"),
     pytest.param(front_of_gsplat, id="gsplat's reference", marks=needs_gsplat),

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from neural3d.cameras import Cameras
+from neural3d.render.model import model_render_function
 from neural3d.render.rendering import Rendering
+from neural3d.splats.gaussians import Gaussians
 from neural3d.viewer.display import Drawing
 from neural3d.viewer.frames import (
     ALL,
@@ -25,8 +27,8 @@ from neural3d.viewer.frames import (
 from neural3d.viewer.space import View, cameras_from_view
 
 
-def view(x: float = 0.0, width: int = 320, height: int = 200) -> View:
-    return View((1.0, 0.0, 0.0, 0.0), (x, 0.0, 0.0), 1.0, width, height)
+def view(x: float = 0.0, width: int = 320, height: int = 200, z: float = 0.0) -> View:
+    return View((1.0, 0.0, 0.0, 0.0), (x, 0.0, z), 1.0, width, height)
 
 
 def solid(cameras: Cameras, color: float = 0.5) -> Rendering:
@@ -196,16 +198,33 @@ def test_a_fine_picture_is_given_up_when_its_visitor_moves_on(gallery: Gallery, 
 
     def slow(cameras: Cameras) -> Rendering:
         seen.append((float(cameras.centers_world[0, 0]), int(cameras.size_px[0, 1])))
-        if len(seen) > 1:
+        if sum(height for _, height in seen) > MIN_COARSE_HEIGHT:  # a row of the fine picture
             fine.set()
             assert go_on.wait(20)
         return solid(cameras)
 
     gallery.server.set_drawing(Drawing(slow))
-    gallery.server._seconds_per_pixel = 1e-2
+    gallery.server._seconds_per_pixel, gallery.server._learn = 1e-2, lambda *_: None
     gallery.server.look(1, view(height=MIN_COARSE_HEIGHT + 1))
     assert fine.wait(20)
     gallery.server.look(1, view(x=1.0, height=MIN_COARSE_HEIGHT + 1))
     go_on.set()
     until(lambda: any(x == 1.0 for x, _ in seen), "the new place")
-    assert sum(height for x, height in seen if x == 0.0) < 2 * MIN_COARSE_HEIGHT + 1
+    assert MIN_COARSE_HEIGHT < sum(height for x, height in seen if x == 0.0) < 2 * MIN_COARSE_HEIGHT + 1
+
+
+@pytest.mark.parametrize("output", ["Colour", "Depth", "Normals", "Opacity"])
+def test_bands_of_splats_have_no_seams(output: str) -> None:
+    """Large ones near the border of a band are what they are in the whole picture."""
+    torch.manual_seed(3)
+    splats = Gaussians(
+        means_world=torch.randn(40, 3) * torch.tensor([1.0, 1.0, 0.3]),
+        log_scales=torch.randn(40, 3) * 0.5 - 1.0,
+        quats_wxyz=torch.randn(40, 4),
+        logit_opacities=torch.full((40,), 2.0),
+        sh=torch.randn(40, 1, 3),
+    )
+    drawing, cameras = Drawing(model_render_function(splats), splats), cameras_from_view(view(z=-2.0), 200)
+    whole = drawing.channels(cameras, output)
+    banded = torch.cat(tuple(drawing.bands(cameras, output, 16)))
+    assert whole.shape == banded.shape and float((whole - banded).abs().max()) < 1e-4 * float(whole.abs().max())

@@ -145,6 +145,17 @@ def test_several_models_are_one_and_hidden_ones_are_not_in_it():
     assert models.without("b").names == (MAIN,)
 
 
+def test_what_is_selected_of_a_hidden_model_stays_as_it_is():
+    """ "Keep only selected" would delete of it just what was to be kept."""
+    models = Models().with_main(some()).with_entry(Entry("cup", some(), Similarity.identity()))
+    models = models.select(lambda points: points[:, 0] > 0, "Replace").changed("cup", visible=False)
+    of_one = int((some().means_world[:, 0] > 0).sum())
+    assert models.num_selected == of_one
+    kept = models.invert_selection().delete_selected()
+    assert len(kept[MAIN].model) - int(kept[MAIN].deleted.sum()) == of_one
+    assert kept["cup"].deleted is None and int(kept["cup"].selected.sum()) == of_one
+
+
 def test_selected_ones_are_seen_and_do_not_leave_by_exports(document: Document):
     document.change(Models.invert_selection)
     marked, plain = document.models.merged(), document.models.merged(with_selection=False)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -271,6 +272,7 @@ def test_another_file_is_opened_moved_hidden_and_exported_with_the_rest(
     write_splats(tmp_path / "cup.splat", gaussians[:40], capture_from_scene=Similarity.identity())
     guest.upload(files._open, "cup.splat", (tmp_path / "cup.splat").read_bytes())
     until(lambda: document.models.names == (MAIN, "cup"), "it is there", seconds=300.0)  # a process starts for it
+    assert files._open.value.content == b"", "what was sent is not kept"
     until(lambda: models._which.value == "cup" and len(guest.viewer.clouds) == 2, "the page has turned to it")
     guest.set(models._move, True)
     until(lambda: models._gizmo is not None, "it has a gizmo")
@@ -295,6 +297,26 @@ def test_another_file_is_opened_moved_hidden_and_exported_with_the_rest(
     assert len(read_splats(saved)) == 300
     guest.set(models._remove, True)
     until(lambda: document.models.names == (MAIN,), "it is removed")
+
+
+def test_saving_twice_at_once_makes_two_files(guest: Guest, until: Callable, monkeypatch) -> None:
+    files, begun, go_on = guest.viewer.controls._files, [], threading.Event()
+    really = files.export
+
+    def slowly(folder: Path, stem: str) -> Path:
+        begun.append(stem)
+        assert go_on.wait(20)
+        return really(folder, stem)
+
+    monkeypatch.setattr(files, "export", slowly)
+    guest.set(files._save, True)
+    until(lambda: len(begun) == 1, "the first is being written")
+    guest.set(files._save, True)
+    guest.set(files._format, "spz")
+    until(lambda: files._format.value == "spz", "the second press is in")
+    go_on.set()
+    until(lambda: len(begun) == 2, "the second is written")
+    assert begun == ["edited-001", "edited-002"]
 
 
 def test_standing_at_a_photo_compares_it_with_the_render(guest: Guest, until: Callable, scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,10 +49,12 @@ def test_cameras_come_as_they_are_found(preview):
     preview.tell("2/4 features  20 of 80")
     assert preview.seen is None and "as soon as the first ones stand" in preview._text.content
     assert not any(name.startswith("/cameras") for name in names(preview))
-    for count in (3, 7):
+    for count in (3, 7, 2):  # another model may be begun, with fewer
         preview.show(snapshot(str(count), count))
         assert sum(name.startswith("/cameras/") for name in names(preview)) == count
-    assert "/points" in names(preview) and preview.seen == "7"
+    assert "/points" in names(preview) and preview.seen == "2"
+    preview.show(replace(snapshot("bare", 2), points=None))
+    assert "/points" not in names(preview)
     preview.tell("4/4 poses  7 of 80")
     assert preview._text.content == "**4/4 poses  7 of 80**"
 

@@ -27,7 +27,7 @@ def require_colmap() -> None:
     Raises: InputError with the command that installs it.
     """
     if importlib.util.find_spec("pycolmap") is None:
-        raise InputError('finding poses needs pycolmap, which is not installed: pip install "neural3d[sfm]"')
+        raise InputError("finding poses needs pycolmap, which is not installed: pip install pycolmap")
 
 
 def run_task(name: str, work: Path, task: dict[str, Any], report: Callable[[int, int, str], None]) -> dict[str, Any]:

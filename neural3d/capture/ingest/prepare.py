@@ -30,7 +30,7 @@ JPEG_QUALITY = 98
 """Of photos that came as JPEG or HEIC and had to be turned: at this quality the second encoding is not seen."""
 MIN_SIDE_PX = 64
 """Smaller pictures are icons and thumbnails."""
-_LOSSLESS = (".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+_LOSSLESS = (".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", LIGHT_SUFFIX)
 
 Report = Callable[[int, int, str], None]
 """Told how many are done, of how many, and what was just done."""
@@ -53,7 +53,7 @@ def prepare_photos(capture: Path, source: Source, state: State, report: Report) 
         ):
             continue
         others = [photo for photo in state.photos if photo.source != key]
-        name = _free_name(file, {photo.plain_name.lower() for photo in others})
+        name = free_name(file, {photo.plain_name.lower() for photo in others})
         taken = _prepare(capture, file, name, state.settings)
         state = state.with_photos((*others, *(replace(photo, source=key, stamp=stamp) for photo in taken)))
         yield state
@@ -71,7 +71,7 @@ def plain_text(name: str) -> str:
     return re.sub(r"[\s\\]", "_", name.encode("utf-8", errors="backslashreplace").decode())
 
 
-def _free_name(file: SourceFile, used: set[str]) -> str:
+def free_name(file: SourceFile, used: set[str]) -> str:
     """The photo's own name with a suffix that every tool reads; made different where another photo has it.
 
     `used` are the others' names in small letters: half the world's disks do not tell IMG.JPG from img.jpg.
@@ -96,9 +96,8 @@ def _prepare(capture: Path, file: SourceFile, name: str, settings: Settings) -> 
         name = write_photo(capture / "images", name, file.path, photo)
         if mask is not None:
             write_mask(capture, name, mask)
-        light = read_photo_light(file.path) if settings.linear else None
-        if light is not None:
-            write_light((capture / LIGHT_FOLDER / name).with_suffix(LIGHT_SUFFIX), light)
+        if settings.linear:
+            write_photo_light(capture, name, file.path)
     except BadFrame as bad:
         return (PreparedPhoto(name, "", "", fault=str(bad)),)
     taken = PreparedPhoto(
@@ -179,6 +178,16 @@ def write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> 
         path = path.with_suffix(".png")  # JPEG has no transparency
     write_pixels(path, photo.pixels)
     return path.relative_to(folder).as_posix()
+
+
+def write_photo_light(capture: Path, name: str, original: Path) -> None:
+    """Beside the photo of that name its linear light, where the original holds it.
+
+    Raises: BadFrame; StorageError.
+    """
+    light = read_photo_light(original)
+    if light is not None:
+        write_light((capture / LIGHT_FOLDER / name).with_suffix(LIGHT_SUFFIX), light)
 
 
 def _copy(original: Path, temporary: Path) -> None:

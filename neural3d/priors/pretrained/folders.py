@@ -17,7 +17,7 @@ def needed(name: str) -> ModuleType:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"weights of your own need {name}: pip install 'neural3d[weights]' ({error})") from error
+        raise InputError(f"weights of your own need {name}: pip install {name} ({error})") from error
     module.utils.logging.set_verbosity_error()
     module.utils.logging.disable_progress_bar()
     return module
