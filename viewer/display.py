@@ -1,5 +1,6 @@
 """What a visitor sees of a model: which of its outputs, in which colours, over what; the same for splats and fields."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from neural3d.cameras import Cameras
 from neural3d.render.colormaps import ColormapName, colored
-from neural3d.render.layers import layer_tiles
+from neural3d.render.layers import color_bands, cropped, layer_tiles
 from neural3d.render.model import Model
 from neural3d.render.rendering import RenderFn
+from neural3d.splats.gaussians import Gaussians
 from neural3d.viewer.comparison import Comparison, compared, comparison_cameras
 
 Output = Literal["Colour", "Depth", "Normals", "Opacity"]
@@ -51,13 +53,27 @@ class Drawing:
 
         Raises: ValueError where only colours can be drawn.
         """
-        if output in ("Colour", "Opacity"):
-            seen = self.render_fn(cameras)
-            return torch.cat([seen.colors[0], seen.alphas[0]], dim=-1).detach().float().cpu()
-        if self.model is None:
-            raise ValueError(f"{output}: this model is drawn in colour alone")
-        (tile,) = layer_tiles(self.model, cameras, tile_px=int(cameras.size_px.max()))
-        return torch.cat([tile.depths if output == "Depth" else tile.normals, tile.alphas], dim=-1)
+        return torch.cat(tuple(self.bands(cameras, output, int(cameras.size_px[0, 1]))))
+
+    def bands(self, cameras: Cameras, output: Output, rows: int) -> Iterator[Float[Tensor, "R W C"]]:
+        """The same, so many rows at a time from the top; a band is drawn when it is asked for.
+
+        Raises: ValueError where only colours can be drawn.
+        """
+        if output not in ("Colour", "Opacity"):
+            if self.model is None:
+                raise ValueError(f"{output}: this model is drawn in colour alone")
+            for tile in layer_tiles(self.model, cameras, rows=rows):
+                yield torch.cat([tile.depths if output == "Depth" else tile.normals, tile.alphas], dim=-1)
+            return
+        height = int(cameras.size_px[0, 1])
+        if isinstance(self.model, Gaussians) and rows < height:
+            # Projected once: in a camera of its own a band would show those near its border otherwise.
+            yield from color_bands(self.model, cameras, rows)
+            return
+        for top in range(0, height, rows):
+            seen = self.render_fn(cropped(cameras, 0, top, int(cameras.size_px[0, 0]), min(rows, height - top)))
+            yield torch.cat([seen.colors[0], seen.alphas[0]], dim=-1).detach().float().cpu()
 
 
 def drawn_cameras(cameras: Cameras, display: Display) -> Cameras:

@@ -1,5 +1,6 @@
 """The page Files: the models on show, one more from a file, and all that is visible as a file of any format."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from neural3d.viewer.meshes import MESH, write_surface
 from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
 from neural3d.viewer.regions import region_around
 from neural3d.viewer.shooting import MAX_DOWNLOAD_BYTES
-from neural3d.viewer.values import number
+from neural3d.viewer.values import number, taken_file
 
 GIZMOS = "/gizmos"
 MAX_NAME = 40
@@ -161,6 +162,7 @@ class FilesPanel:
     ) -> None:
         """`on_opened` hears the name of a model that was opened."""
         self._document, self._place, self._on_opened = document, place, on_opened
+        self._saving = threading.Lock()
         gui = server.gui
         with gui.add_folder("Open"):
             hint = f"Or drop it on the page. {', '.join(READABLE)}"
@@ -182,7 +184,7 @@ class FilesPanel:
         return self._open._impl.uuid
 
     def _on_open(self, event: viser.GuiEvent) -> None:
-        client, file = event.client, self._open.value
+        client, file = event.client, taken_file(self._open)
         if client is None:
             return
         notice = client.add_notification("Opening", _plain(file.name), loading=True, with_close_button=False)
@@ -234,7 +236,8 @@ class FilesPanel:
             return
         try:
             folder = make_folder(self._place.save_folder)
-            path = self.export(folder, _free_stem(folder))
+            with self._saving:  # who presses again while a file is written must not get its name
+                path = self.export(folder, _free_stem(folder))
             event.client.add_notification("Saved", str(path), auto_close_seconds=8.0)
         except (InputError, StorageError) as error:
             event.client.add_notification("It could not be saved", str(error), color="red")

@@ -10,13 +10,12 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from neural3d.cameras import Cameras
 from neural3d.viewer.display import Display, Drawing, drawn_cameras, picture
 from neural3d.viewer.space import View, cameras_from_view
 
@@ -183,10 +182,10 @@ class FrameServer:
         pace = self._seconds_per_pixel
         rows = job.height if pace is None else max(1, int(BAND_SECONDS / (pace * width)))
         bands = []
-        for top in range(0, job.height, rows):
+        for band in drawing.bands(cameras, job.display.output, rows):
+            bands.append(band)
             if not job.is_coarse and self._is_given_up(job):
                 return None
-            bands.append(drawing.channels(_band(cameras, top, min(rows, job.height - top)), job.display.output))
         return picture(torch.cat(bands), cameras, job.display).numpy()
 
     def _is_given_up(self, job: _Job) -> bool:
@@ -228,12 +227,3 @@ def finer_height(view: View, seconds_per_pixel: float | None, height: int, full:
 def pixels_at(view: View, height: int) -> float:
     """Of a picture with the visitor's aspect."""
     return height * max(1.0, height * view.width / view.height)
-
-
-def _band(cameras: Cameras, top: int, rows: int) -> Cameras:
-    """Some rows of the cameras' image."""
-    return replace(
-        cameras,
-        principal_px=cameras.principal_px - torch.tensor([[0.0, float(top)]]),
-        size_px=torch.stack([cameras.size_px[:, 0], torch.full((len(cameras),), rows)], dim=1),
-    )

@@ -171,10 +171,12 @@ class Models:
         return replace(self, entries=tuple(entries))
 
     def delete_selected(self) -> "Models":
-        """Leave out what is selected."""
+        """Leave out what is selected of the visible models."""
         return self.map_selected(
-            lambda entry, chosen: replace(
-                entry, deleted=chosen if entry.deleted is None else entry.deleted | chosen, selected=None
+            lambda entry, chosen: (
+                replace(entry, deleted=chosen if entry.deleted is None else entry.deleted | chosen, selected=None)
+                if entry.visible
+                else entry
             )
         )
 
@@ -190,8 +192,8 @@ class Models:
 
     @property
     def num_selected(self) -> int:
-        """Over all models."""
-        return sum(int(entry.selected.sum()) for entry in self.entries if entry.selected is not None)
+        """Over all visible models."""
+        return sum(int(e.selected.sum()) for e in self.entries if e.visible and e.selected is not None)
 
     @property
     def num_deleted(self) -> int:

@@ -21,7 +21,7 @@ from neural3d.viewer.keyframes import (
     path_through,
     thinned,
 )
-from neural3d.viewer.values import number
+from neural3d.viewer.values import number, taken_file
 from neural3d.viewer.visit import view_of_client
 
 PATH = "/path"
@@ -220,7 +220,7 @@ class PathPanel:
             event.client.send_file_download("camera_path.json", path.read_bytes(), save_immediately=True)
 
     def _on_load(self, event: viser.GuiEvent) -> None:
-        content = self._load.value.content
+        content = taken_file(self._load).content
         try:
             self._set(self._read(content), chosen=0)
         except InputError as error:

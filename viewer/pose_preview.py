@@ -4,6 +4,7 @@ The training's page takes its place.
 """
 
 import numpy as np
+import viser
 
 from neural3d.capture.ingest.snapshots import Snapshot
 from neural3d.viewer.panel import BRAND_COLOR
@@ -35,6 +36,7 @@ class PosePreview:
         gui.main_panel.dock_right()
         self._text = gui.add_markdown(_NOTHING)
         self._is_faced = self._is_closed = False
+        self._drawn: dict[str, viser.SceneNodeHandle] = {}
 
     @property
     def url(self) -> str:
@@ -51,19 +53,24 @@ class PosePreview:
         set_up_direction(self.server, snapshot.up_world.double().numpy())
         centers = snapshot.cameras.centers_world.double().numpy()
         with self.server.atomic():
-            self._draw_cameras(snapshot, centers)
+            drawn = self._draw_cameras(snapshot, centers)
             if snapshot.points is not None:
-                self._draw_points(snapshot)
+                drawn["/points"] = self._draw_points(snapshot)
+            for name in set(self._drawn) - set(drawn):
+                self._drawn[name].remove()
+        self._drawn = drawn
         if not self._is_faced:
             self._face(snapshot, centers)
 
-    def _draw_cameras(self, snapshot: Snapshot, centers: np.ndarray) -> None:
+    def _draw_cameras(self, snapshot: Snapshot, centers: np.ndarray) -> dict[str, viser.SceneNodeHandle]:
         count = len(centers)
         wxyz, fov = wxyz_from_cameras(snapshot.cameras), fov_from_cameras(snapshot.cameras)
         aspects = (snapshot.cameras.size_px[:, 0] / snapshot.cameras.size_px[:, 1]).tolist()
+        drawn: dict[str, viser.SceneNodeHandle] = {}
         for place, index in enumerate(np.unique(np.linspace(0, count - 1, min(MAX_FRUSTUMS, count)).astype(int))):
-            self.server.scene.add_camera_frustum(
-                f"/cameras/{place:05d}",
+            name = f"/cameras/{place:05d}"
+            drawn[name] = self.server.scene.add_camera_frustum(
+                name,
                 fov=float(fov[index]),
                 aspect=aspects[index],
                 scale=CAMERA_SIZE,
@@ -73,10 +80,11 @@ class PosePreview:
                 wxyz=wxyz[index],
                 position=centers[index],
             )
+        return drawn
 
-    def _draw_points(self, snapshot: Snapshot) -> None:
+    def _draw_points(self, snapshot: Snapshot) -> viser.SceneNodeHandle:
         step = -(-len(snapshot.points.means_world) // MAX_POINTS)
-        self.server.scene.add_point_cloud(
+        return self.server.scene.add_point_cloud(
             "/points",
             points=snapshot.points.means_world[::step].numpy(),
             colors=snapshot.points.colors[::step].numpy(),

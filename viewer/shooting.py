@@ -161,8 +161,12 @@ class RenderPanel:
         self._cancel.set()
 
     def _on_again(self, event: viser.GuiEvent) -> None:
-        if event.client is not None and self._result is not None:
+        if event.client is None or self._result is None:
+            return
+        try:
             self._send(event.client, self._result)
+        except (InputError, OSError) as error:
+            event.client.add_notification("It could not be downloaded", str(error), color="red")
 
     def _show_running(self, is_running: bool) -> None:
         self._start.visible = not is_running
@@ -176,8 +180,9 @@ class RenderPanel:
         for leftover in folder.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
-            self._result = shoot(shot, folder, self._teller(len(shot.cameras)))
-            self._send(client, self._result)
+            result = shoot(shot, folder, self._teller(len(shot.cameras)))
+            self._send(client, result)
+            self._result = result
         except Cancelled:
             client.add_notification("Cancelled", "The render was stopped.", auto_close_seconds=4.0)
         except (InputError, StorageError, ValueError, RuntimeError, OSError) as error:

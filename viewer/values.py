@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+import viser
+
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -23,6 +25,13 @@ def numbers(values: object, low: float, high: float, otherwise: tuple[float, ...
 def choice(value: object, choices: Sequence[Choice], otherwise: Choice) -> Choice:
     """One of the choices; `otherwise` where it is none."""
     return next((option for option in choices if option == value), otherwise)
+
+
+def taken_file(button: viser.GuiUploadButtonHandle) -> viser.UploadedFile:
+    """What was sent through a button, which forgets it: viser would keep its bytes until the next."""
+    file = button.value
+    button._impl.value = viser.UploadedFile("", b"")
+    return file
 
 
 def color(value: object) -> tuple[float, float, float]:
