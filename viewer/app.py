@@ -323,8 +323,12 @@ class Viewer:
 
     def _deliver(self, client_id: int, picture: Picture) -> None:
         client = self.server.get_clients().get(client_id)
-        if client is not None:
-            client.scene.set_background_image(picture, format="jpeg", jpeg_quality=85)
+        if client is None:
+            return
+        client.scene.set_background_image(picture, format="jpeg", jpeg_quality=85)
+        visit = self.visits.get(client_id)
+        if visit is not None:
+            visit.clear_late_picture()
 
     def _on_frame_error(self, client_id: int, error: Exception) -> None:
         self._note("a picture could not be drawn", error)

@@ -242,6 +242,13 @@ class Visit:
             self._around.frames.leave(self.client.client_id)
             self._show_background(display.background)
 
+    @_while_here
+    def clear_late_picture(self) -> None:
+        """A picture that was being drawn when he turned to the browser's would stay behind these."""
+        if not self._is_exact:
+            self._sent_background = None
+            self._show_background(self.display().background)
+
     def _hide(self, node: str, is_hidden: bool) -> None:
         """A node of the client's own in the place of a shared one hides it, and all below, from this client alone."""
         if is_hidden and node not in self._curtains:

@@ -146,7 +146,7 @@ def test_several_models_are_one_and_hidden_ones_are_not_in_it():
 
 
 def test_what_is_selected_of_a_hidden_model_stays_as_it_is():
-    """ "Keep only selected" would delete of it just what was to be kept."""
+    """Keeping only what is selected would delete of it just what was to be kept."""
     models = Models().with_main(some()).with_entry(Entry("cup", some(), Similarity.identity()))
     models = models.select(lambda points: points[:, 0] > 0, "Replace").changed("cup", visible=False)
     of_one = int((some().means_world[:, 0] > 0).sum())

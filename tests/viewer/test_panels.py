@@ -30,6 +30,7 @@ from neural3d.viewer.meshes import MESH
 from neural3d.viewer.models import MAIN
 from neural3d.viewer.pointer import picked_point
 from neural3d.viewer.space import View, cameras_from_view
+from neural3d.viewer.visit import BY_ENGINE
 
 
 @dataclass
@@ -343,6 +344,18 @@ def clients_camera(scene: Scene) -> bytes:
 
 
 NONSENSE = (None, "", "x" * 2000, -1e308, float("nan"), [1], {"a": 1}, 10**18, True)
+
+
+def test_a_picture_that_comes_late_does_not_stay(guest: Guest, until: Callable, monkeypatch) -> None:
+    """It was drawn while he turned back to the browser's splats."""
+    ((number, visit),) = guest.viewer.visits.items()
+    sent: list = []
+    monkeypatch.setattr(visit.client.scene, "set_background_image", lambda picture, **_: sent.append(picture))
+    guest.viewer._deliver(number, np.zeros((2, 2, 3), np.uint8))
+    assert len(sent) == 2 and sent[-1] is None, "white, as before"
+    guest.set(visit._by, BY_ENGINE)
+    until(lambda: visit._is_exact and len(sent) > 2, "the engine draws")
+    assert sent[-1] is not None
 
 
 def test_controls_survive_values_without_sense(guest: Guest, until: Callable, clients_of: Callable) -> None:
