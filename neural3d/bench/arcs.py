@@ -20,6 +20,7 @@ from neural3d.metrics import psnr
 from neural3d.priors.fitting import seeded
 from neural3d.priors.metrics import score
 from neural3d.render.images import write_png
+from neural3d.render.rendering import RenderFn
 from neural3d.render.splats import render_function
 from neural3d.run import Run
 from neural3d.scene import Scene
@@ -33,7 +34,7 @@ from neural3d.texture.charts import Chart, nearest_known
 from neural3d.texture.complete import CompleteConfig, Progress, complete, in_windows
 from neural3d.texture.pictures import shown_texels
 from neural3d.texture.proposals import filled
-from neural3d.texture.splats import with_completed, with_sides
+from neural3d.texture.splats import with_completed
 from neural3d.train.config import SplatConfig
 from neural3d.train.exposure import exposure_removal
 from neural3d.train.splats import train_splats
@@ -226,11 +227,7 @@ def _view(seen: Seen, index: int) -> _View | None:
 
 
 def _with(seen: Seen, atlas: Atlas) -> Gaussians:
-    """As `texture complete` has it: alpha says that there is nothing but a thing."""
-    cameras = seen.scene.cameras[seen.scene.train_indices]
-    if seen.scene.has_alpha:
-        return with_sides(seen.gaussians, atlas, seen.atlas.known, cameras, seen.scene.up_world)
-    return with_completed(seen.gaussians, atlas, seen.atlas.known, cameras)
+    return with_completed(seen.gaussians, atlas, seen.atlas.known, seen.scene.cameras[seen.scene.train_indices])
 
 
 def _scores(
@@ -245,6 +242,7 @@ def _scores(
     )]  # fmt: skip
     card = score(*signed, [view.unseen for view in views])
     return {
+        "psnr_trained": _mean(_of_photos(seen.scene, render)),
         "psnr": _mean([psnr(r, v.photo, v.valid) for v, r in zip(views, renders, strict=True)]),
         "psnr_unseen": _over_all([(r, v) for v, r in zip(views, renders, strict=True)]),
         "mesh_psnr_unseen": None
@@ -253,6 +251,16 @@ def _scores(
         "num_gaussians": len(model),
         "card": {**asdict(card), "penalty": card.penalty},
     }, renders
+
+
+def _of_photos(scene: Scene, render: RenderFn) -> list[float]:
+    """PSNR of the views that were trained on: completing must leave what they show as it was."""
+    background, found = evaluation_background(scene.has_alpha), []
+    for index in scene.train_indices.tolist():
+        photo = scene.photos[index]
+        colors = render(scene.cameras[index]).colors[0].clamp(0, 1)
+        found.append(psnr(colors, photo_colors(photo, background), photo.valid))
+    return found
 
 
 def _over_all(pairs: Sequence[tuple[Tensor, _View]]) -> float:

@@ -397,14 +397,17 @@ def _textures_rows(report: Report) -> list[Row]:
 
 
 def _arcs_rows(report: Report) -> list[Row]:
-    """Of the pixels that show what no photo saw, but for the first column of numbers."""
+    """Of the pixels that show what no photo saw, but for the first columns of numbers."""
     columns = ("c2st", "swd", "sharpness", "seam", "layout", "penalty")
     given = f"{report['withheld']} of {report['photos']} photos withheld, {report['degrees']:g} degrees"
-    rows = [(f"{report['capture']}, {given}", "all, dB", "unseen, dB", *columns, "on the mesh, dB")]
+    rows = [
+        (f"{report['capture']}, {given}", "trained views, dB", "all, dB", "unseen, dB", *columns, "on the mesh, dB")
+    ]
     for name, found in report["methods"].items():
         card = (f"{found['card'][column]:.2f}" for column in columns)
         mesh = "" if found["mesh_psnr_unseen"] is None else f"{found['mesh_psnr_unseen']:.2f}"
-        rows.append((name, f"{found['psnr']:.2f}", f"{found['psnr_unseen']:.2f}", *card, mesh))
+        decibels = (f"{found[key]:.2f}" for key in ("psnr_trained", "psnr", "psnr_unseen"))
+        rows.append((name, *decibels, *card, mesh))
     return rows
 
 

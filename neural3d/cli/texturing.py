@@ -112,7 +112,7 @@ def _painted(options: Making, trained: Trained, atlas: Atlas, chosen: Bool[Tenso
             model = recolored(with_completed(gaussians, done.atlas, atlas.known | chosen, cameras), done.atlas, chosen)
             return _Result(done.atlas, ~start.known, model, _facts(done))
     done = complete(atlas, up, config, progress)
-    if options.objects is None and not trained.views.has_alpha:  # alpha says that there is nothing but a thing
+    if options.objects is None:
         model = with_completed(gaussians, done.atlas, atlas.known, cameras)
     else:
         model = with_sides(gaussians, done.atlas, atlas.known, cameras, up)

@@ -69,6 +69,35 @@ def test_usd_says_what_a_unit_is(placed, tmp_path):
         stage = usd.Stage.Open(str(path))
         assert stage.GetMetadata("metersPerUnit") == pytest.approx(expected)
         assert stage.GetMetadata("upAxis") == {"capture": "Y", "metres": "Z"}[units]  # the capture stands on its head
+        cameras = tmp_path / f"cameras-{units}.usda"
+        assert main(["export", str(run), "--format", "cameras", "--output", str(cameras), "--units", units]) == 0
+        stage = usd.Stage.Open(str(cameras))
+        assert stage.GetMetadata("metersPerUnit") == pytest.approx(expected)
+        assert stage.GetMetadata("upAxis") == {"capture": "Y", "metres": "Z"}[units]
+
+
+def test_a_scene_in_metres_is_rendered_at_cameras_in_metres(placed, tmp_path, capsys):
+    """The same pictures as in the capture's units; depths and positions are metres then."""
+    openexr = pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR")
+    capture, stations = placed
+    assert main(["world", str(capture), "--control-points", str(stations)]) == 0
+    run = tmp_path / "run"
+    assert main(["train", "splat", "--capture", str(capture), "--output", str(run), *SMALL]) == 0
+    pictures = {}
+    for units in ("capture", "metres"):
+        path = tmp_path / f"{units}.chan"
+        assert main(["export", str(run), "--format", "cameras", "--output", str(path), "--units", units]) == 0
+        name = str(tmp_path / f"{units}.%04d.exr")
+        where = ["--cameras", str(path), "--frames", "2-2", "--size", "48", "32", "--units", units]
+        assert main(["render", str(run), *where, "--precision", "float", "--output", name]) == 0
+        with openexr.File(str(tmp_path / f"{units}.0002.exr"), separate_channels=True) as file:
+            pictures[units] = [{k: c.pixels for k, c in file.channels(i).items()} for i in range(3)]
+    one, other = pictures["capture"], pictures["metres"]
+    alpha = one[0]["A"]
+    assert (alpha > 0.5).sum() > 50 and abs(other[0]["A"] - alpha).max() < 2e-3
+    there = alpha > 0.5
+    assert other[1]["depth.Z"][there] == pytest.approx(SCALE * one[1]["depth.Z"][there], rel=2e-3)
+    assert "yards" in refused(capsys, "render", str(run), "--units", "yards", "--output", str(tmp_path / "x"))
 
 
 def test_the_ruler_measures_metres(placed):

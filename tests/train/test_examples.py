@@ -1,4 +1,4 @@
-"""The README's Python runs as it is printed, but on fewer Gaussians for less time."""
+"""The Python of README and CONTRIBUTING runs as it is printed, but on fewer Gaussians for less time."""
 
 import json
 import re
@@ -20,7 +20,8 @@ BUDGET = "max_seconds=60"
 
 @pytest.fixture
 def examples(repository: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", (repository / "README.md").read_text("utf-8"), re.M | re.S)
+    texts = ((repository / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    return [example for text in texts for example in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)]
 
 
 @pytest.fixture
