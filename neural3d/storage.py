@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
@@ -96,6 +96,20 @@ def system_error_of_words(error: Exception) -> OSError:
     found = [number for number in (*_FULL, *_READ_ONLY) if os.strerror(number) in str(error)]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it cannot be written"]
     return OSError(found[0], os.strerror(found[0])) if found else OSError(lines[-1][-200:])
+
+
+def remove_names(folder: Path, names: Iterable[str]) -> None:
+    """Remove files and folders of these names from a folder, in this order; what else lies there stays.
+
+    Raises: StorageError.
+    """
+    for name in names:
+        path = folder / name
+        with storage_errors(path):
+            if path.is_dir() and not path.is_symlink():
+                remove_folder(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:

@@ -56,14 +56,22 @@ def list_colmap(root: Path, found: FoundModel) -> Listing:
     image_folder = _image_folder(root, model, finder)
     frames, skipped = [], []
     seen: set[str] = set()
-    for image in sorted(model.images, key=lambda image: image.name):
+    taken: dict[Path, str] = {}
+    # Photos of just that name before those that are found by what is left of theirs.
+    exact = {image.name: (root / _join(image_folder, image.name)).is_file() for image in model.images}
+    for image in sorted(model.images, key=lambda image: (not exact[image.name], image.name)):
         try:
             if image.name in seen:
                 raise BadFrame("is named twice; the first is used")
             seen.add(image.name)
-            frames.append(_frame(root, image_folder, image, model, finder))
+            frame = _frame(root, image_folder, image, model, finder)
+            if (path := frame.image_path.resolve()) in taken:
+                raise BadFrame(f"the photo is not there; what is most like it is that of {taken[path]}")
+            taken[path] = frame.name
+            frames.append(frame)
         except BadFrame as bad:
             skipped.append(Skipped(printable(image.name), str(bad)))
+    frames.sort(key=lambda frame: frame.name)
     require_frames(len(frames), tuple(skipped), source)
     summary, notes = _describe(root, image_folder, found, model)
     return Listing(

@@ -13,13 +13,15 @@ import numpy as np
 from neural3d.cameras import Cameras
 from neural3d.capture.ingest.prepare import free_name, upright_mask, write_mask, write_photo, write_photo_light
 from neural3d.capture.ingest.sources import Source, SourceFile
+from neural3d.capture.light_files import FOLDER as LIGHT_FOLDER
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import read_photo
 from neural3d.errors import InputError
-from neural3d.storage import atomic_write_text, make_folder, remove_folder
+from neural3d.storage import atomic_write_text, make_folder, remove_names
 
 MARK = "matchmove.json"
 """The file by which a capture of ours is known."""
+OWN_NAMES = ("images", "masks", LIGHT_FOLDER, "transforms.json", "world.json", MARK)
 _NUMBER = re.compile(r"(\d+)\D*$")
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -78,14 +80,14 @@ def write_matchmove(
             f"no plate has a camera: plates are {_span(plates)}, cameras {_span(views)}; rename the plates, or export "
             "the cameras at the plates' frames"
         )
-    _claim(capture, overwrite)
+    _claim(capture, overwrite, plates)
     skipped = {plates[n].relative: f"there is no camera of frame {n}" for n in sorted(plates) if n not in views}
     entries, used = [], set()
     for number in both:
         try:
-            name = free_name(plates[number], used)
-            entries.append(_frame(capture, plates[number], views[number], name, linear))
-            used.add(name.lower())
+            entry = _frame(capture, plates[number], views[number], used, linear)
+            entries.append(entry)
+            used.add(entry["file_path"].removeprefix("images/").lower())
         except BadFrame as bad:
             skipped[plates[number].relative] = str(bad)
     if not entries:
@@ -99,18 +101,21 @@ def _span(numbers: dict[int, Any]) -> str:
     return f"{min(numbers)} to {max(numbers)}"
 
 
-def _claim(capture: Path, overwrite: bool) -> None:
-    """Make the folder and leave our mark; an earlier capture of ours goes where that is wished."""
+def _claim(capture: Path, overwrite: bool, plates: dict[int, SourceFile]) -> None:
+    """Make the folder and leave our mark; of an earlier capture of ours what we wrote goes where that is wished."""
     if overwrite and (capture / MARK).is_file():
-        remove_folder(capture)
-    if capture.exists() and (not capture.is_dir() or any(capture.iterdir())):
+        inside = [file.path for file in plates.values() if file.path.resolve().is_relative_to(capture.resolve())]
+        if inside:
+            raise InputError(f"{inside[0]}: lies in the capture that --overwrite would replace; move it out of there")
+        remove_names(capture, OWN_NAMES)
+    elif capture.exists() and (not capture.is_dir() or any(capture.iterdir())):
         remedy = "replace it with --overwrite" if (capture / MARK).is_file() else "choose an empty folder"
         raise InputError(f"{capture}: is not empty; {remedy}")
     make_folder(capture)
     atomic_write_text(capture / MARK, json.dumps({"format": 1}) + "\n")
 
 
-def _frame(capture: Path, plate: SourceFile, camera: Cameras, name: str, linear: bool) -> dict[str, Any]:
+def _frame(capture: Path, plate: SourceFile, camera: Cameras, used: set[str], linear: bool) -> dict[str, Any]:
     """Copy the plate; its entry of transforms.json.
 
     Raises: BadFrame when it cannot be read, or is no picture of this camera's shape.
@@ -121,7 +126,8 @@ def _frame(capture: Path, plate: SourceFile, camera: Cameras, name: str, linear:
     own_width, own_height = camera.size_px[0].tolist()
     if abs(width * own_height - height * own_width) > max(width, height, own_width, own_height):
         raise BadFrame(f"is {width} x {height} pixels, its camera's picture {own_width} x {own_height}: another shape")
-    name = write_photo(capture / "images", name, plate.path, photo)
+    name = free_name(plate, used, has_alpha=photo.has_alpha)
+    write_photo(capture / "images", name, plate.path, photo)
     if mask is not None:
         write_mask(capture, name, mask)
     if linear:

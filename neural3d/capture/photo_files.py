@@ -62,6 +62,11 @@ class SourcePhoto:
     stored_upright: bool
     """The file's own pixels are these: nothing was turned or converted."""
 
+    @property
+    def has_alpha(self) -> bool:
+        """Some of it may be transparent."""
+        return self.pixels.shape[2] == 4
+
 
 def read_photo(path: Path) -> SourcePhoto:
     """Decode a photo of any known kind.

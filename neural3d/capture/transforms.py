@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from neural3d.capture.camera_models import FISHEYE_MODELS, SUPPORTED_MODELS
+from neural3d.capture.camera_models import CURVE_MODELS, FISHEYE_MODELS, PRISM_MODELS, SUPPORTED_MODELS
 from neural3d.capture.colmap import find_model, model_points
 from neural3d.capture.images import read_header
 from neural3d.capture.lenses import Lens, unsupported
@@ -186,6 +186,8 @@ def _lens(camera: dict[str, Any], image_path: Path) -> Lens:
     model = camera.get("camera_model", "")
     if model == EQUIRECTANGULAR:
         return panorama_lens(*_size(camera, image_path))
+    if model in CURVE_MODELS + PRISM_MODELS:
+        raise BadFrame(f"transforms.json has no numbers for the camera model {model}; give the COLMAP model instead")
     if model not in SUPPORTED_MODELS + _PERSPECTIVE:
         raise BadFrame(unsupported(str(model)))
     width, height = _size(camera, image_path)

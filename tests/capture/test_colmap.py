@@ -115,6 +115,19 @@ def test_case_and_suffix_may_differ(tmp_path, on_disk):
     assert len(scene.photos) == 3
 
 
+def test_no_photo_serves_two_poses(tmp_path):
+    """Of v000.jpg and v000.png only the first is left: the other's pose is not paired with it."""
+    views = ring(4)
+    both = [renamed(views[0], "v000.jpg"), *views]
+    write_photos(tmp_path / "images", both)
+    write_colmap(tmp_path / "sparse/0", both)
+    assert len(load_capture(tmp_path).photos) == 5
+    (tmp_path / "images/v000.png").unlink()
+    scene = load_capture(tmp_path)
+    assert [photo.name for photo in scene.photos] == ["v000.jpg", *(view.name for view in views[1:])]
+    assert any("v000.png" in line for line in scene.warnings)
+
+
 def test_an_ambiguous_suffix_is_not_guessed(tmp_path):
     views = colmap_capture(tmp_path, ring(3))
     (tmp_path / "images/v000.png").unlink()

@@ -167,6 +167,42 @@ def test_other_settings_and_foreign_folders_are_refused(photos, ingested, tmp_pa
         ingest_photos(photos, photos / "capture")
 
 
+def test_beginning_anew_removes_what_an_ingest_wrote_and_nothing_else(tmp_path):
+    """A run that was put beside the poses stays, and photos that lie in the capture are no reason to lose them."""
+    photos, capture = tmp_path / "photos", tmp_path / "capture"
+    photos.mkdir()
+    Image.new("RGB", (80, 80)).save(photos / "a.png")
+    for _ in range(2):
+        with pytest.raises(InputError, match="1 photos can be read"):
+            ingest_photos(photos, capture, overwrite=True)
+        (capture / "run").mkdir(exist_ok=True)
+        (capture / "run" / "checkpoint").write_text("mine")
+        (capture / "masks").mkdir(exist_ok=True)
+        (capture / "masks" / "old.png").write_text("ours")
+    with pytest.raises(InputError, match="1 photos can be read"):
+        ingest_photos(photos, capture, overwrite=True)
+    assert (capture / "run" / "checkpoint").read_text() == "mine" and not (capture / "masks" / "old.png").exists()
+    shutil.move(photos, capture / "photos")
+    with pytest.raises(InputError, match="lies in the capture that --overwrite would replace"):
+        ingest_photos(capture / "photos", capture, overwrite=True)
+    assert (capture / "photos" / "a.png").is_file()
+
+
+def test_features_of_old_pixels_go_before_a_photo_counts_as_new(tmp_path, monkeypatch):
+    """Whoever is stopped between the two would keep them for good."""
+    from neural3d.capture.ingest import pipeline
+
+    stages = pipeline._Stages(tmp_path, lambda progress: None)
+    stages.work.mkdir()
+    database = stages.work / pipeline.DATABASE
+    photo = PreparedPhoto("a.png", "/p/a.png", "2:2", 80, 80, "lens")
+    for stamp, is_kept in (("2:2", True), ("1:1", False)):
+        database.write_text("features")
+        monkeypatch.setattr(pipeline, "save_state", lambda *_, is_kept=is_kept: database.exists() is is_kept or 1 / 0)
+        stages._save_photos({"a.png": stamp}, State(Settings(), False, (photo,)))
+        assert database.exists() is is_kept
+
+
 def test_what_could_not_be_taken_settles_nothing(few, tmp_path):
     """A video that is none, then photos with other settings into the same folder; photos beside frames are no video."""
     capture, photos = tmp_path / "capture", tmp_path / "photos"
@@ -278,6 +314,49 @@ def test_masks_follow_their_photo(tmp_path, stored):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "capture/images/p.png")), np.rot90(pixels, -1))
 
 
+def test_masks_are_as_large_as_their_photos(tmp_path):
+    """COLMAP looks them up by the photo's pixels: a smaller one would hide most of the photo."""
+    folder = tmp_path / "photos"
+    (folder / "masks").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(folder / "p.png")
+    small = np.zeros((45, 60), dtype=np.uint8)
+    small[:, 30:] = 255
+    Image.fromarray(small).save(folder / "masks/p.png")
+    _prepared(tmp_path, folder)
+    result = np.asarray(Image.open(tmp_path / "capture/masks/p.png.png"))
+    assert result.shape == (90, 120) and not result[:, :60].any() and (result[:, 60:] == 255).all()
+
+
+def test_a_mask_that_is_taken_away_does_not_stay(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "masks").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(folder / "p.png")
+    Image.new("L", (120, 90)).save(folder / "masks/p.png")
+    state, own = _prepared(tmp_path, folder), tmp_path / "capture/masks/p.png.png"
+    assert own.is_file()
+    (folder / "masks/p.png").unlink()
+    for state in prepare_photos(tmp_path / "capture", find_source(folder), state, lambda *_: None):
+        pass
+    assert not own.exists() and not state.usable[0].has_mask
+
+
+def test_a_photo_with_alpha_takes_no_name_that_another_has(tmp_path):
+    """It becomes a PNG, as JPEG has no transparency; there is one of that name from an earlier folder."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    Image.new("RGB", (90, 90), (200, 0, 0)).save(first / "a.png")
+    Image.new("RGBA", (90, 90), (0, 0, 200, 128)).save(second / "a.jpg", format="PNG")
+    Image.new("RGBA", (90, 90), (0, 200, 0, 128)).save(second / "b.jpg", format="PNG")
+    state = _prepared(tmp_path, first)
+    for state in prepare_photos(tmp_path / "capture", find_source(second), state, lambda *_: None):
+        pass
+    names = [photo.name for photo in state.usable]
+    assert len(set(names)) == 3 and {"a.png", "b.png"} < set(names)
+    with Image.open(tmp_path / "capture/images/a.png") as image:
+        assert image.convert("RGB").getpixel((5, 5)) == (200, 0, 0)
+
+
 def test_colours_of_another_profile_become_srgb(tmp_path):
     """A photo in a space whose red and green are swapped: only the profile tells."""
     from PIL import ImageCms
@@ -365,6 +444,8 @@ def test_live_photos_are_their_stills(tmp_path):
         ({"camera": "PINHOLE:1,2"}, "PINHOLE takes 4 parameters"),
         ({"camera": "PINHOLE:1,2,x,4"}, "expected numbers after the colon"),
         ({"camera": "PINHOLE:1,2,3,4", "focal_px": 3.0}, "leave one out"),
+        ({"camera": "FOV"}, "--camera FOV: expected one of"),
+        ({"camera": "THIN_PRISM_FISHEYE"}, "expected one of"),
         ({"frames": 2}, "--frames 2"),
         ({"threads": 0}, "--threads 0"),
         ({"seed": -1}, "--seed -1"),

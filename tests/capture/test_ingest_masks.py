@@ -11,6 +11,7 @@ from PIL import Image
 from neural3d.capture.detect import list_capture
 from neural3d.capture.foreground import grab_cut
 from neural3d.capture.ingest.masks import mask_ingest
+from neural3d.capture.ingest.result_files import write_results
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.state import WORK_FOLDER, PreparedPhoto, State, load_state, save_state
 from neural3d.errors import InputError
@@ -39,6 +40,7 @@ def ingested(tmp_path) -> Path:
     write_colmap(tmp_path / "sparse/0", views, [CAMERA], list(zip(cloud.xyz, cloud.rgb.tolist(), strict=True)))
     (tmp_path / WORK_FOLDER).mkdir()
     save_state(tmp_path, State(Settings(), False, tuple(photos), mapped={"report": {}}))
+    write_results(tmp_path, {"1.png"})
     return tmp_path
 
 

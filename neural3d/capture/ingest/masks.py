@@ -33,10 +33,12 @@ def mask_ingest(capture: Path, segment: Segmenter, made_by: str, told: Told = it
             return MaskReport(**kept["report"])
         brought = {photo.name for photo in state.usable if photo.has_mask}
         surveyed = survey(list_capture(capture))
-        wanted = {placed.frame.name for placed in surveyed.placed} - brought
+        # transforms.json calls photos images/NAME, a COLMAP model NAME; what they brought is known by NAME.
+        names = {placed.frame.name: placed.frame.name.removeprefix("images/") for placed in surveyed.placed}
+        wanted = {name for name, own in names.items() if own not in brought}
         report = write_masks(surveyed, folder, segment, only=wanted, told=told)
-        made = {name for name in wanted - report.failed.keys() if mask_path(folder, name).is_file()}
-        write_results(capture, brought | made)
+        made = {names[name] for name in wanted - report.failed.keys()}
+        write_results(capture, brought | {own for own in made if mask_path(folder, own).is_file()})
         content = {"made_by": made_by, "report": report.to_json()}
         save_state(capture, replace(state, mapped={**state.mapped, "masks": content}))
         return report

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from neural3d.capture.georeference.world_file import WORLD_FILE
 from neural3d.capture.ingest.colmap_process import require_colmap, run_task
 from neural3d.capture.ingest.prepare import prepare_photos
 from neural3d.capture.ingest.report import Report, make_report
-from neural3d.capture.ingest.result_files import MODEL_FOLDER, write_results
+from neural3d.capture.ingest.result_files import MODEL_FOLDER, POINTS_FILE, write_results
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.snapshots import SNAPSHOT_FOLDER
 from neural3d.capture.ingest.sources import Source, find_source
 from neural3d.capture.ingest.state import STATE_FILE, WORK_FOLDER, PreparedPhoto, State, load_state, save_state
 from neural3d.capture.ingest.video_frames import prepare_video
+from neural3d.capture.light_files import FOLDER as LIGHT_FOLDER
 from neural3d.capture.panoramas import VIEWS, view_lens, view_turn
 from neural3d.errors import InputError
 from neural3d.locks import FileLock
-from neural3d.storage import make_folder, remove_folder
+from neural3d.storage import make_folder, remove_folder, remove_names
 
 MIN_PHOTOS = 3
 EXHAUSTIVE_UP_TO = 60
@@ -30,6 +32,8 @@ SIMILAR_UP_TO = 500
 SAVE_SECONDS = 5.0
 """Longest work on photos that a kill can cost."""
 DATABASE = "database.db"
+OWN_NAMES = ("images", "masks", LIGHT_FOLDER, "sparse", WORK_FOLDER, "transforms.json", POINTS_FILE, WORLD_FILE)
+"""What an ingest writes, its state aside, and what is found for it later."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,15 @@ def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: 
         raise InputError(f"{capture}: lies in the folder of the photos; write the capture somewhere else")
     if capture.exists() and not capture.is_dir():
         raise InputError(f"{capture}: is a file; name a folder for the capture")
-    if overwrite and (capture / STATE_FILE).is_file():
-        remove_folder(capture)
+    is_anew = overwrite and (capture / STATE_FILE).is_file()
+    if is_anew:
+        if source.path.resolve().is_relative_to(capture.resolve()):
+            raise InputError(f"{source.path}: lies in the capture that --overwrite would replace; move it out of there")
+        # The state last, which says that the folder is an ingest's.
+        remove_names(capture, (*OWN_NAMES, STATE_FILE))
     earlier = load_state(capture) if capture.is_dir() else None
-    if earlier is None and capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir()):
+    holds_more = capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir())
+    if earlier is None and holds_more and not is_anew:
         raise InputError(f"{capture}: holds something that is no ingest; choose an empty folder")
     if earlier is None or not earlier.photos:
         # Where nothing was taken yet, as of a video that was none, nothing is settled.
@@ -177,14 +186,20 @@ class _Stages:
         try:
             for state in steps:
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    save_state(self.capture, state)
+                    self._save_photos(before, state)
                     saved = time.monotonic()
         finally:
-            save_state(self.capture, state)
-        if any(photo.stamp != before.get(photo.name, photo.stamp) for photo in state.photos):
-            # A photo changed under its name: the database has no way to forget it alone.
-            (self.work / DATABASE).unlink(missing_ok=True)
+            self._save_photos(before, state)
         return state
+
+    def _save_photos(self, before: dict[str, str], state: State) -> None:
+        """Where a photo changed under its name, the database goes first: it has no way to forget that photo alone.
+
+        Whoever is stopped between the two begins with features that are too few, never with those of old pixels.
+        """
+        if any(photo.stamp != before.get(photo.name, photo.stamp) for photo in state.photos):
+            (self.work / DATABASE).unlink(missing_ok=True)
+        save_state(self.capture, state)
 
     def _poses(
         self, task: dict[str, Any], state: State, features: dict[str, int], matches: dict[str, Any]

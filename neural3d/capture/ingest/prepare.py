@@ -53,8 +53,7 @@ def prepare_photos(capture: Path, source: Source, state: State, report: Report) 
         ):
             continue
         others = [photo for photo in state.photos if photo.source != key]
-        name = free_name(file, {photo.plain_name.lower() for photo in others})
-        taken = _prepare(capture, file, name, state.settings)
+        taken = _prepare(capture, file, {photo.plain_name.lower() for photo in others}, state.settings)
         state = state.with_photos((*others, *(replace(photo, source=key, stamp=stamp) for photo in taken)))
         yield state
     report(len(source.files), len(source.files), "")
@@ -71,30 +70,35 @@ def plain_text(name: str) -> str:
     return re.sub(r"[\s\\]", "_", name.encode("utf-8", errors="backslashreplace").decode())
 
 
-def free_name(file: SourceFile, used: set[str]) -> str:
+def free_name(file: SourceFile, used: set[str], *, has_alpha: bool = False) -> str:
     """The photo's own name with a suffix that every tool reads; made different where another photo has it.
 
     `used` are the others' names in small letters: half the world's disks do not tell IMG.JPG from img.jpg.
     """
     path = PurePosixPath(plain_text(file.relative))
-    suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ""
-    plain = path if suffix else path.with_suffix(".png" if path.suffix.lower() in _LOSSLESS else ".jpg")
+    kept = (".png",) if has_alpha else (".jpg", ".jpeg", ".png")  # JPEG has no transparency
+    is_lossless = has_alpha or path.suffix.lower() in _LOSSLESS
+    plain = path if path.suffix.lower() in kept else path.with_suffix(".png" if is_lossless else ".jpg")
     candidates = [plain, *(plain.with_name(f"{path.name.replace('.', '-')}-{n}{plain.suffix}") for n in range(1, 1000))]
     return next(str(name) for name in candidates if str(name).lower() not in used)
 
 
-def _prepare(capture: Path, file: SourceFile, name: str, settings: Settings) -> tuple[PreparedPhoto, ...]:
+def _prepare(capture: Path, file: SourceFile, used: set[str], settings: Settings) -> tuple[PreparedPhoto, ...]:
     """The photo, or the views of a panorama; source and stamp are for the caller to say."""
+    name = free_name(file, used)
     try:
         photo = read_photo(file.path)
+        name = free_name(file, used, has_alpha=photo.has_alpha)
         height, width = photo.pixels.shape[:2]
         if min(width, height) < MIN_SIDE_PX:
             raise BadFrame(f"is {width} x {height} pixels, too small to find anything in it")
         mask = None if file.mask is None else upright_mask(file.mask, file.path, width, height)
         if settings.equirectangular or photo.facts.is_panorama:
             return panorama_views(capture, name, photo.pixels, mask, photo.facts.gps)
-        name = write_photo(capture / "images", name, file.path, photo)
-        if mask is not None:
+        write_photo(capture / "images", name, file.path, photo)
+        if mask is None:
+            forget_mask(capture, name)
+        else:
             write_mask(capture, name, mask)
         if settings.linear:
             write_photo_light(capture, name, file.path)
@@ -129,13 +133,13 @@ def panorama_views(
     height, width = pixels.shape[:2]
     require_whole(width, height)
     rig, lens = f"panorama-{width}", view_lens(width)
-    if pixels.shape[2] == 4:
-        name = str(PurePosixPath(name).with_suffix(".png"))  # JPEG has no transparency
     views = []
     for view in VIEWS:
         cut, own = cut_view(pixels, view), f"{rig}/{view}/{name}"
         write_pixels(capture / "images" / own, cut)
-        if mask is not None:
+        if mask is None:
+            forget_mask(capture, own)
+        else:
             write_mask(capture, own, cut_mask(mask > 127, view).astype(np.uint8) * 255)
         photo = PreparedPhoto(
             name=own,
@@ -165,19 +169,16 @@ def lens_key(facts: CameraFacts, width: int, height: int) -> str:
     return " ".join(part for part in parts if part)
 
 
-def write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> str:
-    """Copy what is upright sRGB already, encode the rest; the name that it got.
+def write_photo(folder: Path, name: str, original: Path, photo: SourcePhoto) -> None:
+    """Copy what is upright sRGB already, encode the rest as the name's suffix says (see `free_name`).
 
     Raises: StorageError.
     """
     path = folder / name
     if photo.stored_upright and path.suffix.lower() == original.suffix.lower():
         atomic_write(path, lambda temporary: _copy(original, temporary), estimate_bytes=original.stat().st_size)
-        return name
-    if path.suffix.lower() in (".jpg", ".jpeg") and photo.pixels.shape[2] == 4:
-        path = path.with_suffix(".png")  # JPEG has no transparency
+        return
     write_pixels(path, photo.pixels)
-    return path.relative_to(folder).as_posix()
 
 
 def write_photo_light(capture: Path, name: str, original: Path) -> None:
@@ -207,7 +208,9 @@ def write_pixels(path: Path, pixels: UInt8[np.ndarray, "H W C"]) -> None:
 
 
 def upright_mask(mask: Path, photo: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
-    """The mask, turned as its photo was where it fits the photo only so; 255 where the photo is used.
+    """The mask, as large as its photo, and turned as that was where it fits only so; 255 where the photo is used.
+
+    COLMAP looks masks up by the photo's pixels.
 
     Raises: BadFrame when it cannot be decoded or has another shape.
     """
@@ -216,10 +219,16 @@ def upright_mask(mask: Path, photo: Path, width: int, height: int) -> UInt8[np.n
     except BadFrame as bad:
         raise BadFrame(f"its mask: {bad}") from bad
     if _same_shape(values.shape, (height, width)):
-        return values.astype(np.uint8) * 255
+        return _fitted(values.astype(np.uint8) * 255, width, height)
     if _same_shape(values.shape, (width, height)) and photo.suffix.lower() in IMAGE_SUFFIXES:
-        return _turned_like(values.astype(np.uint8) * 255, photo)
+        return _fitted(_turned_like(values.astype(np.uint8) * 255, photo), width, height)
     raise BadFrame(f"its mask is {values.shape[1]} x {values.shape[0]} pixels, the photo {width} x {height}")
+
+
+def _fitted(values: UInt8[np.ndarray, "h w"], width: int, height: int) -> UInt8[np.ndarray, "h2 w2"]:
+    if values.shape == (height, width):
+        return values
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
@@ -238,6 +247,11 @@ def _turned_like(values: UInt8[np.ndarray, "h w"], photo: Path) -> UInt8[np.ndar
         if np.array_equal(np.asarray(Image.fromarray(stored).transpose(turn)), turned):
             return np.asarray(Image.fromarray(values).transpose(turn))
     raise BadFrame("its mask lies on its side and the photo does not say how it is turned")
+
+
+def forget_mask(capture: Path, name: str) -> None:
+    """Remove a mask that a photo of this name had: readers would find it without being told of it."""
+    (capture / "masks" / f"{name}.png").unlink(missing_ok=True)
 
 
 def write_mask(capture: Path, name: str, mask: UInt8[np.ndarray, "h w"]) -> None:

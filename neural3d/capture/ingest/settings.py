@@ -4,13 +4,18 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from neural3d.capture.camera_models import COLMAP_MODELS, SUPPORTED_MODELS
+from neural3d.capture.camera_models import COLMAP_MODELS, CURVE_MODELS, PRISM_MODELS, SUPPORTED_MODELS
 from neural3d.errors import InputError
 
 Matching = Literal["auto", "exhaustive", "sequential", "similar", "vocabtree"]
 DEFAULT_MODEL = "SIMPLE_RADIAL"
 """One focal length and one radial coefficient: what phones need, and what few photos still determine."""
-_MODELS = {name: count for name, count in COLMAP_MODELS.values() if name in SUPPORTED_MODELS}
+_MODELS = {
+    name: count
+    for name, count in COLMAP_MODELS.values()
+    if name in SUPPORTED_MODELS and name not in CURVE_MODELS + PRISM_MODELS
+}
+"""Those that transforms.json can say, too."""
 
 
 @dataclass(frozen=True)
