@@ -53,7 +53,7 @@ def bending(
 
     Inverse depth is an affine function of the pixel on a plane, so its second differences say where the normal turns;
     each is taken relative to the inverse depth itself, and counts less where the photo's brightness bends, too. Mean
-    over the pixels that are solid with both neighbours.
+    over all pixels, to which those that are not solid, or beside one that is not, add nothing.
 
     Source: Godard et al. 2017, eq. 6 (edge-aware smoothness), with second differences.
     """

@@ -23,6 +23,8 @@ SHARE = 3 / 9
 """Of a block and its neighbours that must differ so for the block to be left out, which excuses lone ones."""
 QUANTILE = 0.9
 """Of a photo's differences, that is followed."""
+LEAST = 1e-3
+"""What is typical is never less."""
 STEP = 1.05
 """Factor by which what is typical moves towards each photo's: it finds the median over photos, not their mean."""
 BEGIN = 0.05
@@ -72,7 +74,8 @@ class MovingThings:
         high = differences.flatten().quantile(QUANTILE)
         before = self.typical if before is None else before
         nearer = before * torch.where(high > before, STEP, 1 / STEP)
-        self.typical.copy_(torch.where(before < UNKNOWN, nearer, high))
+        # A photo of which hardly anything counts says 0, from which no factor leads away.
+        self.typical.copy_(torch.where(before < UNKNOWN, nearer, high).clamp(min=LEAST))
         if fraction < BEGIN:
             return photo.valid
         doubted = doubtful(differences, (FACTOR * self.typical).clamp(min=FLOOR))

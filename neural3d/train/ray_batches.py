@@ -1,6 +1,7 @@
 """Random rays of the training photos, and the colours that they should see."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,8 +48,27 @@ class PhotoPixels:
             self.alphas = torch.cat([alpha.flatten() for alpha in alphas])
         self.widths = self.cameras.size_px[:, 0]
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.cameras.size_px.prod(dim=1).long().cumsum(0)])
-        self.usable = _usable([photo.valid for photo in photos], self.cameras.size_px)
-        self.central = _within(self, CENTRAL)
+        self._valid = [photo.valid for photo in photos]
+        self.usable = self._chosen(None) if any(valid is not None for valid in self._valid) else None
+        """Indices of the pixels that teach something; None: of all, for which no memory is needed."""
+
+    @cached_property
+    def central(self) -> Int64[Tensor, "M"]:
+        """Those of them that lie in the middle of their photo; most fields never ask."""
+        return self._chosen(CENTRAL)
+
+    def _chosen(self, part: float | None) -> Int64[Tensor, "M"]:
+        """Indices of usable pixels, of all or in the middle, photo by photo: tensors of all pixels would be large."""
+        found = []
+        for (width, height), start, valid in zip(
+            self.cameras.size_px.tolist(), self.starts.tolist(), self._valid, strict=False
+        ):
+            flags = torch.ones(height, width, dtype=torch.bool) if valid is None else valid
+            if part is not None:
+                down, across = (((torch.arange(n) + 0.5) / n - 0.5).abs() <= part / 2 for n in (height, width))
+                flags = flags & down[:, None] & across
+            found.append(flags.flatten().nonzero()[:, 0] + start)
+        return torch.cat(found)
 
     def batch(
         self, count: int, background: str, seed: int, step: int, *, central: bool, cameras: Cameras | None = None
@@ -58,9 +78,9 @@ class PhotoPixels:
         `cameras` are those of the training photos, where they are not the given ones.
         """
         chosen = self.central if central and len(self.central) else self.usable
-        all_of_them = len(chosen) == len(self.colors)
-        drawn = torch.from_numpy(generator(seed, Purpose.RAYS, step).integers(0, len(chosen), count))
-        pixels = drawn if all_of_them else chosen[drawn]
+        total = len(self.colors) if chosen is None else len(chosen)
+        drawn = torch.from_numpy(generator(seed, Purpose.RAYS, step).integers(0, total, count))
+        pixels = drawn if chosen is None else chosen[drawn]
         # By numpy: torch wakes its threads for a few thousand numbers.
         views = torch.from_numpy(np.searchsorted(self.starts.numpy(), pixels.numpy(), side="right") - 1)
         within = pixels - self.starts[views]
@@ -78,20 +98,3 @@ def _backgrounds(kind: str, count: int, seed: int, step: int) -> Float[Tensor, "
     if kind == "random":
         return torch.from_numpy(generator(seed, Purpose.BACKGROUND, step).random((count, 3), dtype=np.float32))
     return torch.full((count, 3), 1.0 if kind == "white" else 0.0)
-
-
-def _usable(valid: list[Tensor | None], sizes: Tensor) -> Int64[Tensor, "M"]:
-    """Indices of the pixels that teach something."""
-    flags = [
-        torch.ones(int(size), dtype=torch.bool) if mask is None else mask.flatten()
-        for mask, size in zip(valid, sizes.prod(dim=1), strict=True)
-    ]
-    return torch.cat(flags).nonzero()[:, 0]
-
-
-def _within(pixels: PhotoPixels, part: float) -> Int64[Tensor, "M"]:
-    """Those of the usable pixels that lie in the middle of their photo."""
-    views = torch.searchsorted(pixels.starts, pixels.usable, right=True) - 1
-    within, sizes = pixels.usable - pixels.starts[views], pixels.cameras.size_px[views]
-    xy = torch.stack([within % sizes[:, 0], within // sizes[:, 0]], dim=1) + 0.5
-    return pixels.usable[((xy / sizes - 0.5).abs() <= part / 2).all(dim=1)]

@@ -69,6 +69,14 @@ def test_what_is_typical_is_the_median_over_photos():
     assert 0.02 < float(moving.typical) < 0.035
 
 
+def test_a_first_photo_of_which_nothing_counts_decides_nothing():
+    moving = MovingThings.fresh()
+    moving.believed(torch.full((3, 40, 48), 0.5), _photo(torch.full((3, 40, 48), 0.5)), BLACK, 0.0)
+    for _ in range(150):
+        moving.believed(torch.full((3, 40, 48), 0.03), _photo(torch.zeros(3, 40, 48)), BLACK, 0.5)
+    assert 0.025 < float(moving.typical) < 0.035
+
+
 def test_who_asks_twice_in_a_step_is_answered_as_if_once():
     """A gradient that is thrown away must leave nothing behind: neither in what is typical, nor in the answer."""
     seen, right = torch.full((3, 48, 48), 0.5), torch.full((3, 48, 48), 0.45)
