@@ -253,10 +253,12 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{path}: the folder is not empty and holds no run, so nothing in it is replaced; choose another"
         )
-    Run.open(path)
+    method = Run.open(path).config.get("method")
     if not overwrite:
+        train = f"neural3d train {method}" if method in ("splat", "nerf") else "neural3d train"
         raise InputError(
-            f"{path}: the folder holds another run; continue it with --resume or replace it with --overwrite"
+            f"{path}: the folder holds another run; continue it with {train} --resume --output {path}, or replace it "
+            "with --overwrite"
         )
 
 

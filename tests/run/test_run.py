@@ -1,6 +1,7 @@
 """A run's folder: what it refuses, what it keeps, what a resumed run finds."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_another_run_is_not_touched_without_overwrite(path: Path) -> None:
     with pytest.raises(InputError, match="--resume .* --overwrite"):
         Run.create(path, CONFIG | {"steps": 5})
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("method", ["splat", "nerf"])
+def test_the_command_that_goes_on_is_named_in_full(path: Path, method: str) -> None:
+    """`make` has no --resume: the words alone would lead in a circle."""
+    Run.create(path, {"method": method}).close()
+    with pytest.raises(InputError, match=f"neural3d train {method} --resume --output {re.escape(str(path))}, or"):
+        Run.create(path, {"method": method})
 
 
 def test_overwrite_replaces_the_run_and_spares_what_is_not_its_own(path: Path) -> None:
