@@ -129,7 +129,7 @@ def test_without_a_surface_there_is_no_mesh():
 
 def test_a_missing_open3d_is_one_line_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "open3d", None)
-    with pytest.raises(InputError, match=r"pip install neural3d\[mesh\]"):
+    with pytest.raises(InputError, match=r"pip install open3d"):
         open3d_library.require_open3d()
 
 

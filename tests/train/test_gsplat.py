@@ -149,7 +149,7 @@ def test_without_a_gpu_one_line_says_so():
 def test_without_gsplat_one_line_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "gsplat", None)
-    with pytest.raises(InputError, match=r"gsplat.* is not installed; pip install 'neural3d\[cuda\]'"):
+    with pytest.raises(InputError, match=r"gsplat.* is not installed; pip install gsplat"):
         require_kernels("gsplat")
 
 

@@ -95,7 +95,7 @@ def test_without_a_gpu_it_says_so():
     ("kernels", "message"),
     [
         (None, "finds no nvcc to build its kernels"),
-        (ModuleNotFoundError("no", name="nerfacc"), "nerfacc is not installed; pip install 'neural3d"),
+        (ModuleNotFoundError("no", name="nerfacc"), "nerfacc is not installed; pip install nerfacc"),
         (RuntimeError("ninja: build stopped\nmore"), r"cannot build its kernels here \(ninja: build stopped\)"),
     ],
 )
