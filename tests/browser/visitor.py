@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import viser
 from PIL import Image
 
 from browser.chromium import Page
@@ -41,6 +42,26 @@ def until_it_shows(do: Callable[[], None], condition: Callable[[], bool], what: 
                 return
             time.sleep(0.05)
     raise AssertionError(f"never happened: {what}")
+
+
+class Told:
+    """Where the one visitor's page itself says that he stands, in one message.
+
+    What the server has set it counts as true before the page has heard of it.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        (client,) = viewer.server.get_clients().values()
+        self.position = self.look_at = np.full(3, np.nan)
+        client.camera.on_update(self._hear)
+
+    async def _hear(self, camera: viser.CameraHandle) -> None:  # in the event loop: before anything else is set
+        state = camera._state
+        self.position, self.look_at = state.position, state.look_at
+
+    @property
+    def distance(self) -> float:
+        return apart(self.position, self.look_at)
 
 
 def drag_until(page: Page, condition: Callable[[], bool], what: str) -> None:
