@@ -25,9 +25,11 @@ FLAGS = (
     "--ignore-gpu-blocklist --window-size=1280,800 --hide-scrollbars --remote-debugging-port=0"
 ).split()
 _ABOUT_SPEED = re.compile(r"GL Driver Message \(OpenGL, Performance")
-_TRIES, _PATIENCE_S = 4, 8.0
-"""How often a list is asked to open, and how long each time."""
 """What a driver in software says of screenshots, when the machine is busy."""
+_TRIES, _PATIENCE_S = 4, 8.0
+"""How often something is clicked, and how long a list may take to open each time."""
+_TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))"
+"""Until what moves has been drawn elsewhere, however slowly this machine draws."""
 
 
 class Page:
@@ -92,14 +94,21 @@ class Page:
     def _click_on(self, find: str) -> None:
         """Click the middle of an element, as a mouse does, once it can be clicked and lies still, scrolled into sight.
 
-        What the server has enabled or shown a moment ago is not so on the page yet, and what appears moves the rest.
+        What the server has enabled or shown a moment ago is not so on the page yet, and what appears moves the rest:
+        where something else got the click in the end, it is clicked again.
         """
-        self.wait_for(f"(e => !!e && !e.disabled)({find})")
-        self.evaluate(f"{find}.scrollIntoViewIfNeeded()")
-        around, box = f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())", None
-        while box != (box := self.evaluate(around)):
-            self.evaluate("new Promise(done => setTimeout(done, 50))")
-        self.click_at(*box)
+        for _ in range(_TRIES):
+            self.wait_for(f"(e => !!e && !e.disabled)({find})")
+            self.evaluate(f"{find}.scrollIntoViewIfNeeded()")
+            around, box = f"(r => [r.x + r.width / 2, r.y + r.height / 2])({find}.getBoundingClientRect())", None
+            while box != (box := self.evaluate(around)):
+                self.evaluate(_TWO_FRAMES)
+            listen = "e.addEventListener('click', () => { window.wasClicked = true; }, { once: true, capture: true })"
+            self.evaluate(f"(e => {{ window.wasClicked = false; {listen}; }})({find})")
+            self.click_at(*box)
+            if self.evaluate("window.wasClicked"):
+                return
+        raise AssertionError(f"something else got every click: {find}; the page says {self.text()!r}")
 
     def click_at(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
