@@ -16,7 +16,7 @@ SCRIPT = """
   const timer = setInterval(() => {
     const bar = document.querySelector(`${sheet} [style*="cursor: pointer"][style*="height: 3.5em"]`);
     if (bar) bar.click();
-    if (bar || ++tries > 50) clearInterval(timer);
+    if (bar || ++tries > 300) clearInterval(timer);
   }, 100);
 })();
 """

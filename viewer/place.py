@@ -119,7 +119,8 @@ class PlacePanel:
         for handle in self._drawn:
             handle.remove()
         self._drawn = []
-        self._length.visible = self._clear.visible = len(self._ends) == 2
+        if len(self._ends) < 2:
+            self._length.visible = self._clear.visible = False
         if not self._ends:
             return
         ends = torch.stack([self._ends[0], self._ends[-1]]).float().numpy()
@@ -130,3 +131,4 @@ class PlacePanel:
         label = distance_label(self._ends[0], self._ends[1], self._capture_from_scene, self._world)
         self._drawn.append(self._server.scene.add_label(f"{MEASURE}/length", label, position=ends.mean(axis=0)))
         self._length.content = f"Distance: **{label}**"
+        self._length.visible = self._clear.visible = True

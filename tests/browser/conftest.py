@@ -9,7 +9,7 @@ from browser.chromium import CHROMIUM, Page, opened_browser
 from browser.small_scene import three_blobs, two_cameras
 from browser.visitor import wait
 from neural3d.render.model import model_render_function
-from neural3d.viewer import Viewer, view_gaussians
+from neural3d.viewer import Viewer, view_gaussians, visit
 
 
 def require_browser() -> None:
@@ -45,8 +45,14 @@ def shots(request: pytest.FixtureRequest) -> Path:
 def viewer(shared_page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """600 splats in three balls, and two grey photos, with one visitor."""
     where = {"render_fn_from": model_render_function, "title": "balls", "save_folder": tmp_path_factory.mktemp("run")}
-    with view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running:
-        shared_page.open(running.url)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        view_gaussians(three_blobs(), two_cameras(), port=0, **where) as running,
+    ):
+        # A page that draws slowly may be seconds on its way to a photo, and must not lower its resolution meanwhile:
+        # where something lies on the screen would change.
+        patch.setattr(visit, "ARRIVAL_SECONDS", 60.0)
+        shared_page.open(f"{running.url}&fixedDpr=1")
         shared_page.wait_for("!!document.querySelector('canvas')")
         wait(lambda: bool(running.visits), "the visitor is there")
         yield running

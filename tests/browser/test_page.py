@@ -144,7 +144,7 @@ def test_the_engine_draws_for_those_who_choose_it(blobs: Gaussians, page) -> Non
         return render
 
     with view_gaussians(blobs, up_world=(0.0, 0.0, 1.0), port=0, render_fn_from=render_fn_from) as viewer:
-        page.open(viewer.url)
+        page.open(f"{viewer.url}&fixedDpr=1")
         wait_for_blobs(viewer, page)
         page.choose("Drawn by", BY_ENGINE)
         end = time.monotonic() + 60.0
@@ -174,7 +174,7 @@ def test_a_field_is_drawn_by_the_engine_alone(page) -> None:
     with view_field(
         Fog(), render_fn_from=field_render_function, around=around, up_world=(0.0, 0.0, 1.0), port=0
     ) as viewer:
-        page.open(viewer.url)
+        page.open(f"{viewer.url}&fixedDpr=1")
         page.wait_for("!!document.querySelector('canvas')")
         end = time.monotonic() + 60.0
         while not (np.abs(page.screenshot()[650, 300:900].astype(int) - 64).max() < 4):

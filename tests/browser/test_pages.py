@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from browser.small_scene import three_blobs
-from browser.visitor import drag_until, go_to, screen, wait, wait_for_screen
+from browser.visitor import drag_until, go_to, screen, until_it_shows, wait, wait_for_screen
 from neural3d.export.formats import FORMATS, read_splats, write_splats
 from neural3d.scene import Similarity
 from neural3d.viewer import Viewer
@@ -122,9 +122,10 @@ def test_floaters_are_selected_by_a_rectangle_deleted_and_brought_back(viewer: V
     shared_page.click_tab("Edit")
     shared_page.choose("Tool", "Rectangle")
     wait(lambda: viewer.server.scene._scene_pointer_cb != [], "the tool is taken up")
-    time.sleep(0.5)  # the page hears of it
-    shared_page.drag((60, 200), (930, 700))
-    wait(lambda: viewer.document.models.num_selected > 0, "some are selected")
+    # Until the page hears of it a drag turns the camera.
+    until_it_shows(
+        lambda: shared_page.drag((330, 300), (930, 700)), lambda: viewer.document.models.num_selected > 0, "selected"
+    )
     count = viewer.document.models.num_selected
     shared_page.wait_for(f"document.body.innerText.includes('{count:,}')")
     screen(shared_page, shots, "selected")
@@ -234,7 +235,6 @@ def test_a_path_is_rendered_with_progress_and_comes_as_a_file(
     count = len(viewer.controls._path.move().keys)
     shared_page.choose("As", form)
     shared_page.click("Render")
-    shared_page.wait_for(f"document.body.innerText.includes('of {count}')")
     wait((tmp_path / name).is_file, "the file has come")
     wait(lambda: not list(tmp_path.glob("*.crdownload")), "all of it")
     if name.endswith(".mp4"):
@@ -244,15 +244,19 @@ def test_a_path_is_rendered_with_progress_and_comes_as_a_file(
         with zipfile.ZipFile(tmp_path / name) as packed:
             assert len(packed.namelist()) == count and packed.testzip() is None
     shared_page.wait_for_button("Download again")
+    assert f"of {count}" in viewer.controls._render._status.content
 
 
 def test_a_render_is_cancelled(viewer: Viewer, shared_page) -> None:
-    render = viewer.controls._render
-    render._size.value = (1920, 1080)
+    render, path = viewer.controls._render, viewer.controls._path
+    render._size.value, path._seconds.value = (1920, 1080), 600.0
+    count = len(path.move().keys)
     shared_page.click("Render")
+    shared_page.wait_for(f"document.body.innerText.includes('of {count}')")
     shared_page.click("Cancel")
     shared_page.wait_for("document.body.innerText.includes('The render was stopped')")
     wait(lambda: not render._thread.is_alive() and render._result is None, "it has ended")
+    path._seconds.value = 0.5
 
 
 def test_a_file_is_dropped_on_the_page_and_what_is_visible_is_downloaded(
@@ -319,7 +323,7 @@ def test_the_help_names_every_key(viewer: Viewer, shared_page, shots: Path) -> N
 def test_a_small_window_shows_picture_and_panel(viewer: Viewer, shared_page, shots: Path) -> None:
     shared_page.call("Emulation.setDeviceMetricsOverride", width=390, height=780, deviceScaleFactor=1, mobile=True)
     shared_page.open(viewer.url)
-    wait(lambda: [v._aspect for v in viewer.visits.values()] == [0.5], "a visitor with a phone")
+    wait(lambda: [v._aspect for v in tuple(viewer.visits.values())] == [0.5], "a visitor with a phone")
     shared_page.wait_for("document.querySelector('canvas')?.getBoundingClientRect().width > 300")
     bar = "(e => e && e.getBoundingClientRect())(document.querySelector('.mantine-Paper-root[style*=\"bottom: 0px\"]'))"
     shared_page.wait_for(f"(r => r && r.width === 390 && r.height < 80)({bar})")

@@ -148,7 +148,8 @@ def test_an_update_that_fails_is_counted_and_the_next_is_shown(
 def test_the_panel_shows_the_numbers(viewer: Viewer, gaussians: Gaussians, until: Callable) -> None:
     for step in (100, 200):
         viewer.on_progress(progress(step, 20.0 + step / 100), lambda: gaussians)
-        until(lambda step=step: viewer.panel._charts[0].data[0][-1] == step / 50, "the step is in the curves")
+        # The last curve comes last.
+        until(lambda step=step: viewer.panel._charts[2].data[0][-1] == step / 50, "the step is in the curves")
         assert f"step {step}" in viewer.panel._status.content
     assert "**22.00 dB**" in viewer.panel._metrics.content
     psnr, loss, size = viewer.panel._charts
