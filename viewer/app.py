@@ -186,7 +186,7 @@ class Viewer:
         @switch.on_update
         async def _(_: viser.GuiEvent) -> None:
             chosen = BEFORE if switch.value is True else MAIN
-            self.document.change(lambda models: models.showing_one_of((MAIN, BEFORE), chosen), undoable=False)
+            self.document.later(lambda models: models.showing_one_of((MAIN, BEFORE), chosen), undoable=False)
 
     def end(self, message: str) -> None:
         """Training is over: say so in the panel, retire its buttons, and give exact pictures all the time they want."""
@@ -203,6 +203,7 @@ class Viewer:
             self._changed.notify()
         self._publisher.join(timeout=5.0)
         self.controls.close()
+        self.document.close()
         self._frames.close()
         self.server.stop()
 
@@ -306,6 +307,9 @@ class Viewer:
         self._is_blank = False
         self.clouds.show(self.document.models)
         self._frames.set_drawing(self.drawing())
+        if self._render_fn_from is not None and not self._frames.is_drawing:
+            for visit in tuple(self.visits.values()):
+                visit.clear_if_nothing_is_drawn()
         self.controls.refresh()
 
     async def _on_connect(self, client: viser.ClientHandle) -> None:
@@ -328,7 +332,7 @@ class Viewer:
         client.scene.set_background_image(picture, format="jpeg", jpeg_quality=85)
         visit = self.visits.get(client_id)
         if visit is not None:
-            visit.clear_late_picture()
+            visit.clear_if_nothing_is_drawn()
 
     def _on_frame_error(self, client_id: int, error: Exception) -> None:
         self._note("a picture could not be drawn", error)

@@ -17,6 +17,7 @@ from neural3d.viewer.narrow import fold_panel
 from neural3d.viewer.path_panel import PathPanel
 from neural3d.viewer.place import PlacePanel
 from neural3d.viewer.pointer import Pointer
+from neural3d.viewer.server import GuardedServer
 from neural3d.viewer.shooting import RenderPanel, Studio
 from neural3d.viewer.space import frustum_scale
 from neural3d.viewer.visit import Visit
@@ -26,7 +27,7 @@ from neural3d.viewer.visit import Visit
 class Host(Protocol):
     """What the pages know of the viewer."""
 
-    server: viser.ViserServer
+    server: GuardedServer
     scene: Scene | None
     document: Document
     clouds: Clouds
@@ -61,12 +62,14 @@ class Controls:
         with tabs.add_tab("Path"):
             size = 0.08 * place.extent if host.scene is None else 1.5 * frustum_scale(host.scene)
             self._path = PathPanel(server, place.capture_from_scene, size)
+            server.take_files(self._path.load_button)
             studio = Studio(self._path.move, self._model, self._background, lambda: host.frame_share)
             self._render = RenderPanel(server, studio, place.capture_from_scene)
         if not is_field:
             with tabs.add_tab("Files"):
                 self._models = ModelsPanel(server, host.document, host.clouds, place.extent)
                 self._files = FilesPanel(server, host.document, place, self._models.choose)
+                server.take_files(self._files.open_button)
         shortcuts = self._shortcuts()
         add_shortcuts(gui, shortcuts)
         with tabs.add_tab("Help"):
@@ -78,7 +81,7 @@ class Controls:
         if self._edit is not None:
             self._edit.welcome(client)
         if self._files is not None:
-            accept_drops(client, self._files.upload_uuid)
+            accept_drops(client, self._files.open_button._impl.uuid)
 
     def refresh(self) -> None:
         """The models have changed."""

@@ -1,12 +1,15 @@
 """What is on show, for all threads: read at any time, changed by one at a time, and each change can be taken back."""
 
+import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from neural3d.viewer.models import History, Models
 
 Change = Callable[[Models], Models]
+
+log = logging.getLogger("neural3d.viewer")
 
 
 class Document:
@@ -16,6 +19,7 @@ class Document:
         """`on_change` is called after each change, from the thread that made it; it must return at once."""
         self._models, self._history, self._lock = Models(), History(), threading.Lock()
         self._on_change = on_change
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="neural3d-edits")
         self.is_training = False
         """While it is, the main model is replaced all the time, and nothing of it can be selected."""
 
@@ -29,14 +33,26 @@ class Document:
         """Whether there is a change to take back."""
         return len(self._history) > 0
 
-    def change(self, change: Change, *, undoable: bool = True) -> Models:
-        """Change what is on show; what is there then."""
+    def change(self, change: Change, *, undoable: bool = True, step: str | None = None) -> Models:
+        """Change what is on show; what is there then. Changes in a row that bear one name are one step back."""
         with self._lock:
             before, self._models = self._models, change(self._models)
-            if undoable:
-                self._history.note(before)
+            if undoable and self._models is not before:
+                self._history.note(before, step)
         self._on_change()
         return self._models
+
+    def later(self, change: Change, *, undoable: bool = True, step: str | None = None) -> None:
+        """The same on a thread of its own, one change after another, for who must not wait: the page's event loop."""
+        self.run(lambda: self.change(change, undoable=undoable, step=step))
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Do something on that thread, once all that was asked for before is done."""
+        self._worker.submit(action).add_done_callback(_log_failure)
+
+    def close(self) -> None:
+        """Forget what has not begun."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     def replace_main(self, change: Change) -> None:
         """Put another main model on show: there is no way back to one that is trained no more."""
@@ -47,11 +63,16 @@ class Document:
         self._on_change()
 
     def undo(self) -> bool:
-        """Take the last change back, all but the crop; False where there was none."""
+        """Take the last change back, all but the crop and what is hidden; False where there was none."""
         with self._lock:
             before = self._history.back()
             if before is None:
                 return False
-            self._models = replace(before, crop=self._models.crop)
+            self._models = before.seen_as(self._models)
         self._on_change()
         return True
+
+
+def _log_failure(done: Future) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.warning("viewer: a change failed", exc_info=done.exception())

@@ -145,16 +145,15 @@ class EditPanel:
                     "Still training", "Select and delete once the training is over.", auto_close_seconds=6.0
                 )
             return
-        self._document.change(change)
+        self._document.later(change)
 
     def undo(self) -> None:
         """Take the last change back."""
-        self._document.undo()
+        self._document.run(self._document.undo)
 
     def delete(self, client: viser.ClientHandle | None) -> None:
         """Delete what is selected."""
-        if self._document.models.num_selected:
-            self.apply(Models.delete_selected, client)
+        self.apply(_of_selected(Models.delete_selected), client)
 
     def _select(self, region_of, client: viser.ClientHandle | None) -> None:
         mode = choice(self._mode.value, MODES, MODES[0])
@@ -173,7 +172,7 @@ class EditPanel:
     def _set_crop(self) -> None:
         crop = self._region.region if self._is_cropped.value is True else None
         if crop is not None or self._document.models.crop is not None:
-            self._document.change(lambda models: replace(models, crop=crop), undoable=False)
+            self._document.later(lambda models: replace(models, crop=crop), undoable=False)
 
     async def _on_inside(self, event: viser.GuiEvent) -> None:
         region = self._region.region
@@ -225,11 +224,15 @@ class EditPanel:
         self.delete(event.client)
 
     async def _on_keep(self, event: viser.GuiEvent) -> None:
-        if self._document.models.num_selected:
-            self.apply(lambda models: models.invert_selection().delete_selected(), event.client)
+        self.apply(_of_selected(lambda models: models.invert_selection().delete_selected()), event.client)
 
     async def _on_undo(self, _: viser.GuiEvent) -> None:
         self.undo()
+
+
+def _of_selected(change: Change) -> Change:
+    """No change where nothing is selected once it is its turn."""
+    return lambda models: change(models) if models.num_selected else models
 
 
 def _box_edges() -> np.ndarray:

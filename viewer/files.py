@@ -1,7 +1,9 @@
 """The page Files: the models on show, one more from a file, and all that is visible as a file of any format."""
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +12,7 @@ import torch
 import viser
 
 from neural3d.cameras import Cameras
-from neural3d.errors import InputError, StorageError
+from neural3d.errors import InputError
 from neural3d.export.formats import FORMATS
 from neural3d.export.reading_apart import READABLE, read_content
 from neural3d.export.scene_export import export_scene
@@ -21,12 +23,16 @@ from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.document import Document
 from neural3d.viewer.meshes import MESH, write_surface
 from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
+from neural3d.viewer.notices import failures_told, send_file
 from neural3d.viewer.regions import region_around
-from neural3d.viewer.shooting import MAX_DOWNLOAD_BYTES
 from neural3d.viewer.values import number, taken_file
 
 GIZMOS = "/gizmos"
 MAX_NAME = 40
+MIN_SCALE, MAX_SCALE = 1e-4, 1e4
+"""That visitors may give a model; one that comes from a file may have another."""
+MAX_EXPORTS = 2
+"""One that is written and one that waits: each takes as much memory as the model."""
 ENOUGH_POINTS = 50_000
 """To see how large a model is."""
 
@@ -52,12 +58,13 @@ class ModelsPanel:
     def __init__(self, server: viser.ViserServer, document: Document, clouds: Clouds, extent: float) -> None:
         self._server, self._document, self._clouds, self._extent = server, document, clouds, extent
         self._gizmo: viser.TransformControlsHandle | None = None
+        self._is_dragged = False
         gui = server.gui
         with gui.add_folder("Models"):
             self._which = gui.add_dropdown("Model", (MAIN,), initial_value=MAIN)
             self._visible = gui.add_checkbox("Visible", True)
             self._move = gui.add_checkbox("Move with a gizmo", False)
-            self._scale = gui.add_number("Scale", 1.0, min=1e-4, max=1e4, step=0.01)
+            self._scale = gui.add_number("Scale", 1.0, min=MIN_SCALE, max=MAX_SCALE, step=0.01)
             self._remove = gui.add_button("Remove", icon=viser.Icon.TRASH, disabled=True)
         self._which.on_update(self._on_which)
         self._visible.on_update(self._on_visible)
@@ -76,7 +83,7 @@ class ModelsPanel:
         self._visible.value = entry.visible
         self._scale.value = entry.world_from_model.scale
         self._remove.disabled = entry.name == MAIN
-        if self._gizmo is not None:
+        if self._gizmo is not None and not self._is_dragged:
             self._gizmo.wxyz, self._gizmo.position = entry.wxyz, entry.position
 
     def choose(self, name: str) -> None:
@@ -97,27 +104,30 @@ class ModelsPanel:
     async def _on_visible(self, _: viser.GuiEvent) -> None:
         entry, visible = self._entry(), self._visible.value is True
         if entry.visible != visible:
-            self._document.change(lambda models: models.changed(entry.name, visible=visible), undoable=False)
+            self._document.later(lambda models: models.changed(entry.name, visible=visible), undoable=False)
 
     async def _on_move(self, _: viser.GuiEvent) -> None:
         self._show_gizmo()
 
-    async def _on_scale(self, _: viser.GuiEvent) -> None:
-        entry = self._entry()
-        scale = number(self._scale.value, 1e-4, 1e4, 1.0)
-        if abs(scale - entry.world_from_model.scale) > 1e-9:
-            self._put(entry, replace(entry.world_from_model, scale=scale))
+    async def _on_scale(self, event: viser.GuiEvent) -> None:
+        """A visitor has typed a part of a number, or all of it; what is none yet must not be written over."""
+        entry, scale = self._entry(), number(self._scale.value, -math.inf, math.inf, 0.0)
+        if event.client is None or not MIN_SCALE <= scale <= MAX_SCALE:
+            return
+        if not math.isclose(scale, entry.world_from_model.scale, rel_tol=1e-9):
+            self._put(entry, replace(entry.world_from_model, scale=scale), step=f"scale of {entry.name}")
 
     async def _on_remove(self, _: viser.GuiEvent) -> None:
         name = self._entry().name
         if name != MAIN:
-            self._document.change(lambda models: models.without(name))
+            self._document.later(lambda models: models.without(name))
             self.choose(MAIN)
 
     def _show_gizmo(self) -> None:
         if self._gizmo is not None:
             self._gizmo.remove()
             self._gizmo = None
+        self._is_dragged = False
         if self._move.value is not True:
             return
         entry = self._entry()
@@ -142,6 +152,9 @@ class ModelsPanel:
     async def _on_gizmo(self, event: viser.TransformControlsEvent) -> None:
         """The browser's splats follow at once; the engine's pictures once the mouse is released."""
         entry = self._entry()
+        if event.target is not self._gizmo:  # that of another model, which was chosen before
+            return
+        self._is_dragged = event.phase != "end"
         w, i, j, k = (float(value) for value in event.target.wxyz)
         x, y, z = (float(value) for value in event.target.position)
         place = placed_at((w, i, j, k), (x, y, z), entry.world_from_model.scale)
@@ -150,8 +163,8 @@ class ModelsPanel:
         else:
             self._clouds.move(replace(entry, world_from_model=place))
 
-    def _put(self, entry: Entry, place: Similarity) -> None:
-        self._document.change(lambda models: models.changed(entry.name, world_from_model=place))
+    def _put(self, entry: Entry, place: Similarity, step: str | None = None) -> None:
+        self._document.later(lambda models: models.changed(entry.name, world_from_model=place), step=step)
 
 
 class FilesPanel:
@@ -162,7 +175,7 @@ class FilesPanel:
     ) -> None:
         """`on_opened` hears the name of a model that was opened."""
         self._document, self._place, self._on_opened = document, place, on_opened
-        self._saving = threading.Lock()
+        self._exporting, self._places = threading.Lock(), threading.BoundedSemaphore(MAX_EXPORTS)
         gui = server.gui
         with gui.add_folder("Open"):
             hint = f"Or drop it on the page. {', '.join(READABLE)}"
@@ -179,9 +192,9 @@ class FilesPanel:
         self._save.on_click(self._on_save)
 
     @property
-    def upload_uuid(self) -> str:
-        """What the page calls the button: files that are dropped go through it."""
-        return self._open._impl.uuid
+    def open_button(self) -> viser.GuiUploadButtonHandle:
+        """Files that are dropped go through it, too."""
+        return self._open
 
     def _on_open(self, event: viser.GuiEvent) -> None:
         client, file = event.client, taken_file(self._open)
@@ -189,9 +202,8 @@ class FilesPanel:
             return
         notice = client.add_notification("Opening", _plain(file.name), loading=True, with_close_button=False)
         try:
-            self.open(file.name, file.content)
-        except InputError as error:
-            client.add_notification(f"Cannot open {_plain(file.name)}", str(error), color="red")
+            with failures_told(client, f"Cannot open {_plain(file.name)}"):
+                self.open(file.name, file.content)
         finally:
             notice.remove()
 
@@ -221,26 +233,34 @@ class FilesPanel:
             return
         notice = client.add_notification("Exporting", self._format.value, loading=True, with_close_button=False)
         try:
-            with TemporaryDirectory(prefix="neural3d-export-") as folder:
-                path = self.export(Path(folder), "scene")
-                if path.stat().st_size > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"the file has {path.stat().st_size / 1e9:.1f} GB; use neural3d export")
-                client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
-        except (InputError, StorageError) as error:
-            client.add_notification("The export failed", str(error), color="red")
+            with failures_told(client, "The export failed"), self._turn():
+                with TemporaryDirectory(prefix="neural3d-export-") as folder:
+                    send_file(client, self.export(Path(folder), "scene"))
         finally:
             notice.remove()
 
     def _on_save(self, event: viser.GuiEvent) -> None:
         if event.client is None or self._place.save_folder is None:
             return
-        try:
+        # Who presses again while a file is written must not get its name: it is chosen once it is his turn.
+        with failures_told(event.client, "It could not be saved"), self._turn():
             folder = make_folder(self._place.save_folder)
-            with self._saving:  # who presses again while a file is written must not get its name
-                path = self.export(folder, _free_stem(folder))
+            path = self.export(folder, _free_stem(folder))
             event.client.add_notification("Saved", str(path), auto_close_seconds=8.0)
-        except (InputError, StorageError) as error:
-            event.client.add_notification("It could not be saved", str(error), color="red")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One export at a time.
+
+        Raises: InputError where others wait already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise InputError(f"{MAX_EXPORTS} exports are under way already; wait until one is done")
+        try:
+            with self._exporting:
+                yield
+        finally:
+            self._places.release()
 
     def export(self, folder: Path, stem: str) -> Path:
         """Write what is visible, without what is deleted or cropped; the file.
@@ -250,6 +270,11 @@ class FilesPanel:
         shown = self._document.models.merged(with_selection=False)
         if shown is None:
             raise InputError("nothing is visible, so there is nothing to write")
+        if not self._document.models.are_alike:
+            raise InputError(
+                "of the models some were trained with antialiasing or in linear light, and some were not, which a file "
+                "says of all it holds; hide some and export them one by one"
+            )
         way, cameras = self._place.capture_from_scene, self._place.cameras
         up_world = (way.rotation @ torch.tensor(self._place.up_world, dtype=torch.float64)).float()
         if self._format.value == MESH and cameras is not None:

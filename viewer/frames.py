@@ -104,6 +104,11 @@ class FrameServer:
                 visitor.fine_due = True
             self._changed.notify()
 
+    @property
+    def is_drawing(self) -> bool:
+        """Whether there is something to draw."""
+        return self._drawing is not None
+
     def look(self, client_id: int, view: View, display: Display | None = None) -> None:
         """A visitor stands here now and wants this; what he asked for before is forgotten."""
         with self._changed:

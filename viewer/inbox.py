@@ -3,19 +3,28 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin
 
+import msgspec
 from viser import _messages as wire
+from viser.infra import _messages as infra
 
 MAX_MESSAGE_BYTES = 1_000_000
 MAX_IMAGE_PX = 8192
 MIN_QUATERNION_NORM = 1e-6
 MAX_COORDINATE = 1e9
+MAX_FAR = 1e15
+"""Of clipping planes, which lie far beyond the scene."""
 
 MAX_UPLOAD_BYTES = 512_000_000
 PART_BYTES = 512 * 1024
 """The parts in which viser's page sends files."""
 MAX_WORDS = 1000
 """Characters of a name."""
+MAX_TEXT = 20_000
+"""Characters that a field may hold: those of a brush's longest stroke."""
+MAX_VALUES = 4
+"""Numbers that one control may hold."""
 
 _SPOKEN = (
     *(wire.ViewerCameraMessage, wire.GuiUpdateMessage, wire.SceneNodeClickMessage, wire.ScenePointerMessage),
@@ -39,6 +48,7 @@ def read_message(raw: bytes | str) -> wire.Message:
     if isinstance(raw, str):
         raise Hostile("text frame")
     try:
+        _check_lengths(msgspec.msgpack.decode(raw))
         message = wire.Message.deserialize(raw)
     except Exception as error:  # any field of any type may come: whatever decoding raises, the sender is at fault
         raise Hostile(f"undecodable message: {type(error).__name__}") from error
@@ -47,6 +57,33 @@ def read_message(raw: bytes | str) -> wire.Message:
     if isinstance(message, wire.GuiUpdateMessage) and set(message.updates) != {"value"}:
         raise Hostile("a control's value is all that a page may change")
     return message
+
+
+def _check_lengths(content: dict[str, Any]) -> None:
+    """Raises: ValueError where numbers come in another count than is announced.
+
+    viser warns of these with all of what has come, which would be written to the terminal and be remembered for good.
+    """
+    kind = next((kind for kind in _SPOKEN if kind.__name__ == content["type"]), None)
+    if kind is None:
+        return
+    hints = infra.get_type_hints_cached(kind)
+    for name, value in content.items():
+        if name in hints and not _has_length(value, hints[name]):
+            raise ValueError(f"{name} has another length")
+
+
+def _has_length(value: object, annotation: Any) -> bool:
+    """Whether a value is as long as the tuple that it is to be, and so are those within it."""
+    if get_origin(annotation) is not tuple:
+        # Of a choice of types only the tuple is of interest.
+        tuples = [arg for arg in get_args(annotation) if get_origin(arg) is tuple]
+        return not isinstance(value, list) or all(_has_length(value, arg) for arg in tuples)
+    if not isinstance(value, list):
+        return False
+    parts = get_args(annotation)
+    parts = parts[:1] * len(value) if parts[1:] == (...,) else parts
+    return len(value) == len(parts) and all(map(_has_length, value, parts))
 
 
 def is_usable(message: wire.Message) -> bool:
@@ -62,7 +99,18 @@ def is_usable(message: wire.Message) -> bool:
             return _is_word(message.name)
         case wire.CommandTriggerMessage():
             return _is_word(message.uuid)
+        case wire.GuiUpdateMessage():
+            return _is_word(message.uuid) and _is_value(message.updates["value"])
     return True
+
+
+def _is_value(value: object) -> bool:
+    """Of a control: viser tells it to all other pages, and a number that it cannot write would close them."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT
+    if isinstance(value, list | tuple):
+        return len(value) <= MAX_VALUES and _are_numbers(value, len(value))
+    return isinstance(value, bool) or _are_numbers((value,), 1)
 
 
 def _is_pointer(pointer: wire.ScenePointerMessage) -> bool:
@@ -89,7 +137,8 @@ def _is_camera(camera: wire.ViewerCameraMessage) -> bool:
     vectors = ((camera.wxyz, 4), (camera.position, 3), (camera.look_at, 3), (camera.up_direction, 3))
     return (
         all(_are_numbers(vector, length) for vector, length in vectors)
-        and _are_numbers((camera.fov, camera.near, camera.far), 3)
+        and _are_numbers((camera.fov,), 1)
+        and all(type(plane) in (int, float) and 0 <= plane <= MAX_FAR for plane in (camera.near, camera.far))
         and math.hypot(*camera.wxyz) > MIN_QUATERNION_NORM
         and 0.0 < camera.fov < math.pi
         and all(_is_size(size) for size in (camera.image_width, camera.image_height))
@@ -130,10 +179,12 @@ class Uploads:
 
     transfer: str | None = None
     """The one that is under way."""
+    heard_at: float = -math.inf
+    """When something of it came, in seconds of a clock that only rises."""
     _missing: set[int] = field(default_factory=set, init=False)
     _left: int = field(default=0, init=False)
 
-    def note(self, message: wire.Message) -> None:
+    def note(self, message: wire.Message, now: float) -> None:
         """Take note of a part, or of a file that begins.
 
         Raises:
@@ -143,6 +194,9 @@ class Uploads:
             self._begin(message)
         elif isinstance(message, wire.FileTransferPart):
             self._take(message)
+        else:
+            return
+        self.heard_at = now
 
     def _begin(self, start: wire.FileTransferStartUpload) -> None:
         words = (start.source_component_uuid, start.transfer_uuid, start.filename, start.mime_type)

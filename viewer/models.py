@@ -118,8 +118,14 @@ class Models:
         return replace(self, entries=tuple(entries))
 
     def changed(self, name: str, **changes: object) -> "Models":
-        """Change fields of one."""
-        return self.with_entry(replace(self[name], **changes))
+        """Change fields of one, if it is there."""
+        return self.with_entry(replace(self[name], **changes)) if name in self.names else self
+
+    def seen_as(self, other: "Models") -> "Models":
+        """With the crop of others, and those of their names hidden that are hidden there."""
+        hidden = {entry.name: entry.visible for entry in other.entries}
+        entries = tuple(replace(entry, visible=hidden.get(entry.name, entry.visible)) for entry in self.entries)
+        return Models(entries, other.crop)
 
     def shown(self, *, with_selection: bool = True) -> list[tuple[Entry, Gaussians]]:
         """The visible splat models, each in its own frame, with what is there of it; selected ones are coloured."""
@@ -143,8 +149,15 @@ class Models:
         ]
         if not parts:
             return None
-        bases = max(part.sh.shape[1] for part in parts)
-        return parts[0] if len(parts) == 1 else cat_gaussians([_with_bases(part, bases) for part in parts])
+        bases, device = max(part.sh.shape[1] for part in parts), parts[0].device
+        same = [_with_bases(part, bases).to(device) for part in parts]  # what was opened lies on the CPU
+        return parts[0] if len(parts) == 1 else cat_gaussians(same)
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether the visible ones can be one: antialiasing and light are said of a whole file."""
+        models = [entry.model for entry in self.entries if entry.visible and isinstance(entry.model, Gaussians)]
+        return len({(model.antialiased, model.linear) for model in models}) <= 1
 
     def select(self, choose: Callable[[Float[Tensor, "N 3"]], Bool[Tensor, "N"]], mode: str) -> "Models":
         """Select by place: "Replace", "Add" to what is selected, or "Remove" from it; only what is there counts."""
@@ -206,16 +219,21 @@ class History:
 
     def __init__(self) -> None:
         self._before: list[Models] = []
+        self._step: str | None = None
+        """The name of the last change."""
 
     def __len__(self) -> int:
         return len(self._before)
 
-    def note(self, models: Models) -> None:
-        """Remember what is there before it is changed."""
-        self._before = [*self._before[-MAX_UNDO + 1 :], models]
+    def note(self, models: Models, step: str | None = None) -> None:
+        """Remember what is there before it is changed, unless the change goes on with one of the same name."""
+        if step is None or step != self._step or not self._before:
+            self._before = [*self._before[-MAX_UNDO + 1 :], models]
+        self._step = step
 
     def back(self) -> Models | None:
         """What was there before the last change; None where there was none."""
+        self._step = None
         return self._before.pop() if self._before else None
 
     def clear(self) -> None:

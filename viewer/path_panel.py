@@ -21,6 +21,7 @@ from neural3d.viewer.keyframes import (
     path_through,
     thinned,
 )
+from neural3d.viewer.notices import failures_told, send_file
 from neural3d.viewer.values import number, taken_file
 from neural3d.viewer.visit import view_of_client
 
@@ -81,6 +82,11 @@ class PathPanel:
         self._preview.on_click(self._on_preview)
         self._save.on_click(self._on_save)
         self._load.on_upload(self._on_load)
+
+    @property
+    def load_button(self) -> viser.GuiUploadButtonHandle:
+        """What paths come through."""
+        return self._load
 
     @property
     def keys(self) -> tuple[Keyframe, ...]:
@@ -217,15 +223,13 @@ class PathPanel:
                 fps=move.fps,
                 keyframes=cameras_of_keyframes(move.keyframes, size),
             )
-            event.client.send_file_download("camera_path.json", path.read_bytes(), save_immediately=True)
+            send_file(event.client, path)
 
     def _on_load(self, event: viser.GuiEvent) -> None:
         content = taken_file(self._load).content
-        try:
-            self._set(self._read(content), chosen=0)
-        except InputError as error:
-            if event.client is not None:
-                event.client.add_notification("This path cannot be read", str(error), color="red")
+        if event.client is not None:
+            with failures_told(event.client, "This path cannot be read"):
+                self._set(self._read(content), chosen=0)
 
     def _read(self, content: bytes) -> tuple[Keyframe, ...]:
         if len(content) > MAX_PATH_FILE_BYTES:

@@ -78,10 +78,20 @@ def in_stroke(
     """Points that a visitor sees within so many pixels of a line through places; those are in parts of the window."""
     pixels, before = on_screen(points, view)
     corners = pixels.new_tensor(stroke) * pixels.new_tensor([view.width, view.height])
+    low, high = corners.min(dim=0).values - radius_px, corners.max(dim=0).values + radius_px
+    # A stroke has hundreds of pieces, and most of the points lie far from all of them.
+    rows = (before & ((pixels >= low) & (pixels <= high)).all(dim=1)).nonzero()[:, 0]
+    result = torch.zeros_like(before)
+    result[rows] = _near_line(pixels[rows], corners, radius_px)
+    return result
+
+
+def _near_line(pixels: Float[Tensor, "N 2"], corners: Float[Tensor, "K 2"], radius_px: float) -> Bool[Tensor, "N"]:
+    """Which lie within so many pixels of the line through the corners."""
+    near = torch.zeros(len(pixels), dtype=torch.bool)
     ends = corners[1:] if len(corners) > 1 else corners
-    near = torch.zeros_like(before)
     for start, end in zip(corners, ends, strict=False):
         along = end - start
         place = ((pixels - start) @ along / (along @ along).clamp(min=1e-12)).clamp(0, 1)
         near |= (pixels - start - place[:, None] * along).norm(dim=1) <= radius_px
-    return before & near
+    return near

@@ -27,6 +27,7 @@ from typing import Any
 import rich
 import viser
 import websockets
+from viser import _messages as wire
 from viser import infra
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -77,6 +78,8 @@ class Door:
     """Live TCP connections, those that have not said anything yet included."""
     silent: set["GuardedConnection"] = field(default_factory=set)
     """These: browsers open connections that they may need later."""
+    takes_files: set[str] = field(default_factory=set)
+    """What viser calls the buttons that files may be sent through."""
     counts: Counter[str] = field(default_factory=Counter)
     """What was turned away, by reason, since the start."""
 
@@ -86,9 +89,21 @@ class Door:
         if self.counts[reason].bit_count() == 1:
             log.info("viewer: refused %d times: %s", self.counts[reason], reason)
 
-    def check_uploads(self) -> None:
-        """Raises: Hostile where more files are under way at once than memory is meant for."""
-        if sum(client.uploads.transfer is not None for client in self.clients) > MAX_UPLOADS:
+    def check_upload(self, sender: "GuardedConnection", start: wire.FileTransferStartUpload) -> None:
+        """Let a file in that begins; those whose files do not come any more are dropped, and make way.
+
+        Raises: Hostile where it is for no button that takes files, or more files are under way than memory is meant
+            for.
+        """
+        if start.source_component_uuid not in self.takes_files:
+            raise Hostile("a file for what takes no files")
+        now = time.monotonic()
+        others = [client for client in self.clients if client is not sender and client.uploads.transfer is not None]
+        stalled = [client for client in others if now - client.uploads.heard_at > self.stall_seconds]
+        for client in stalled:
+            self.turn_away("file that does not come")
+            client.transport.abort()
+        if len(others) - len(stalled) >= MAX_UPLOADS:
             raise Hostile("too many files at once; send it again later")
 
     def check(self, connection: "GuardedConnection", request: Request) -> Admitted:
@@ -134,8 +149,7 @@ class GuardedConnection(ServerConnection):
             await asyncio.sleep(self._allowance.wait_seconds(time.monotonic()))
             try:
                 message = read_message(raw)
-                self.uploads.note(message)
-                self.door.check_uploads()
+                self._note_upload(message)
                 if is_usable(message):
                     return raw
             except Hostile as hostile:
@@ -143,6 +157,16 @@ class GuardedConnection(ServerConnection):
                 await self.close(1008, str(hostile)[:100])
                 raise ConnectionClosedError(None, None) from hostile
             self.door.turn_away("message that makes no sense")
+
+    def _note_upload(self, message: infra.Message) -> None:
+        """Raises: Hostile; what is refused is not under way, though closing takes its time."""
+        try:
+            self.uploads.note(message, time.monotonic())
+            if isinstance(message, wire.FileTransferStartUpload):
+                self.door.check_upload(self, message)
+        except Hostile:
+            self.uploads = Uploads()
+            raise
 
     async def send(self, message: Any, text: bool | None = None) -> None:
         """Send, and drop the client when for `stall_seconds` not one byte has left towards it."""
@@ -196,6 +220,17 @@ class _GuardedWebsockServer(infra.WebsockServer):
     def __init__(self, door: Door, listening: socket.socket, **settings: Any) -> None:
         super().__init__(**settings)
         self.door, self._listening = door, listening
+        self.sender_of: Callable[[str], int | None] = lambda _: None
+        """viser's number of the client that sends this file."""
+
+    def queue_message(self, message: infra.Message) -> None:
+        """To all pages; but what has come of a file concerns its sender, and no page that is opened later."""
+        if not isinstance(message, wire.FileTransferPartAck):
+            super().queue_message(message)
+            return
+        state = self._client_state_from_id.get(self.sender_of(message.transfer_uuid))
+        if state is not None:
+            state.message_buffer.push(message)
 
     def _background_worker(self, ready_sem: threading.Semaphore) -> None:
         names = {"websockets": self._websockets(), "AsyncMessageBuffer": Buffer}
@@ -247,10 +282,19 @@ class GuardedServer(viser.ViserServer):
         self.door = door
         with _quiet():
             start(self, host=host, port=port, label=label, verbose=False)
+        self._websock_server.sender_of = self._sender_of
 
     def request_share_url(self, verbose: bool = True) -> str | None:
         """Refuse: sharing would lead strangers through a relay past the gate."""
         raise RuntimeError("the viewer is not shared through relays; reach it through ssh -L instead")
+
+    def take_files(self, button: viser.GuiUploadButtonHandle) -> None:
+        """Let files come through this button; they come through no other control."""
+        self.door.takes_files.add(button._impl.uuid)
+
+    def _sender_of(self, transfer_uuid: str) -> int | None:
+        state = self.gui._current_file_upload_states.get(transfer_uuid)
+        return None if state is None else state["client_id"]
 
     def stop(self) -> None:
         """Stop listening and drop every client."""

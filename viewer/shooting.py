@@ -25,13 +25,13 @@ from neural3d.render.rendering import RenderFn
 from neural3d.render.video import write_video
 from neural3d.scene import Similarity
 from neural3d.viewer.keyframes import cameras_of_keyframes
+from neural3d.viewer.notices import failures_told, send_file
 from neural3d.viewer.path_panel import Move
 from neural3d.viewer.values import choice, numbers
 
 Form = Literal["Video (MP4)", "EXR frames", "PNG frames"]
 FORMS: tuple[Form, ...] = get_args(Form)
 MAX_SIZE_PX = 4096
-MAX_DOWNLOAD_BYTES = 1_000_000_000
 
 
 class Cancelled(Exception):
@@ -163,16 +163,14 @@ class RenderPanel:
     def _on_again(self, event: viser.GuiEvent) -> None:
         if event.client is None or self._result is None:
             return
-        try:
-            self._send(event.client, self._result)
-        except (InputError, OSError) as error:
-            event.client.add_notification("It could not be downloaded", str(error), color="red")
+        with failures_told(event.client, "It could not be downloaded"):
+            send_file(event.client, self._result)
 
     def _show_running(self, is_running: bool) -> None:
-        self._start.visible = not is_running
         self._bar.visible = self._stop.visible = self._status.visible = is_running
         self._again.visible = not is_running and self._result is not None
         self._bar.value = 0.0
+        self._start.visible = not is_running
 
     def _render(self, shot: Shot, client: viser.ClientHandle) -> None:
         folder = Path(self._folder.name)
@@ -181,7 +179,7 @@ class RenderPanel:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
             result = shoot(shot, folder, self._teller(len(shot.cameras)))
-            self._send(client, result)
+            send_file(client, result)
             self._result = result
         except Cancelled:
             client.add_notification("Cancelled", "The render was stopped.", auto_close_seconds=4.0)
@@ -204,10 +202,3 @@ class RenderPanel:
             self._status.content = f"Frame **{done + 1}** of {total}" + (f" · {left:.0f} s left" if done else "")
 
         return tell
-
-    def _send(self, client: viser.ClientHandle, path: Path) -> None:
-        """Raises: InputError when it is too large to go through the page."""
-        size = path.stat().st_size
-        if size > MAX_DOWNLOAD_BYTES:
-            raise InputError(f"the file has {size / 1e9:.1f} GB; render less, or use neural3d render")
-        client.send_file_download(path.name, path.read_bytes(), save_immediately=True)

@@ -1,5 +1,6 @@
 """One visitor: what he wants to see, the controls for it, and the photo where he stands."""
 
+import math
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ BY_BROWSER, BY_ENGINE = "browser (fast)", "engine (exact)"
 NO_COMPARISON = "Off"
 RESOLUTIONS = {"Full": 1.0, "75 %": 0.75, "50 %": 0.5, "25 %": 0.25}
 ARRIVAL_SECONDS = 3.0
+NEAREST, FARTHEST = 1e-4, 1e3
+"""Of what he turns round, in distances of where he comes in."""
 _WHITE = (1.0, 1.0, 1.0)
 
 
@@ -81,9 +84,17 @@ class Visit:
                 self._add_photo_controls(around.scene)
             self._add_place_controls()
         client.camera.on_update(self._on_camera)
+        self._widen_limits()
         if self._aspect < 1.0:
             client.camera.fov = self._start_fov
         self.update()
+
+    def _widen_limits(self) -> None:
+        """Viser lets nobody come nearer or go farther than suits a scene of a few metres."""
+        start, camera = self._around.start, self.client.camera
+        distance = math.dist(start.position, start.look_at)
+        camera.min_orbit_distance = max(1e-9, min(camera.min_orbit_distance, NEAREST * distance))
+        camera.max_orbit_distance = max(camera.max_orbit_distance, FARTHEST * distance)
 
     @property
     def _aspect(self) -> float:
@@ -238,14 +249,16 @@ class Visit:
         if self._is_exact:
             self._sent_background = None
             self._around.frames.look(self.client.client_id, view_of_client(self.client.camera), display)
+            if not self._around.frames.is_drawing:
+                self._show_background(display.background)
         else:
             self._around.frames.leave(self.client.client_id)
             self._show_background(display.background)
 
     @_while_here
-    def clear_late_picture(self) -> None:
-        """A picture that was being drawn when he turned to the browser's would stay behind these."""
-        if not self._is_exact:
+    def clear_if_nothing_is_drawn(self) -> None:
+        """The engine's last picture would stay: behind the browser's splats, or of what is hidden or deleted now."""
+        if not (self._is_exact and self._around.frames.is_drawing):
             self._sent_background = None
             self._show_background(self.display().background)
 

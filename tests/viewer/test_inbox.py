@@ -4,7 +4,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neural3d.viewer.inbox import (
@@ -99,6 +99,7 @@ def test_what_the_page_never_sends_is_hostile(raw: bytes | str) -> None:
         read_message(raw)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     try:
@@ -144,7 +145,6 @@ def test_clicks_and_rectangles_pass(pointer: dict) -> None:
         {"ray_direction": None},
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*does not match annotation")
 def test_clicks_that_make_no_sense_are_not_used(changes: dict) -> None:
     try:
         message = read_message(said("ScenePointerMessage", modifier=None, **CLICK | changes))
@@ -167,6 +167,29 @@ def test_gizmos_that_make_no_sense_are_not_used(changes: dict) -> None:
     assert not is_usable(read_message(said("TransformControlsUpdateMessage", **MOVED | changes)))
 
 
+def test_a_camera_of_a_very_large_scene_passes() -> None:
+    assert is_usable(read_message(camera(position=[4e5, 0, 0], near=1.2e3, far=1.2e9)))
+
+
+@pytest.mark.parametrize("value", [True, "ply", 1, -0.5, [1.0, 2.0, 3.0], [255, 0, 0], "1 " + "0.5000,0.5000 " * 512])
+def test_what_controls_hold_passes(value: object) -> None:
+    assert is_usable(read_message(said("GuiUpdateMessage", uuid="a", updates={"value": value})))
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1e30, 2**62, math.nan, -math.inf, [1e30], [1] * 5, ["a"], {"a": 1}, "x" * 30_000, b"x"]
+)
+def test_what_no_control_holds_is_not_used(value: object) -> None:
+    assert not is_usable(read_message(said("GuiUpdateMessage", uuid="a", updates={"value": value})))
+
+
+@pytest.mark.parametrize("wxyz", ["x" * 5000, [1.0] * 5000, [], None, 1.0, {"a": 1}])
+def test_numbers_in_another_count_are_hostile_and_nothing_warns_of_them(wxyz: object) -> None:
+    """A warning would show on the training's terminal what a stranger wrote, and never be forgotten."""
+    with pytest.raises(Hostile):
+        read_message(camera(wxyz=wxyz))
+
+
 def start(size: int, **changes: object) -> bytes:
     fields = {"source_component_uuid": "a", "transfer_uuid": "t", "filename": "f.ply", "mime_type": ""}
     fields |= {"size_bytes": size, "part_count": -(-size // PART_BYTES)}
@@ -182,12 +205,12 @@ def part(index: int, content: bytes, transfer: str = "t") -> bytes:
 def test_a_file_comes_as_it_was_announced_and_then_another() -> None:
     uploads = Uploads()
     for _ in range(2):
-        uploads.note(read_message(start(PART_BYTES + 3)))
+        uploads.note(read_message(start(PART_BYTES + 3)), 0.0)
         assert uploads.transfer == "t"
-        uploads.note(read_message(part(1, b"abc")))
-        uploads.note(read_message(part(0, bytes(PART_BYTES))))
+        uploads.note(read_message(part(1, b"abc")), 0.0)
+        uploads.note(read_message(part(0, bytes(PART_BYTES))), 0.0)
         assert uploads.transfer is None
-    uploads.note(read_message(start(0)))
+    uploads.note(read_message(start(0)), 0.0)
     assert uploads.transfer is None
 
 
@@ -214,4 +237,4 @@ def test_files_that_come_otherwise_are_hostile(messages: list[bytes]) -> None:
     uploads = Uploads()
     with pytest.raises(Hostile):
         for raw in messages:
-            uploads.note(read_message(raw))
+            uploads.note(read_message(raw), 0.0)

@@ -1,6 +1,7 @@
 """What is on show: selecting, deleting and undoing, cropping, and several models as one."""
 
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -106,6 +107,50 @@ def test_undo_leaves_the_crop_alone_and_forgets_what_is_very_old(document: Docum
     for _ in range(MAX_UNDO + 20):
         document.change(Models.invert_selection)
     assert sum(document.undo() for _ in range(MAX_UNDO + 20)) == MAX_UNDO
+
+
+def test_undo_leaves_hidden_what_is_hidden(document: Document):
+    document.change(Models.invert_selection)
+    document.change(lambda models: models.changed(MAIN, visible=False), undoable=False)
+    assert document.undo() and not document.models[MAIN].visible
+
+
+def test_changes_of_one_name_in_a_row_are_one_step_back(document: Document):
+    def scale(to: float) -> None:
+        place = Similarity(to, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+        document.change(lambda models: models.changed(MAIN, world_from_model=place), step="scale")
+
+    for to in (2.0, 3.0, 4.0):
+        scale(to)
+    document.change(lambda models: models)
+    document.change(Models.invert_selection)
+    scale(5.0)
+    for expected in (4.0, 4.0, 1.0):
+        assert document.undo() and document.models[MAIN].world_from_model.scale == expected
+    assert not document.can_undo, "what changes nothing is no step"
+
+
+def test_changes_that_come_later_come_in_order(document: Document):
+    done = threading.Event()
+    document.later(lambda models: models.select(lambda points: points[:, 0] > 0, "Replace"))
+    document.later(lambda models: 1 / 0)
+    document.later(Models.delete_selected)
+    document.run(document.undo)
+    document.run(done.set)
+    assert done.wait(20)
+    right = int((some().means_world[:, 0] > 0).sum())
+    assert document.models.num_selected == right and document.models.num_deleted == 0
+    document.close()
+
+
+@pytest.mark.parametrize("flag", ["antialiased", "linear"])
+def test_models_of_other_kinds_cannot_be_one(document: Document, flag: str):
+    assert document.models.are_alike
+    other = Entry("other", replace(some(9), **{flag: True}), Similarity.identity())
+    document.change(lambda models: models.with_entry(other))
+    assert not document.models.are_alike
+    document.change(lambda models: models.changed("other", visible=False))
+    assert document.models.are_alike
 
 
 def test_a_new_main_model_ends_the_history(document: Document):

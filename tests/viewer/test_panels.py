@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from open3d_or_skip import open3d_or_skip
 from surface_ball import ball, cameras_around
 from websockets.sync.client import ClientConnection
 
+from neural3d.errors import InputError
 from neural3d.export.formats import read_splats, write_splats
 from neural3d.render.model import model_render_function
 from neural3d.scene import Scene, Similarity
@@ -27,7 +29,7 @@ from neural3d.viewer import Viewer, view_gaussians
 from neural3d.viewer.editing import BRUSH, NO_TOOL, RECTANGLE
 from neural3d.viewer.inbox import PART_BYTES
 from neural3d.viewer.meshes import MESH
-from neural3d.viewer.models import MAIN
+from neural3d.viewer.models import MAIN, Entry
 from neural3d.viewer.pointer import picked_point
 from neural3d.viewer.space import View, cameras_from_view
 from neural3d.viewer.visit import BY_ENGINE
@@ -238,7 +240,7 @@ def test_a_path_is_made_saved_loaded_and_rendered(
             with zipfile.ZipFile(io.BytesIO(content)) as frames:
                 assert frames.namelist() == [f"path.{i:04d}.{kind}" for i in (1, 2, 3)]
                 frames.extract(f"path.0002.{kind}", tmp_path)
-        until(lambda: render._start.visible, "it can be rendered again")
+        until(lambda: render._start.visible and not render._thread.is_alive(), "it can be rendered again")
     if exr:
         assert_is_our_frame(tmp_path / "path.0002.exr", guest)
 
@@ -298,6 +300,72 @@ def test_another_file_is_opened_moved_hidden_and_exported_with_the_rest(
     assert len(read_splats(saved)) == 300
     guest.set(models._remove, True)
     until(lambda: document.models.names == (MAIN,), "it is removed")
+
+
+def test_no_more_than_two_exports_wait(guest: Guest, until: Callable, monkeypatch) -> None:
+    files, begun, go_on, told = guest.viewer.controls._files, [], threading.Event(), []
+
+    def slowly(folder: Path, stem: str) -> Path:
+        begun.append(stem)
+        assert go_on.wait(20)
+        (folder / stem).write_bytes(b"a")
+        return folder / stem
+
+    monkeypatch.setattr(files, "export", slowly)
+    (client,) = guest.viewer.server.get_clients().values()
+    really = client.add_notification
+    monkeypatch.setattr(client, "add_notification", lambda *text, **how: told.append(text) or really(*text, **how))
+    for _ in range(3):
+        guest.set(files._export, True)
+    until(lambda: any("under way already" in text[1] for text in told), "the third is refused")
+    go_on.set()
+    until(lambda: len(begun) == 2, "the first two are written")
+
+
+def test_a_number_is_typed_figure_by_figure(guest: Guest, until: Callable) -> None:
+    """What is no size yet is not written over, and all of it is one step back."""
+    models, document = guest.viewer.controls._models, guest.viewer.document
+    scale = lambda: document.models[MAIN].world_from_model.scale  # noqa: E731
+    for typed in (0.0, 0.2, 0.25):
+        guest.set(models._scale, typed)
+        until(lambda typed=typed: models._scale.value == typed, "it stays as it is typed")
+    until(lambda: scale() == 0.25, "the last counts")
+    guest.set(guest.viewer.controls._edit._undo, True)
+    until(lambda: scale() == 1.0, "one step back")
+    until(lambda: models._scale.value == 1.0, "and the page says so")
+
+
+def test_a_size_beyond_what_can_be_typed_stays(guest: Guest, until: Callable) -> None:
+    """That of a file in a capture of millimetres."""
+    models, document = guest.viewer.controls._models, guest.viewer.document
+    place = replace(Similarity.identity(), scale=1e-5)
+    document.change(lambda now: now.changed(MAIN, world_from_model=place))
+    until(lambda: models._scale.value == 1e-5, "the page shows it")
+    guest.set(guest.viewer.controls._edit._change, "Clear")
+    time.sleep(0.2)
+    assert document.models[MAIN].world_from_model.scale == 1e-5
+
+
+def test_the_engine_shows_nothing_where_nothing_is_visible(guest: Guest, until: Callable, monkeypatch) -> None:
+    """Its last picture would stay, and not follow him."""
+    (visit,), models = guest.viewer.visits.values(), guest.viewer.controls._models
+    sent: list = []
+    monkeypatch.setattr(visit.client.scene, "set_background_image", lambda picture, **_: sent.append(picture))
+    guest.set(visit._by, BY_ENGINE)
+    until(lambda: len(sent) > 0 and sent[-1] is not None, "the engine draws")
+    guest.set(models._visible, False)
+    until(lambda: sent[-1] is None, "white")
+    guest.set(visit._background, (0, 0, 0))
+    until(lambda: sent[-1] is not None and sent[-1].shape == (2, 2, 3), "black")
+    guest.set(models._visible, True)
+    until(lambda: sent[-1] is not None and sent[-1].shape != (2, 2, 3), "the engine draws")
+
+
+def test_models_of_other_kinds_are_not_exported_as_one(guest: Guest, gaussians: Gaussians, tmp_path: Path) -> None:
+    files, other = guest.viewer.controls._files, replace(gaussians, antialiased=True)
+    guest.viewer.document.change(lambda now: now.with_entry(Entry("other", other, Similarity.identity())))
+    with pytest.raises(InputError, match="hide some"):
+        files.export(tmp_path, "scene")
 
 
 def test_saving_twice_at_once_makes_two_files(guest: Guest, until: Callable, monkeypatch) -> None:

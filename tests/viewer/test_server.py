@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import socket
 import struct
 import time
@@ -11,11 +12,14 @@ import msgspec
 import pytest
 import torch
 import viser
+import zstandard
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from neural3d.errors import InputError
 from neural3d.splats.gaussians import Gaussians
 from neural3d.viewer import Viewer
+from neural3d.viewer.inbox import PART_BYTES
 from neural3d.viewer.server import MAX_CLIENTS, start_server
 
 
@@ -219,20 +223,111 @@ def test_a_client_that_takes_nothing_is_dropped_and_stops_nobody(
     gaussians: Gaussians, until: Callable, clients_of: Callable
 ) -> None:
     many = gaussians[torch.zeros(40_000, dtype=torch.int64)]
-    with Viewer(port=0, stall_seconds=0.5) as viewer:
+    with Viewer(port=0, stall_seconds=3.0) as viewer:
         clients = clients_of(viewer)
         with clients.visit() as reader, contextlib.closing(clients.stall()):
             until(lambda: clients.live == 2, "both are in")
-            taken = 0
-            for number in range(200):
+            taken, end = 0, time.monotonic() + 60.0
+            for number in itertools.count():
                 viewer.show(many.map(lambda tensor: tensor + 0.001 * number))
                 with contextlib.suppress(TimeoutError):
                     taken += len(reader.recv(timeout=0.05)) > 1_000_000
-                if clients.live == 1 and taken >= 5:
+                if (clients.live == 1 and taken >= 5) or time.monotonic() > end:
                     break
             assert clients.live == 1 and taken >= 5
             assert viewer.server.door.counts["client that takes nothing"] >= 1
             until(lambda: len(viewer.server._websock_server._live_connections) == 1, "no state is left")
+
+
+def upload(button: str, transfer: str, *, parts: int = 2) -> bytes:
+    fields = {"source_component_uuid": button, "transfer_uuid": transfer, "filename": "a.ply", "mime_type": ""}
+    size = {"part_count": parts, "size_bytes": parts * PART_BYTES}
+    return msgspec.msgpack.encode({"type": "FileTransferStartUpload", **fields, **size})
+
+
+def part(button: str, transfer: str, index: int) -> bytes:
+    fields = {"source_component_uuid": button, "transfer_uuid": transfer, "part_index": index}
+    return msgspec.msgpack.encode({"type": "FileTransferPart", "content": bytes(PART_BYTES), **fields})
+
+
+def is_closed(client: ClientConnection, seconds: float = 20.0) -> str:
+    """Why a client is thrown out, within so many seconds; empty where it is not."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(TimeoutError):
+        try:
+            while (left := end - time.monotonic()) > 0:
+                client.recv(timeout=left)
+        except ConnectionClosed as closed:
+            return closed.rcvd.reason if closed.rcvd else "no word"
+    return ""
+
+
+def test_a_value_that_cannot_be_told_to_others_closes_nobody(clients, until: Callable) -> None:
+    """Viser makes a whole number of it, which it cannot write: every page would be closed, and every one after it."""
+    slider = clients.viewer.server.gui.add_slider("Test", 1, 100, 1, 30)
+    with clients.visit() as one, clients.visit() as other:
+        until(lambda: clients.live == 2, "both are in")
+        update = {"type": "GuiUpdateMessage", "uuid": slider._impl.uuid, "updates": {"value": 1e30}}
+        one.send(msgspec.msgpack.encode(update))
+        one.send(msgspec.msgpack.encode(update | {"updates": {"value": 40.0}}))
+        until(lambda: slider.value == 40, "the next value is heard")
+        assert not is_closed(other, seconds=0.5) and clients.live == 2
+
+
+def test_files_come_through_their_buttons_alone(clients, until: Callable) -> None:
+    stop = clients.viewer.panel._stop
+    with clients.visit() as client:
+        client.send(upload(stop._impl.uuid, "t", parts=0))
+        assert is_closed(client) == "a file for what takes no files"
+    assert stop.value is False or stop.value is None
+
+
+def test_one_file_too_many_closes_its_sender_alone(clients, until: Callable) -> None:
+    button = clients.viewer.controls._files.open_button._impl.uuid
+    with clients.visit() as one, clients.visit() as other, clients.visit() as third:
+        one.send(upload(button, "one"))
+        other.send(upload(button, "other"))
+        until(lambda: sum(c.uploads.transfer is not None for c in clients.viewer.server.door.clients) == 2, "two come")
+        third.send(upload(button, "third"))
+        one.send(clients.camera.encode(position=(1.0, 0.0, 0.0)))
+        assert is_closed(third).startswith("too many files")
+        places = lambda: [c.camera.position[0] for c in clients.viewer.server.get_clients().values()]  # noqa: E731
+        until(lambda: 1.0 in places(), "the others go on")
+        assert not is_closed(one, 0.3) and not is_closed(other, 0.3)
+
+
+def test_a_file_that_does_not_come_makes_way(until: Callable, clients_of: Callable) -> None:
+    with Viewer(port=0, stall_seconds=0.5) as viewer:
+        clients, button = clients_of(viewer), viewer.controls._files.open_button._impl.uuid
+        with clients.visit() as one, clients.visit() as other, clients.visit() as third:
+            one.send(upload(button, "one"))
+            other.send(upload(button, "other"))
+            door = viewer.server.door
+            until(lambda: sum(c.uploads.transfer is not None for c in door.clients) == 2, "two come")
+            time.sleep(0.7)
+            third.send(upload(button, "third"))
+            until(lambda: clients.live == 1, "those that stalled are dropped")
+            assert door.counts["file that does not come"] == 2 and not is_closed(third, 0.3)
+
+
+def test_what_has_come_of_a_file_is_told_to_its_sender_alone(clients, until: Callable) -> None:
+    """Pages that are opened later would show an upload that is none of theirs."""
+    button = clients.viewer.controls._files.open_button._impl.uuid
+    with clients.visit() as one:
+        one.send(upload(button, "one"))
+        one.send(part(button, "one", 0))
+        end, told = time.monotonic() + 20, False
+        while not told:
+            assert time.monotonic() < end, "he hears of it"
+            told = b"FileTransferPartAck" in inner(one.recv(timeout=20))
+        kept = clients.viewer.server._websock_server.get_message_buffer().message_from_id.values()
+        assert not [message for message in kept if type(message).__name__ == "FileTransferPartAck"]
+
+
+def inner(raw: bytes) -> bytes:
+    """The messages that a page gets, unpacked."""
+    size = int.from_bytes(raw[8:16], "little")
+    return zstandard.ZstdDecompressor().decompress(raw[16 : 16 + size], max_output_size=10**8)
 
 
 def test_a_client_that_vanishes_leaves_nothing(clients, until: Callable) -> None:
