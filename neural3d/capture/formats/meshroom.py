@@ -1,6 +1,7 @@
 """Meshroom's (AliceVision's) .sfm files: JSON with views, intrinsics and poses.
 
-Source: AliceVision, sfmDataIO/jsonIO.cpp and its changelog of file versions.
+Source: AliceVision, sfmDataIO/jsonIO.cpp with its branches on file versions, camera/cameraCommon.hpp (names of models),
+camera/IntrinsicScaleOffset.cpp (pixel ratio).
 """
 
 from pathlib import Path
@@ -14,10 +15,26 @@ from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
 from neural3d.capture.strict_json import load_json, vector
 from neural3d.errors import InputError, said
 
+Version = tuple[int, ...]
 _CENTRED_SINCE = (1, 2, 1)
 """File version from which the principal point is counted from the middle of the photo."""
-_RADIAL = {"pinhole": 0, "radial1": 1, "radial3": 3, "brown": 3, "fisheye4": 4, "equidistant": 0}
-"""Known types and their radial coefficients; brown adds two tangential ones."""
+_SPLIT_SINCE = (1, 2, 8)
+"""From here on the type names the projection alone, and distortionType the distortion."""
+_PIXEL_RATIO_SINCE, _FOCAL_IN_Y_SINCE = (1, 2, 5), (1, 2, 11)
+"""pixelRatio was the ratio of the focal lengths before the first; from the second on focalLength is that of y."""
+_WHOLE = {
+    "pinhole": "none",
+    "radial1": "radialk1",
+    "radial3": "radialk3",
+    "brown": "brown",
+    "fisheye4": "fisheye",
+    "equidistant": "none",
+}
+"""Older files say projection and distortion in one word."""
+_RADIAL = {"none": 0, "radialk1": 1, "radialk3": 3, "brown": 3, "fisheye": 4, "radialk3pt": 0}
+"""Radial coefficients that are read; brown adds two tangential ones. Of radialk3pt, which counts the radius in parts of
+another, nothing is but zeros."""
+_REMEDY = "undistort the photos with Meshroom (PrepareDenseScene, or ExportImages) first"
 
 
 def find(root: Path) -> Path | None:
@@ -40,19 +57,19 @@ def list_meshroom(root: Path, path: Path) -> Listing:
             )
     intrinsics = {str(entry.get("intrinsicId")): entry for entry in parts["intrinsics"]}
     poses = {str(entry.get("poseId")): entry for entry in parts["poses"]}
-    is_centred = _version(content) >= _CENTRED_SINCE
-    photos = [_photo(view, intrinsics, poses, is_centred) for view in parts["views"]]
+    version = _version(content)
+    photos = [_photo(view, intrinsics, poses, version) for view in parts["views"]]
     return list_posed(root, path, "Meshroom", photos, points=_points(path, content.get("structure")))
 
 
-def _version(content: dict[str, Any]) -> tuple[int, ...]:
+def _version(content: dict[str, Any]) -> Version:
     version = content.get("version")
     words = version if isinstance(version, list) else []
     return tuple(int(word) for word in words if str(word).isdigit())
 
 
 def _photo(
-    view: dict[str, Any], intrinsics: dict[str, Any], poses: dict[str, Any], is_centred: bool
+    view: dict[str, Any], intrinsics: dict[str, Any], poses: dict[str, Any], version: Version
 ) -> PosedPhoto | Skipped:
     name = view.get("path") if isinstance(view.get("path"), str) else f"view {view.get('viewId')}"
     try:
@@ -67,36 +84,64 @@ def _photo(
         # Column after column: read row by row this is the transpose, world from camera; the columns are wanted.
         rotation = vector(transform, "rotation", 9).reshape(3, 3).T
         center = vector(transform, "center", 3)
-        return PosedPhoto(name, _lens(intrinsic, is_centred), rigid(rotation, -rotation @ center))
+        return PosedPhoto(name, _lens(intrinsic, version), rigid(rotation, -rotation @ center))
     except BadFrame as bad:
         return Skipped(name, str(bad))
 
 
-def _lens(record: dict[str, Any], is_centred: bool) -> Lens:
-    kind = record.get("type", "pinhole")
-    if kind not in _RADIAL:
-        raise BadFrame(f"its camera type {kind!r} is not supported; supported are {', '.join(_RADIAL)}")
+def _lens(record: dict[str, Any], version: Version) -> Lens:
+    is_equidistant, distortion = _models(record, version)
+    radial, tangential = _coefficients(record, distortion)
     width, height = int(_value(record, "width")), int(_value(record, "height"))
     point = vector(record, "principalPoint", 2) if "principalPoint" in record else np.zeros(2)
-    middle = point + (width / 2, height / 2) if is_centred or not point.any() else point
-    count = _RADIAL[kind]
-    given = record.get("distortionParams") or []
-    params = vector({"distortionParams": given}, "distortionParams", len(given)) if isinstance(given, list) else []
-    radial = tuple(float(value) for value in params[:count])
-    tangential = (float(params[3]), float(params[4])) if kind == "brown" and len(params) >= 5 else (0.0, 0.0)
+    is_centred = version >= _CENTRED_SINCE or not point.any()
+    middle = point + (width / 2, height / 2) if is_centred else point
     return Lens(
         "MESHROOM",
         width,
         height,
-        _focal_px(record, width),
+        _focal_px(record, width, version),
         (float(middle[0]), float(middle[1])),
         radial=radial,
         tangential=tangential,
-        fisheye=kind in ("fisheye4", "equidistant"),
+        fisheye=is_equidistant or distortion == "fisheye",
     )
 
 
-def _focal_px(record: dict[str, Any], width: int) -> tuple[float, float]:
+def _models(record: dict[str, Any], version: Version) -> tuple[bool, str]:
+    """Whether the projection is equidistant, and the distortion on top of it.
+
+    Raises: BadFrame for others than are supported.
+    """
+    kind = str(record.get("type", "pinhole")).lower()
+    is_split = version >= _SPLIT_SINCE
+    known = ("pinhole", "equidistant") if is_split else tuple(_WHOLE)
+    if kind not in known:
+        raise BadFrame(f"its camera type {kind!r} is not supported; supported are {', '.join(known)}; {_REMEDY}")
+    distortion = str(record.get("distortionType", "none")).lower() if is_split else _WHOLE[kind]
+    undistortion = str(record.get("undistortionType", "none")).lower()
+    if distortion not in _RADIAL or undistortion != "none":
+        name = f"distortionType {distortion!r}" if undistortion == "none" else f"undistortionType {undistortion!r}"
+        raise BadFrame(f"its {name} is not supported; supported are {', '.join(_RADIAL)}; {_REMEDY}")
+    return kind == "equidistant", distortion
+
+
+def _coefficients(record: dict[str, Any], distortion: str) -> tuple[tuple[float, ...], tuple[float, float]]:
+    """Radial and tangential ones; what the model has no place for must be zero.
+
+    Raises: BadFrame for more.
+    """
+    given = record.get("distortionParams") or []  # an empty list is written as ""
+    params = vector(record, "distortionParams", len(given) if isinstance(given, list) else 0) if given else np.zeros(0)
+    count = _RADIAL[distortion]
+    end = count + 2 if distortion == "brown" else count
+    if params[end:].any():
+        raise BadFrame(f"distortionParams has {len(params)} numbers, its model {distortion!r} reads {end}; {_REMEDY}")
+    values = [float(value) for value in params[:end]] + [0.0] * (end - len(params))
+    return tuple(values[:count]), (values[3], values[4]) if distortion == "brown" else (0.0, 0.0)
+
+
+def _focal_px(record: dict[str, Any], width: int, version: Version) -> tuple[float, float]:
     """In pixels where the file says so (one number or one for each axis), else millimetres on the sensor's width."""
     if "pxFocalLength" in record:
         value = record["pxFocalLength"]
@@ -104,7 +149,9 @@ def _focal_px(record: dict[str, Any], width: int) -> tuple[float, float]:
         return tuple(float(entry) for entry in vector({"pxFocalLength": both}, "pxFocalLength", 2))  # type: ignore[return-value]
     focal = _value(record, "focalLength") / _value(record, "sensorWidth") * width
     ratio = _value(record, "pixelRatio") if "pixelRatio" in record else 1.0
-    return focal, focal * ratio
+    if version >= _FOCAL_IN_Y_SINCE:
+        return focal / ratio, focal
+    return focal, focal * ratio if version >= _PIXEL_RATIO_SINCE else focal / ratio
 
 
 def _value(record: dict[str, Any], key: str) -> float:
