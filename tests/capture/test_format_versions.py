@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neural3d.capture.detect import list_capture
 from neural3d.errors import InputError
 
 from . import format_writers as writers
-from .writers import FOCAL, ring, write_photos
+from .writers import FOCAL, HEIGHT, WIDTH, ring, write_photos
 
 # Meshroom.
 
@@ -90,3 +91,52 @@ def test_meshrooms_distortion_that_is_not_read_is_refused(tmp_path, version, fie
 def test_meshrooms_pixel_ratio_by_version(tmp_path, version, expected):
     _meshroom(tmp_path, version, type="pinhole", distortionParams=None, pixelRatio="2")
     assert list_capture(tmp_path).frames[0].lens.focal_px == pytest.approx(expected)
+
+
+# RealityCapture, RealityScan.
+
+_FIRST = "#name,x,y,alt,heading,pitch,roll,f,px,py,k1,k2,k3,k4,t1,t2"
+
+
+def _realitycapture(root: Path, header: str = _FIRST, before: str = ""):
+    views = ring(4)
+    write_photos(root / "images", views)
+    writers.write_realitycapture(root, views)
+    path = root / "registration.csv"
+    path.write_text(before + path.read_text().replace(_FIRST, header, 1))
+    return views, path
+
+
+@pytest.mark.parametrize("before", ["", "#cameras 4\n", "#cameras\t4\n\n"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "#name,x,y,alt,yaw,pitch,roll,f_35mm,px_norm,py_norm,k1,k2,k3,k4,t1,t2",
+        "#name,x,y,alt,yaw,pitch,roll,f,px,py,k1,k2,k3,k4,t1,t2",
+        "#Name, X, Y, Alt, Heading, Pitch, Roll, f, px, py, k1, k2, k3, k4, t1, t2",
+        _FIRST,
+    ],
+)
+def test_realityscans_columns_by_other_names(tmp_path, header, before):
+    """The folder alone, too: it is found by its columns."""
+    views, _ = _realitycapture(tmp_path, header, before)
+    for frame, view in zip(list_capture(tmp_path).frames, views, strict=True):
+        np.testing.assert_allclose(frame.camera_from_world, view.camera_from_world, atol=1e-9)
+        assert frame.lens.principal_px == pytest.approx((24.48, 15.04))
+        assert frame.lens.focal_px == pytest.approx((FOCAL, FOCAL))
+
+
+def test_realitycapture_without_a_principal_point(tmp_path):
+    """The columns are a template that people change."""
+    views, path = _realitycapture(tmp_path)
+    rows = [line.split(",")[:8] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join(row) for row in rows))
+    frames = list_capture(tmp_path).frames
+    assert len(frames) == len(views)
+    assert (frames[0].lens.principal_px, frames[0].lens.is_pinhole) == ((WIDTH / 2, HEIGHT / 2), True)
+
+
+def test_realitycapture_with_an_angle_by_two_names(tmp_path):
+    _, path = _realitycapture(tmp_path, _FIRST.replace("k4", "yaw"))
+    with pytest.raises(InputError, match=r"registration.csv: the columns heading are there twice, .*keep one of each"):
+        list_capture(path)

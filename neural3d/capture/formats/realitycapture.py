@@ -14,10 +14,14 @@ from neural3d.capture.formats.posed_photos import PosedPhoto, from_opengl_camera
 from neural3d.capture.images import Header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
-from neural3d.errors import InputError
+from neural3d.errors import InputError, said
 
-_COLUMNS = ("x", "y", "alt", "heading", "pitch", "roll", "f", "px", "py")
-_OPTIONAL = ("k1", "k2", "k3", "k4", "t1", "t2")
+_COLUMNS = ("x", "y", "alt", "heading", "pitch", "roll", "f")
+_OPTIONAL = ("px", "py", "k1", "k2", "k3", "k4", "t1", "t2")
+_RENAMED = {"yaw": "heading", "f_35mm": "f", "px_norm": "px", "py_norm": "py"}
+"""RealityScan's names for what is the same: the angle still turns clockwise, lengths are still those of 36 mm."""
+_COUNT = "#cameras"
+"""Begins a line before the columns, with the number of cameras, where that was asked for."""
 _WIDTH_35MM = 36.0
 WORLD_UP = (0.0, 0.0, 1.0)
 
@@ -26,8 +30,9 @@ def find(root: Path) -> Path | None:
     """The one CSV file with the columns of a registration."""
     for path in sorted(root.glob("*.csv")):
         with path.open("rb") as file:
-            head = file.readline(2000).decode("utf-8-sig", errors="replace").lower()
-        if head.lstrip().startswith("#name") and "heading" in head:
+            head = file.read(2000).decode("utf-8-sig", errors="replace").splitlines()
+        columns = _columns(_without_count(head)[:1])
+        if columns[:1] == ["#name"] and "heading" in columns:
             return path
     return None
 
@@ -35,16 +40,37 @@ def find(root: Path) -> Path | None:
 def list_realitycapture(root: Path, path: Path) -> Listing:
     """List the cameras of the CSV.
 
-    Raises: InputError when columns are missing.
+    Raises: InputError when columns are missing or there twice.
     """
-    rows = list(csv.DictReader(read_lines(path)))
-    names = set(rows[0]) if rows else set()
-    if missing := [column for column in ("#name", *_COLUMNS) if column not in names]:
+    lines = _without_count(read_lines(path))
+    try:
+        columns = _columns(lines[:1])
+        rows = list(csv.DictReader(lines[1:], fieldnames=columns))
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read ({said(error)}); export the cameras again") from error
+    _require_columns(path, columns)
+    photos = [_photo(row) for row in rows]
+    return list_posed(root, path, "RealityCapture", photos, world_up=WORLD_UP)
+
+
+def _require_columns(path: Path, columns: list[str]) -> None:
+    if missing := [column for column in ("#name", *_COLUMNS) if column not in columns]:
         raise InputError(
             f"{path}: the columns {', '.join(missing)} are missing; export Internal/External camera parameters again"
         )
-    photos = [_photo(row) for row in rows]
-    return list_posed(root, path, "RealityCapture", photos, world_up=WORLD_UP)
+    if twice := [column for column in (*_COLUMNS, *_OPTIONAL) if columns.count(column) > 1]:
+        raise InputError(f"{path}: the columns {', '.join(twice)} are there twice, under two names; keep one of each")
+
+
+def _without_count(lines: list[str]) -> list[str]:
+    lines = [line for line in lines if line.strip()]
+    return lines[1:] if lines and lines[0].lower().startswith(_COUNT) else lines
+
+
+def _columns(head: list[str]) -> list[str]:
+    """The names of the first line, as RealityCapture had them."""
+    names = [name.strip().lower() for name in next(csv.reader(head), [])]
+    return [_RENAMED.get(name, name) for name in names]
 
 
 def _photo(row: dict[str, str]) -> PosedPhoto | Skipped:
