@@ -35,7 +35,7 @@ CASES = {
     "realitycapture": (
         "RealityCapture",
         writers.write_realitycapture,
-        {"principal_px": (24.48, 15.04), "radial": (0.1, 0.02, 0.003, 0.0), "tangential": (0.004, 0.005)},
+        {"principal_px": (24.48, 15.04), "radial": (0.1, 0.02, 0.003, 0.0), "tangential": (0.005, 0.004)},
     ),
     "polycam": ("Polycam", writers.write_polycam, {}),
     "record3d": ("Record3D", writers.write_record3d, {}),

@@ -1,6 +1,7 @@
 """RealityCapture's (RealityScan's) CSV of "Internal/External camera parameters".
 
-Source: RealityCapture help, "Camera registration export"; Tait-Bryan angles as nerfstudio reads them.
+Source: RealityCapture help, "Camera registration export"; Tait-Bryan angles as nerfstudio reads them; RealityScan's own
+calibration.xml, whose "OpenCV-compliant" export writes k1, k2, t2, t1, k3, k4 where OpenCV has k1, k2, p1, p2, k3, k4.
 """
 
 import csv
@@ -106,6 +107,6 @@ def _lens(values: dict[str, float], header: Header) -> Lens:
     focal = values["f"] * size / _WIDTH_35MM
     middle = (width / 2 + values["px"] * size, height / 2 + values["py"] * size)
     radial = tuple(values[key] for key in ("k1", "k2", "k3", "k4"))
-    return Lens(
-        "REALITYCAPTURE", width, height, (focal, focal), middle, radial=radial, tangential=(values["t1"], values["t2"])
-    )
+    # Its first tangential coefficient is OpenCV's second.
+    tangential = (values["t2"], values["t1"])
+    return Lens("REALITYCAPTURE", width, height, (focal, focal), middle, radial=radial, tangential=tangential)
