@@ -140,3 +140,33 @@ def test_realitycapture_with_an_angle_by_two_names(tmp_path):
     _, path = _realitycapture(tmp_path, _FIRST.replace("k4", "yaw"))
     with pytest.raises(InputError, match=r"registration.csv: the columns heading are there twice, .*keep one of each"):
         list_capture(path)
+
+
+def _moved(path: Path, scale: float, shift, lift: float) -> None:
+    """Places of the CSV: scaled across, moved, each camera some higher than the one before."""
+    head, *rows = path.read_text().splitlines()
+    for number, row in enumerate(rows):
+        name, *values = row.split(",")
+        places = np.array(values[:3], dtype=float) * (scale, scale, 1) + shift + (0, 0, lift * number)
+        rows[number] = ",".join([name, *map(repr, places.tolist()), *values[3:]])
+    path.write_text("\n".join([head, *rows]))
+
+
+@pytest.mark.parametrize("shift", [(14.42, 50.09, 230.0), (-0.1, 51.5, 30.0), (-68.2, -16.5, 3600.0)])
+def test_realitycapture_in_degrees(tmp_path, shift):
+    _, path = _realitycapture(tmp_path)
+    _moved(path, 1e-5, shift, 0.1)
+    message = r"registration.csv: x and y look like degrees .*; export the registration again with .* Local Euclidean"
+    with pytest.raises(InputError, match=message):
+        list_capture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "lift"),
+    [(0.01, (14.0, 50.0, 0.0), 0.02), (1e-3, (0.0, 0.0, 0.0), 1.0), (1.0, (5e5, 5.5e6, 90.0), 0.1)],
+)
+def test_realitycapture_in_metres(tmp_path, scale, shift, lift):
+    """A small thing in its grid, a pole in the middle, a scene in UTM."""
+    views, path = _realitycapture(tmp_path)
+    _moved(path, scale, shift, lift)
+    assert len(list_capture(tmp_path).frames) == len(views)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from neural3d.capture.formats.posed_photos import PosedPhoto, from_opengl_camera, list_posed, read_lines
+from neural3d.capture.georeference.references import camera_center
 from neural3d.capture.images import Header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
@@ -24,6 +25,8 @@ _RENAMED = {"yaw": "heading", "f_35mm": "f", "px_norm": "px", "py_norm": "py"}
 _COUNT = "#cameras"
 """Begins a line before the columns, with the number of cameras, where that was asked for."""
 _WIDTH_35MM = 36.0
+_MAX_ACROSS_DEG, _NEEDLE, _FAR = 0.1, 10.0, 100.0
+"""Degrees of one place are close to each other (0.1 are 11 km), less so than altitudes in metres, and far from 0, 0."""
 WORLD_UP = (0.0, 0.0, 1.0)
 
 
@@ -41,7 +44,7 @@ def find(root: Path) -> Path | None:
 def list_realitycapture(root: Path, path: Path) -> Listing:
     """List the cameras of the CSV.
 
-    Raises: InputError when columns are missing or there twice.
+    Raises: InputError when columns are missing or there twice, or the places are degrees of the globe.
     """
     lines = _without_count(read_lines(path))
     try:
@@ -51,6 +54,7 @@ def list_realitycapture(root: Path, path: Path) -> Listing:
         raise InputError(f"{path}: cannot be read ({said(error)}); export the cameras again") from error
     _require_columns(path, columns)
     photos = [_photo(row) for row in rows]
+    _require_metres(path, [photo for photo in photos if isinstance(photo, PosedPhoto)])
     return list_posed(root, path, "RealityCapture", photos, world_up=WORLD_UP)
 
 
@@ -61,6 +65,21 @@ def _require_columns(path: Path, columns: list[str]) -> None:
         )
     if twice := [column for column in (*_COLUMNS, *_OPTIONAL) if columns.count(column) > 1]:
         raise InputError(f"{path}: the columns {', '.join(twice)} are there twice, under two names; keep one of each")
+
+
+def _require_metres(path: Path, photos: list[PosedPhoto]) -> None:
+    """Refuse longitudes and latitudes: seen so, a scene is a needle, thousands of times as high as it is wide."""
+    if len(photos) < 3:
+        return
+    centers = np.array([camera_center(photo.camera_from_world) for photo in photos])
+    across, high = np.ptp(centers[:, :2], axis=0).max(), np.ptp(centers[:, 2])
+    on_globe = (np.abs(centers[:, :2]) <= (180, 90)).all()
+    far = np.linalg.norm(centers[:, :2].mean(axis=0)) > _FAR * across
+    if on_globe and far and 0 < across < _MAX_ACROSS_DEG and high > _NEEDLE * across:
+        raise InputError(
+            f"{path}: x and y look like degrees of longitude and latitude ({across:.2g} across, alt {high:.2g}); "
+            "export the registration again with the coordinate system Grid plane or Local Euclidean"
+        )
 
 
 def _without_count(lines: list[str]) -> list[str]:
