@@ -11,7 +11,7 @@ from PIL import Image
 from neural3d.capture import load_capture
 from neural3d.capture.detect import list_capture
 from neural3d.capture.georeference.control_points import nearest_to_rays, read_control_points
-from neural3d.capture.georeference.geodesy import east_north_up, geocentric, middle_fix
+from neural3d.capture.georeference.geodesy import east_north_up, geocentric, geographic, middle_fix
 from neural3d.capture.georeference.gps import gps_references
 from neural3d.capture.georeference.place import Placed, place_capture
 from neural3d.capture.georeference.references import camera_center
@@ -123,6 +123,15 @@ def test_positions_on_the_earth():
     np.testing.assert_allclose(
         east_north_up(place, np.array([55.0, 5.0, 200.0]))[0], [-189013.869, -128642.040, -4220.171], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("latitude", [-90.0, -45.0, 0.0, 53.8, 89.9999, 90.0])
+@pytest.mark.parametrize("altitude", [-11_000.0, 0.0, 9000.0])
+def test_the_way_back_from_the_earths_centre(latitude, altitude):
+    fix = np.array([latitude, -170.25, altitude])
+    place = geocentric(fix[None])[0]
+    np.testing.assert_allclose(geocentric(geographic(place)[None])[0], place, atol=1e-6)
+    assert geographic(place)[2] == pytest.approx(altitude, abs=1e-6)
 
 
 def test_the_date_line_is_no_border():

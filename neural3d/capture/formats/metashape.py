@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from neural3d.capture.formats.posed_photos import PosedPhoto, inverse_rigid, list_posed, rigid
+from neural3d.capture.georeference.geodesy import geographic, topocentric_axes
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
 from neural3d.capture.panoramas import panorama_lens
@@ -18,6 +19,9 @@ from neural3d.errors import InputError, said
 
 MAX_BYTES = 256 * 2**20
 WORLD_UP = (0.0, 0.0, 1.0)
+_MIN_RADIUS_M = 6.2e6
+_ALTITUDES_M = (-12_000.0, 30_000.0)
+"""From the deepest sea to the highest balloon that is likely; coordinates in a grid are hardly ever taken for them."""
 
 
 def find(root: Path) -> Path | None:
@@ -37,13 +41,11 @@ def list_metashape(root: Path, path: Path) -> Listing:
     """
     chunk = _chunk(path)
     sensors = {sensor.get("id", ""): sensor for sensor in chunk.iter("sensor")}
-    frames = {component.get("id", ""): _frame(path, component) for component in chunk.iter("component")}
-    world = _frame(path, chunk)
-    photos = [
-        _photo(camera, sensors, frames, world) for camera in chunk.iter("camera") if camera.get("enabled") != "false"
-    ]
+    frames, notes = _frames(path, chunk)
+    photos = [_photo(camera, sensors, frames) for camera in chunk.iter("camera") if camera.get("enabled") != "false"]
     skew = [s.get("label", "") for s in sensors.values() if abs(_number(s, "b2")) > 1e-9]
-    notes = (f"the skew (b2) of {', '.join(skew)} is left out",) if skew else ()
+    if skew:
+        notes += (f"the skew (b2) of {', '.join(skew)} is left out",)
     return list_posed(root, path, "Metashape", photos, world_up=WORLD_UP, notes=notes)
 
 
@@ -65,6 +67,44 @@ def _chunk(path: Path) -> ElementTree.Element:
     if chunk is None:
         raise InputError(f"{path}: holds no chunk; export the cameras from Metashape")
     return chunk
+
+
+Frames = dict[str, Float64[np.ndarray, "4 4"] | None]
+"""World from each component by its id, and from the chunk by ""; None for one that has no place in that world."""
+
+
+def _frames(path: Path, chunk: ElementTree.Element) -> tuple[Frames, tuple[str, ...]]:
+    """Of a georeferenced chunk metres east, north and up of a place near its cameras, which the note tells.
+
+    Metashape's own frame is then that of the Earth's centre: up is anywhere in it, and float32 ends at half a metre.
+    """
+    world = _frame(path, chunk)
+    frames = {component.get("id", ""): world @ _frame(path, component) for component in chunk.iter("component")}
+    frames[""] = world
+    if (chunk.findtext("reference") or "").lstrip().startswith("LOCAL_CS"):
+        return dict(frames), ()
+    on_earth = {key: fix for key, frame in frames.items() if (fix := _fix_on_earth(frame)) is not None}
+    if not on_earth:
+        return dict(frames), ()
+    first = next(iter(on_earth))
+    local = np.eye(4)
+    local[:3, :3] = topocentric_axes(on_earth[first])
+    local[:3, 3] = -local[:3, :3] @ frames[first][:3, 3]
+    latitude, longitude, altitude = on_earth[first]
+    note = (
+        "the chunk is georeferenced: its poses are read as metres east, north and up of "
+        f"latitude {latitude:.8f}, longitude {longitude:.8f}, altitude {altitude:.3f} m"
+    )
+    return {key: local @ frame if key in on_earth else None for key, frame in frames.items()}, (note,)
+
+
+def _fix_on_earth(frame: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "3"] | None:
+    """Latitude, longitude and altitude of a frame's origin, where that can be a place that photos are taken at."""
+    origin = frame[:3, 3]
+    if not np.linalg.norm(origin) > _MIN_RADIUS_M:
+        return None
+    fix = geographic(origin)
+    return fix if _ALTITUDES_M[0] < fix[2] < _ALTITUDES_M[1] else None
 
 
 def _frame(path: Path, element: ElementTree.Element) -> Float64[np.ndarray, "4 4"]:
@@ -94,8 +134,7 @@ def _frame(path: Path, element: ElementTree.Element) -> Float64[np.ndarray, "4 4
 def _photo(
     camera: ElementTree.Element,
     sensors: dict[str, ElementTree.Element],
-    frames: dict[str, Float64[np.ndarray, "4 4"]],
-    world: Float64[np.ndarray, "4 4"],
+    frames: Frames,
 ) -> PosedPhoto | Skipped:
     name = camera.get("label") or f"camera {camera.get('id')}"
     try:
@@ -104,7 +143,9 @@ def _photo(
         sensor = sensors.get(camera.get("sensor_id", ""))
         if sensor is None:
             raise BadFrame("its sensor is not in the file")
-        frame = world @ frames.get(camera.get("component_id", ""), np.eye(4))
+        frame = frames.get(camera.get("component_id", ""), frames[""])
+        if frame is None:
+            raise BadFrame("its component is not georeferenced, others are; align and export the components together")
         local = _numbers(camera.findtext("transform"), 16).reshape(4, 4)
         scale = float(np.cbrt(max(np.linalg.det(frame[:3, :3]), 0.0)))
         if not scale > 0:

@@ -19,20 +19,42 @@ def geocentric(fixes: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "P 3"]:
     return np.stack([out * np.cos(longitude), out * np.sin(longitude), up], axis=1)
 
 
-def east_north_up(fixes: Float64[np.ndarray, "P 3"], origin: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "P 3"]:
-    """Metres east, north and up of `origin`; latitudes and longitudes in degrees, altitudes in metres.
+def geographic(place: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
+    """Latitude and longitude (degrees) with altitude (metres) of metres from the Earth's centre.
 
-    Limits: one flat frame: the Earth falls away under it by 8 cm at a kilometre.
+    Limits: to a micrometre up to 10 km above and below the ellipsoid.
     """
+    x, y, z = place
+    across, minor = float(np.hypot(x, y)), EQUATOR_M * (1 - FLATTENING)
+    slant = np.arctan2(z * EQUATOR_M, across * minor)
+    second = _ECCENTRICITY_SQUARED / (1 - _ECCENTRICITY_SQUARED)
+    latitude = np.arctan2(
+        z + second * minor * np.sin(slant) ** 3, across - _ECCENTRICITY_SQUARED * EQUATOR_M * np.cos(slant) ** 3
+    )
+    # Not the guidance's quotient by the cosine, which is lost at the poles.
+    surface = EQUATOR_M * np.sqrt(1 - _ECCENTRICITY_SQUARED * np.sin(latitude) ** 2)
+    altitude = across * np.cos(latitude) + z * np.sin(latitude) - surface
+    return np.array([np.degrees(latitude), np.degrees(np.arctan2(y, x)), altitude])
+
+
+def topocentric_axes(origin: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
+    """Rows: east, north and up at `origin` (degrees, metres) as directions from the Earth's centre."""
     latitude, longitude = np.radians(origin[:2])
-    axes = np.array(
+    return np.array(
         [
             [-np.sin(longitude), np.cos(longitude), 0.0],
             [-np.sin(latitude) * np.cos(longitude), -np.sin(latitude) * np.sin(longitude), np.cos(latitude)],
             [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)],
         ]
     )
-    return (geocentric(fixes) - geocentric(origin[None])) @ axes.T
+
+
+def east_north_up(fixes: Float64[np.ndarray, "P 3"], origin: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "P 3"]:
+    """Metres east, north and up of `origin`; latitudes and longitudes in degrees, altitudes in metres.
+
+    Limits: one flat frame: the Earth falls away under it by 8 cm at a kilometre.
+    """
+    return (geocentric(fixes) - geocentric(origin[None])) @ topocentric_axes(origin).T
 
 
 def middle_fix(fixes: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3"]:
