@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from neural3d.capture.colmap import find_model, list_colmap
 from neural3d.capture.formats.registry import FORMATS, find_format, format_of_file
 from neural3d.capture.georeference.references import camera_center
@@ -10,6 +12,7 @@ from neural3d.capture.georeference.world_file import find_world
 from neural3d.capture.listing import Listing
 from neural3d.capture.paths import list_images
 from neural3d.capture.transforms import find_transforms, list_transforms
+from neural3d.capture.world import precision_notes
 from neural3d.errors import InputError
 
 
@@ -31,7 +34,8 @@ def list_capture(path: Path) -> Listing:
     listing = list_poses(path)
     centers = {frame.name: camera_center(frame.camera_from_world) for frame in listing.frames}
     world, notes = find_world(listing.root, centers)
-    return replace(listing, world=world, notes=(*listing.notes, *notes))
+    coarse = precision_notes(np.stack(list(centers.values())), listing.points)
+    return replace(listing, world=world, notes=(*listing.notes, *coarse, *notes))
 
 
 def list_poses(path: Path) -> Listing:

@@ -14,6 +14,8 @@ from neural3d.scene import Points, Similarity
 OUTLIER_FACTOR = 5.0
 """A camera further from the middle than this many medians belongs to no walk around a scene."""
 MAX_UP_DISAGREEMENT_RAD = math.radians(60)
+MAX_STEP = 1e-4
+"""Of the capture's radius: coarser steps of its coordinates in float32 can be seen."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,22 @@ def scene_frame(centers: Float64[np.ndarray, "V 3"], points: PointCloud | None) 
         spread = np.linalg.norm(finite.xyz - center, axis=1) if finite is not None else np.ones(1)
         unit, far = float(np.median(spread)) or 1.0, np.zeros(len(centers), dtype=bool)
     return SceneFrame(center, unit, far)
+
+
+def precision_notes(centers: Float64[np.ndarray, "V 3"], points: PointCloud | None) -> tuple[str, ...]:
+    """Whether the capture stands so far from its origin that float32, in which most files are written, is too coarse.
+
+    Training does not mind: the scene's frame lies around the cameras.
+    """
+    frame = scene_frame(centers, points)
+    largest = float(np.abs(frame.center).max())
+    step = float(np.spacing(np.float32(largest)))
+    if step <= MAX_STEP * frame.unit:
+        return ()
+    return (
+        f"its coordinates are as large as {largest:.3g}, its cameras within {frame.unit:.3g}: files of float32, as "
+        f"those of splats and meshes, have places in steps of {step:.2g}; write the poses with an origin near the cameras",
+    )
 
 
 def finite_points(points: PointCloud | None) -> PointCloud | None:

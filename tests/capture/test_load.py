@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neural3d.capture import load_capture, memory
+from neural3d.capture.inspection import inspect_capture
 from neural3d.capture.splits import split_photos
 from neural3d.capture.world import OUTLIER_FACTOR
 from neural3d.errors import InputError
@@ -88,6 +89,25 @@ def test_one_camera_far_away_changes_nothing_for_the_others(tmp_path):
 def load_capture_of(root, views):
     colmap_capture(root, views)
     return load_capture(root)
+
+
+@pytest.mark.parametrize(
+    ("shift", "step"),
+    [
+        ((0.0, 0.0, 0.0), None),
+        ((300.0, -200.0, 50.0), None),
+        ((389_000.0, 5_820_000.0, 34.0), "0.5"),
+        ((3_771_793.0, 140_253.0, 5_124_304.0), "0.5"),
+        ((-9000.0, 0.0, 0.0), "0.00098"),
+    ],
+)
+def test_coordinates_that_float32_is_too_coarse_for_are_told(tmp_path, shift, step):
+    """As of grids, or of the Earth's centre; by inspect as by what loads."""
+    colmap_capture(tmp_path, moved(ring(9), shift=shift), points=[])
+    notes = [note for note in inspect_capture(tmp_path).warnings if "float32" in note]
+    assert notes == [note for note in load_capture(tmp_path).warnings if "float32" in note]
+    assert bool(notes) == (step is not None)
+    assert step is None or f"in steps of {step}; write the poses with an origin near the cameras" in notes[0]
 
 
 def test_one_photo_is_trained_on_and_tested(tmp_path):
