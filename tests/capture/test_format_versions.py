@@ -244,3 +244,29 @@ def test_metashapes_own_grid_is_no_place_on_the_globe(tmp_path, shift):
     frame = list_capture(tmp_path).frames[0]
     center = -frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3]
     np.testing.assert_allclose(center, views[0].center + shift, atol=1e-6)
+
+
+# Formats without names.
+
+
+def _numbered(root: Path, write) -> dict[str, np.ndarray]:
+    """Photos called 0 to 11; `write` gets the views in the order that the format has them in."""
+    views = [writers.View(f"{i}.png", view.color, view.camera_from_world) for i, view in enumerate(ring(12))]
+    write_photos(root / "images", views)
+    write(root, views)
+    return {f"images/{view.name}": view.camera_from_world for view in views}
+
+
+def test_llffs_rows_go_by_names_as_text(tmp_path):
+    """LLFF sorts by numpy's argsort of names, and all who read it by sorted(os.listdir())."""
+    poses = _numbered(tmp_path, lambda root, views: writers.write_llff(root, sorted(views, key=lambda v: v.name)))
+    listing = list_capture(tmp_path)
+    for frame in listing.frames:
+        np.testing.assert_allclose(frame.camera_from_world, poses[frame.name], atol=1e-9)
+    assert any("names as text (10 before 2)" in note for note in listing.notes)
+
+
+def test_open3ds_poses_go_by_number(tmp_path):
+    poses = _numbered(tmp_path, writers.write_open3d_json)
+    for frame in list_capture(tmp_path).frames:
+        np.testing.assert_allclose(frame.camera_from_world, poses[frame.name], atol=1e-9)

@@ -22,6 +22,9 @@ from neural3d.errors import InputError, said
 _HALF = 0.5
 """From pixel centres at whole numbers, as Open3D and Middlebury have them, to ours."""
 _NPY_HEAD = b"\x93NUMPY"
+_AS_TEXT = (
+    "its rows belong to the photos by their names as text (10 before 2), as LLFF writes them; name them 02, 10 if not"
+)
 
 
 def find_llff(root: Path) -> Path | None:
@@ -31,7 +34,7 @@ def find_llff(root: Path) -> Path | None:
 
 
 def list_llff(root: Path, path: Path) -> Listing:
-    """List the photos of images/ in the order of their names, one for each row.
+    """List the photos of images/ in the order of their names as text, one for each row.
 
     Rows hold 3x5 numbers: axes down, right, back and the centre, then height, width and focal length; then two depths.
 
@@ -48,9 +51,11 @@ def list_llff(root: Path, path: Path) -> Listing:
         raise InputError(f"{path}: cannot be read ({said(error)}); write the poses again") from error
     if table is None:
         raise InputError(f"{path}: has the shape {rows.shape}, expected (photos, 17); write the poses again")
-    names = _ordered_photos(root, path, len(table))
+    # As LLFF's own scripts and its readers have them: as text, so that 10.png comes before 2.png.
+    names = sorted(_photos(root, path, len(table)))
     photos = [_llff_photo(name, row[:15].reshape(3, 5)) for name, row in zip(names, table, strict=True)]
-    return list_posed(root, path, "LLFF", photos)
+    notes = (_AS_TEXT,) if names != sorted(names, key=_by_number) else ()
+    return list_posed(root, path, "LLFF", photos, notes=notes)
 
 
 def _llff_photo(name: str, matrix: Float64[np.ndarray, "3 5"]) -> PosedPhoto | Skipped:
@@ -65,7 +70,7 @@ def _llff_photo(name: str, matrix: Float64[np.ndarray, "3 5"]) -> PosedPhoto | S
         return Skipped(name, str(bad))
 
 
-def _ordered_photos(root: Path, path: Path, count: int) -> list[str]:
+def _photos(root: Path, path: Path, count: int) -> list[str]:
     """The photos that rows without names belong to.
 
     Raises: InputError when there are more or fewer.
@@ -81,7 +86,7 @@ def _ordered_photos(root: Path, path: Path, count: int) -> list[str]:
             f"{path}: has {count} poses, {root} holds {len(names)} photos in images/, and their order is all that "
             "joins them; restore the photos that are missing, remove those that are too many"
         )
-    return sorted(names, key=_by_number)
+    return names
 
 
 def _by_number(name: str) -> tuple[int, int, str]:
@@ -160,7 +165,7 @@ def list_open3d(root: Path, path: Path) -> Listing:
     Raises: InputError when a pose is damaged, the numbers of poses and photos differ, or intrinsics are missing.
     """
     entries = _log_entries(root, path) if path.suffix == ".log" else _json_entries(path)
-    names = _ordered_photos(root, path, len(entries))
+    names = sorted(_photos(root, path, len(entries)), key=_by_number)
     photos: list[PosedPhoto | Skipped] = []
     for name, (matrix, lens) in zip(names, entries, strict=True):
         try:
