@@ -64,7 +64,8 @@ def precision_notes(centers: Float64[np.ndarray, "V 3"], points: PointCloud | No
         return ()
     return (
         f"its coordinates are as large as {largest:.3g}, its cameras within {frame.unit:.3g}: files of float32, as "
-        f"those of splats and meshes, have places in steps of {step:.2g}; write the poses with an origin near the cameras",
+        f"those of splats and meshes, have places in steps of {step:.2g}; "
+        "write the poses with an origin near the cameras",
     )
 
 
