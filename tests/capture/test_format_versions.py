@@ -95,6 +95,84 @@ def test_meshrooms_pixel_ratio_by_version(tmp_path, version, expected):
     assert list_capture(tmp_path).frames[0].lens.focal_px == pytest.approx(expected)
 
 
+def _turned(axis: int, angle: float) -> np.ndarray:
+    i, j = [other for other in range(3) if other != axis]
+    matrix = np.eye(3)
+    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    return matrix
+
+
+OFFSETS = ((np.eye(3), np.zeros(3)), (_turned(1, 0.7) @ _turned(0, 0.2), np.array([0.3, -0.1, 0.05])))
+"""Of a rig's two cameras: rotations from the rig's axes to theirs, and where they stand on it."""
+
+
+def _rig(root: Path):
+    """Two shots of two cameras that share a pose each, which is the first camera's."""
+    views = ring(4)
+    write_photos(root / "images", views)
+    writers.write_meshroom(root, views)
+    content = json.loads((root / "cameras.sfm").read_text())
+    content["poses"] = content["poses"][::2]
+    for index, view in enumerate(content["views"]):
+        shared = content["views"][index - index % 2]["poseId"]
+        view |= {"rigId": "55", "subPoseId": str(index % 2), "poseId": shared, "isPoseIndependant": "false"}
+    places = [
+        {"rotation": [str(v) for v in turn.T.ravel()], "center": [str(v) for v in center]} for turn, center in OFFSETS
+    ]
+    content["rigs"] = [{"rigId": "55", "subPoses": [{"status": "estimated", "pose": place} for place in places]}]
+    return views, content
+
+
+def test_meshrooms_rigs(tmp_path):
+    """By hand: a camera stands at the rig's place plus its own, turned as the rig is."""
+    views, content = _rig(tmp_path)
+    (tmp_path / "cameras.sfm").write_text(json.dumps(content))
+    for index, frame in enumerate(list_capture(tmp_path).frames):
+        rig, (turn, center) = views[index - index % 2], OFFSETS[index % 2]
+        rotation = rig.camera_from_world[:3, :3]
+        np.testing.assert_allclose(frame.camera_from_world[:3, :3], turn @ rotation, atol=1e-9)
+        placed = -frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3]
+        np.testing.assert_allclose(placed, rig.center + rotation.T @ center, atol=1e-9)
+
+
+def test_meshrooms_views_with_a_pose_of_their_own(tmp_path):
+    """On a rig, and yet not bound to it."""
+    views, content = _rig(tmp_path)
+    for view in content["views"]:
+        del view["isPoseIndependant"]
+    (tmp_path / "cameras.sfm").write_text(json.dumps(content))
+    for index, frame in enumerate(list_capture(tmp_path).frames):
+        np.testing.assert_allclose(frame.camera_from_world, views[index - index % 2].camera_from_world, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.pop("rigs"), "its place 1 on rig 55 is not in the file; save it with extrinsics"),
+        (lambda content: content["rigs"][0].update(rigId="56"), "its place 1 on rig 55 is not in the file"),
+        (lambda content: content["rigs"][0]["subPoses"].pop(), "its place 1 on rig 55 is not in the file"),
+        (lambda content: content["rigs"][0].update(subPoses="x"), "its place 1 on rig 55 is not in the file"),
+        (lambda content: content["views"][1].update(subPoseId="-1"), "its place -1 on rig 55 is not in the file"),
+        (
+            lambda content: content["rigs"][0]["subPoses"][1].update(status="uninitialized"),
+            "its place 1 on rig 55 was not estimated",
+        ),
+        (lambda content: content["rigs"][0]["subPoses"].__setitem__(1, 3), "its place 1 on rig 55 was not estimated"),
+        (lambda content: content["rigs"][0]["subPoses"][1]["pose"].pop("center"), "center is None, expected 3"),
+    ],
+)
+def test_meshrooms_rigs_that_are_damaged(tmp_path, change, reason):
+    _, content = _rig(tmp_path)
+    own = {**content["views"][3], "isPoseIndependant": "true"}
+    content["views"][3] = own
+    change(content)
+    (tmp_path / "cameras.sfm").write_text(json.dumps(content))
+    listing = list_capture(tmp_path)
+    reasons = {Path(entry.name.replace("\\", "/")).name: entry.reason for entry in listing.skipped}
+    assert reasons["v001.png"].startswith(reason)
+    assert "images/v003.png" in [frame.name for frame in listing.frames]
+
+
 # RealityCapture, RealityScan.
 
 _FIRST = "#name,x,y,alt,heading,pitch,roll,f,px,py,k1,k2,k3,k4,t1,t2"

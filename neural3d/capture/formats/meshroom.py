@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from neural3d.capture.formats.posed_photos import PosedPhoto, list_posed, rigid
 from neural3d.capture.lenses import Lens
@@ -34,6 +35,8 @@ _WHOLE = {
 _RADIAL = {"none": 0, "radialk1": 1, "radialk3": 3, "brown": 3, "fisheye": 4, "radialk3pt": 0}
 """Radial coefficients that are read; brown adds two tangential ones. Of radialk3pt, which counts the radius in parts of
 another, nothing is but zeros."""
+_NO_RIG = ("-1", str(2**32 - 1))
+"""What an identifier is that says nothing."""
 _REMEDY = "undistort the photos with Meshroom (PrepareDenseScene, or ExportImages) first"
 
 
@@ -57,8 +60,10 @@ def list_meshroom(root: Path, path: Path) -> Listing:
             )
     intrinsics = {str(entry.get("intrinsicId")): entry for entry in parts["intrinsics"]}
     poses = {str(entry.get("poseId")): entry for entry in parts["poses"]}
+    listed = content.get("rigs")
+    rigs = {str(rig.get("rigId")): rig for rig in listed if isinstance(rig, dict)} if isinstance(listed, list) else {}
     version = _version(content)
-    photos = [_photo(view, intrinsics, poses, version) for view in parts["views"]]
+    photos = [_photo(view, intrinsics, poses, rigs, version) for view in parts["views"]]
     return list_posed(root, path, "Meshroom", photos, points=_points(path, content.get("structure")))
 
 
@@ -69,7 +74,7 @@ def _version(content: dict[str, Any]) -> Version:
 
 
 def _photo(
-    view: dict[str, Any], intrinsics: dict[str, Any], poses: dict[str, Any], version: Version
+    view: dict[str, Any], intrinsics: dict[str, Any], poses: dict[str, Any], rigs: dict[str, Any], version: Version
 ) -> PosedPhoto | Skipped:
     name = view.get("path") if isinstance(view.get("path"), str) else f"view {view.get('viewId')}"
     try:
@@ -81,12 +86,37 @@ def _photo(
         transform = body.get("transform") if isinstance(body, dict) else None
         if not isinstance(transform, dict):
             raise BadFrame("its pose has no transform")
-        # Column after column: read row by row this is the transpose, world from camera; the columns are wanted.
-        rotation = vector(transform, "rotation", 9).reshape(3, 3).T
-        center = vector(transform, "center", 3)
-        return PosedPhoto(name, _lens(intrinsic, version), rigid(rotation, -rotation @ center))
+        placed = _placed(transform)
+        if _is_on_rig(view):
+            placed = _camera_from_rig(view, rigs) @ placed  # the pose that its rig's cameras share is the rig's
+        return PosedPhoto(name, _lens(intrinsic, version), placed)
     except BadFrame as bad:
         return Skipped(name, str(bad))
+
+
+def _placed(transform: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
+    # Column after column: read row by row this is the transpose, world from camera; the columns are wanted.
+    rotation = vector(transform, "rotation", 9).reshape(3, 3).T
+    return rigid(rotation, -rotation @ vector(transform, "center", 3))
+
+
+def _is_on_rig(view: dict[str, Any]) -> bool:
+    """Part of one whose pose it does not have to itself."""
+    is_independent = str(view.get("isPoseIndependant", "true")).lower() not in ("false", "0")
+    return not is_independent and view.get("rigId") is not None and str(view["rigId"]) not in _NO_RIG
+
+
+def _camera_from_rig(view: dict[str, Any], rigs: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
+    """Source: AliceVision, SfMData::getPose (sub-pose times rig pose) and isPoseAndIntrinsicDefined (its status)."""
+    rig, number = rigs.get(str(view["rigId"])), str(view.get("subPoseId"))
+    places = rig.get("subPoses") if rig is not None else None
+    if not isinstance(places, list) or not number.isdecimal() or int(number) >= len(places):
+        raise BadFrame(f"its place {number} on rig {view['rigId']} is not in the file; save it with extrinsics again")
+    place = places[int(number)]
+    pose = place.get("pose") if isinstance(place, dict) else None
+    if not isinstance(pose, dict) or str(place.get("status")).lower() == "uninitialized":
+        raise BadFrame(f"its place {number} on rig {view['rigId']} was not estimated")
+    return _placed(pose)
 
 
 def _lens(record: dict[str, Any], version: Version) -> Lens:
