@@ -348,3 +348,32 @@ def test_open3ds_poses_go_by_number(tmp_path):
     poses = _numbered(tmp_path, writers.write_open3d_json)
     for frame in list_capture(tmp_path).frames:
         np.testing.assert_allclose(frame.camera_from_world, poses[frame.name], atol=1e-9)
+
+
+# Polycam, Record3D.
+
+
+def _polycam_without_sizes(root: Path):
+    views = ring(4, suffix=".jpg")
+    writers.write_polycam(root, views)
+    for path in (root / "keyframes/corrected_cameras").glob("*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({key: record[key] for key in record.keys() - {"width", "height"}}))
+    return views
+
+
+def test_polycams_refined_cameras_without_a_size(tmp_path):
+    """Since 2025 they have none: the photo beside them says it."""
+    views = _polycam_without_sizes(tmp_path)
+    frames = list_capture(tmp_path).frames
+    assert len(frames) == len(views)
+    lens = frames[0].lens
+    assert (lens.width, lens.height, lens.principal_px) == (WIDTH, HEIGHT, (WIDTH / 2, HEIGHT / 2))
+
+
+def test_polycams_cameras_of_another_size(tmp_path):
+    views = _polycam_without_sizes(tmp_path)
+    write_photos(tmp_path / "keyframes/corrected_images", views[:1], (4 * WIDTH, 4 * HEIGHT))
+    listing = list_capture(tmp_path)
+    assert len(listing.frames) == len(views) - 1
+    assert "width and height are missing; export the raw data from Polycam again" in listing.skipped[0].reason

@@ -4,12 +4,13 @@ ARKit's world has y up, its cameras have OpenGL axes. Source: nerfstudio's docum
 "Record3D".
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neural3d.capture.formats.posed_photos import PosedPhoto, from_opengl_camera, list_posed
+from neural3d.capture.formats.posed_photos import LensOf, PosedPhoto, from_opengl_camera, list_posed
 from neural3d.capture.images import Header
 from neural3d.capture.lenses import Lens
 from neural3d.capture.listing import BadFrame, Listing, Skipped
@@ -18,6 +19,8 @@ from neural3d.capture.strict_json import load_json, number, vector
 from neural3d.errors import InputError
 
 WORLD_UP = (0.0, 1.0, 0.0)
+_OFF_CENTRE = 0.2
+"""Of the photo's side; lenses of phones are off their middle by a twentieth at most."""
 _POLYCAM = ("keyframes/corrected_cameras", "keyframes/cameras", "corrected_cameras", "cameras")
 """Poses that Polycam has refined, then those of the phone."""
 
@@ -43,12 +46,27 @@ def list_polycam(root: Path, folder: Path) -> Listing:
 def _polycam_photo(name: str, record: dict[str, Any]) -> PosedPhoto | Skipped:
     try:
         matrix = np.array([[number(record, f"t_{row}{column}") for column in range(4)] for row in range(3)])
-        width, height = int(number(record, "width")), int(number(record, "height"))
-        focal = (number(record, "fx"), number(record, "fy"))
-        lens = Lens("PINHOLE", width, height, focal, (number(record, "cx"), number(record, "cy")))
+        focal, middle = (number(record, "fx"), number(record, "fy")), (number(record, "cx"), number(record, "cy"))
+        lens: Lens | LensOf = partial(_lens_of_photo, focal, middle)
+        if "width" in record or "height" in record:
+            lens = Lens("PINHOLE", int(number(record, "width")), int(number(record, "height")), focal, middle)
         return PosedPhoto(name, lens, from_opengl_camera(matrix[:, :3], matrix[:, 3]))
     except BadFrame as bad:
         return Skipped(name, str(bad))
+
+
+def _lens_of_photo(focal: tuple[float, float], middle: tuple[float, float], header: Header) -> Lens:
+    """Newer files of refined poses have no size, and are of the photo beside them.
+
+    Raises: BadFrame where they are seen to be of a photo of another size.
+    """
+    size = header.width, header.height
+    if any(abs(point - side / 2) > _OFF_CENTRE * side for point, side in zip(middle, size, strict=True)):
+        raise BadFrame(
+            f"cx, cy are {middle[0]:.6g}, {middle[1]:.6g} and far from the middle of its photo, {size[0]} x {size[1]}, "
+            "and width and height are missing; export the raw data from Polycam again"
+        )
+    return Lens("PINHOLE", *size, focal, middle)
 
 
 def find_record3d(root: Path) -> Path | None:
