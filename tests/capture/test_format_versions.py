@@ -377,3 +377,46 @@ def test_polycams_cameras_of_another_size(tmp_path):
     listing = list_capture(tmp_path)
     assert len(listing.frames) == len(views) - 1
     assert "width and height are missing; export the raw data from Polycam again" in listing.skipped[0].reason
+
+
+def _record3d(root: Path, coefficients) -> None:
+    views = [writers.View(f"{i}.jpg", view.color, view.camera_from_world) for i, view in enumerate(ring(4))]
+    write_photos(root / "rgb", views)
+    writers.write_record3d(root, views)
+    path = root / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "perFrameIntrinsicCoeffs": coefficients}))
+
+
+def test_record3ds_frames_have_intrinsics_of_their_own(tmp_path):
+    """Phones focus while they film."""
+    _record3d(tmp_path, [[30.0 + i, 31.0 + i, 23.0 + i, 15.0 + i] for i in range(4)])
+    listing = list_capture(tmp_path)
+    lenses = [frame.lens for frame in listing.frames]
+    assert [lens.focal_px for lens in lenses] == [(30.0 + i, 31.0 + i) for i in range(4)]
+    assert [lens.principal_px for lens in lenses] == [(23.0 + i, 15.0 + i) for i in range(4)]
+    assert listing.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "notes"),
+    [
+        (None, ()),
+        ([], ()),
+        ([[1, 2, 3, 4]] * 3, ("perFrameIntrinsicCoeffs has 3 entries for 4 poses and is left out: all frames have",)),
+        ({"0": 1}, ("perFrameIntrinsicCoeffs has no list for 4 poses and is left out",)),
+    ],
+)
+def test_record3ds_frames_share_k_where_the_list_does_not_fit(tmp_path, coefficients, notes):
+    _record3d(tmp_path, coefficients)
+    listing = list_capture(tmp_path)
+    assert {frame.lens.focal_px for frame in listing.frames} == {(FOCAL, FOCAL)}
+    assert len(listing.notes) == len(notes)
+    assert all(note.startswith(start) for note, start in zip(listing.notes, notes, strict=True))
+
+
+@pytest.mark.parametrize("broken", [[1, 2, 3], None, [1, 2, 3, "x"], [0, 0, 1, 1]])
+def test_record3ds_frame_with_broken_intrinsics(tmp_path, broken):
+    _record3d(tmp_path, [[30, 30, 24, 16], broken, [30, 30, 24, 16], [30, 30, 24, 16]])
+    listing = list_capture(tmp_path)
+    assert [entry.name for entry in listing.skipped] == ["rgb/1.jpg"]
+    assert "perFrameIntrinsicCoeffs" in listing.skipped[0].reason or "focal length is 0" in listing.skipped[0].reason

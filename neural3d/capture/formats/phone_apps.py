@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from neural3d.capture.formats.posed_photos import LensOf, PosedPhoto, from_opengl_camera, list_posed
 from neural3d.capture.images import Header
@@ -19,6 +20,7 @@ from neural3d.capture.strict_json import load_json, number, vector
 from neural3d.errors import InputError
 
 WORLD_UP = (0.0, 1.0, 0.0)
+_EACH = "perFrameIntrinsicCoeffs"
 _OFF_CENTRE = 0.2
 """Of the photo's side; lenses of phones are off their middle by a twentieth at most."""
 _POLYCAM = ("keyframes/corrected_cameras", "keyframes/cameras", "corrected_cameras", "cameras")
@@ -93,25 +95,41 @@ def list_record3d(root: Path, path: Path) -> Listing:
         size = int(number(content, "w")), int(number(content, "h"))
     except BadFrame as bad:
         raise InputError(f"{path}: {bad}; export again with Record3D") from bad
-    photos = [_record3d_photo(index, pose, matrix, size) for index, pose in enumerate(poses)]
-    return list_posed(root, path, "Record3D", photos, world_up=WORLD_UP)
+    each, notes = _record3d_intrinsics(content, matrix, len(poses))
+    photos = [_record3d_photo(index, pose, each[index], size) for index, pose in enumerate(poses)]
+    return list_posed(root, path, "Record3D", photos, world_up=WORLD_UP, notes=notes)
 
 
-def _record3d_photo(index: int, pose: Any, matrix: np.ndarray, size: tuple[int, int]) -> PosedPhoto | Skipped:
+def _record3d_intrinsics(
+    content: dict[str, Any], matrix: Float64[np.ndarray, "3 3"], count: int
+) -> tuple[list[Any], tuple[str, ...]]:
+    """fx, fy, cx, cy of each frame, which the focus changes; those of K where the file has no list of that length."""
+    of_all = [float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])]
+    each = content.get(_EACH) or []
+    if isinstance(each, list) and len(each) == count:
+        return each, ()
+    many = f"{len(each)} entries" if isinstance(each, list) else "no list"
+    note = f"{_EACH} has {many} for {count} poses and is left out: all frames have the intrinsics of K"
+    return [of_all] * count, (note,) if each else ()
+
+
+def _record3d_photo(index: int, pose: Any, intrinsics: Any, size: tuple[int, int]) -> PosedPhoto | Skipped:
     name = f"rgb/{index}.jpg"
     try:
         x, y, z, w, *center = vector({"pose": pose}, "pose", 7)
         rotation = pose_from_colmap((w, x, y, z), (0.0, 0.0, 0.0))[:3, :3]
-        placed = from_opengl_camera(rotation, np.array(center))
-
-        def lens(header: Header) -> Lens:
-            # The intrinsics are those of the size that is named, in whichever way the phone was held.
-            width, height = size
-            if (width > height) != (header.width > header.height):
-                width, height = height, width
-            focal, middle = (float(matrix[0, 0]), float(matrix[1, 1])), (float(matrix[0, 2]), float(matrix[1, 2]))
-            return Lens("PINHOLE", width, height, focal, middle)
-
-        return PosedPhoto(name, lens, placed)
+        fx, fy, cx, cy = (float(value) for value in vector({_EACH: intrinsics}, _EACH, 4))
+        lens = partial(_lens_as_held, (fx, fy), (cx, cy), size)
+        return PosedPhoto(name, lens, from_opengl_camera(rotation, np.array(center)))
     except BadFrame as bad:
         return Skipped(name, str(bad))
+
+
+def _lens_as_held(
+    focal: tuple[float, float], middle: tuple[float, float], size: tuple[int, int], header: Header
+) -> Lens:
+    """The intrinsics are those of the size that is named, in whichever way the phone was held."""
+    width, height = size
+    if (width > height) != (header.width > header.height):
+        width, height = height, width
+    return Lens("PINHOLE", width, height, focal, middle)
