@@ -28,6 +28,17 @@ def axis_angle(rotation: np.ndarray) -> np.ndarray:
     return axis * angle
 
 
+def turned(axis: int, angle: float) -> np.ndarray:
+    i, j = [other for other in range(3) if other != axis]
+    matrix = np.eye(3)
+    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    return matrix
+
+
+RIG = ((np.eye(3), np.zeros(3)), (turned(1, 0.7) @ turned(0, 0.2), np.array([0.3, -0.1, 0.05])))
+"""Of a rig's two cameras: rotations from the rig's axes to theirs, and where they stand on it."""
+
+
 def write_nvm(root: Path, views: list[View]) -> None:
     lines = ["NVM_V3 ", "", str(len(views))]
     for view in views:

@@ -1,14 +1,12 @@
 """One program's files by its versions and its projects' kinds: rigs, georeferenced chunks, renamed columns."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from neural3d.capture.detect import list_capture
-from neural3d.capture.georeference.geodesy import geocentric, topocentric_axes
 from neural3d.errors import InputError
 
 from . import format_writers as writers
@@ -95,17 +93,6 @@ def test_meshrooms_pixel_ratio_by_version(tmp_path, version, expected):
     assert list_capture(tmp_path).frames[0].lens.focal_px == pytest.approx(expected)
 
 
-def _turned(axis: int, angle: float) -> np.ndarray:
-    i, j = [other for other in range(3) if other != axis]
-    matrix = np.eye(3)
-    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-    return matrix
-
-
-OFFSETS = ((np.eye(3), np.zeros(3)), (_turned(1, 0.7) @ _turned(0, 0.2), np.array([0.3, -0.1, 0.05])))
-"""Of a rig's two cameras: rotations from the rig's axes to theirs, and where they stand on it."""
-
-
 def _rig(root: Path):
     """Two shots of two cameras that share a pose each, which is the first camera's."""
     views = ring(4)
@@ -117,7 +104,8 @@ def _rig(root: Path):
         shared = content["views"][index - index % 2]["poseId"]
         view |= {"rigId": "55", "subPoseId": str(index % 2), "poseId": shared, "isPoseIndependant": "false"}
     places = [
-        {"rotation": [str(v) for v in turn.T.ravel()], "center": [str(v) for v in center]} for turn, center in OFFSETS
+        {"rotation": [str(v) for v in turn.T.ravel()], "center": [str(v) for v in center]}
+        for turn, center in writers.RIG
     ]
     content["rigs"] = [{"rigId": "55", "subPoses": [{"status": "estimated", "pose": place} for place in places]}]
     return views, content
@@ -128,7 +116,7 @@ def test_meshrooms_rigs(tmp_path):
     views, content = _rig(tmp_path)
     (tmp_path / "cameras.sfm").write_text(json.dumps(content))
     for index, frame in enumerate(list_capture(tmp_path).frames):
-        rig, (turn, center) = views[index - index % 2], OFFSETS[index % 2]
+        rig, (turn, center) = views[index - index % 2], writers.RIG[index % 2]
         rotation = rig.camera_from_world[:3, :3]
         np.testing.assert_allclose(frame.camera_from_world[:3, :3], turn @ rotation, atol=1e-9)
         placed = -frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3]
@@ -250,78 +238,6 @@ def test_realitycapture_in_metres(tmp_path, scale, shift, lift):
     views, path = _realitycapture(tmp_path)
     _moved(path, scale, shift, lift)
     assert len(list_capture(tmp_path).frames) == len(views)
-
-
-# Metashape.
-
-
-def _metashape(root: Path):
-    views = ring(4)
-    write_photos(root / "images", views)
-    writers.write_metashape(root, views)
-    return views, root / "cameras.xml"
-
-
-def _transform(rotation, translation, scale: float) -> str:
-    turn, shift = (" ".join(repr(float(value)) for value in np.ravel(part)) for part in (rotation, translation))
-    return f"<transform><rotation>{turn}</rotation><translation>{shift}</translation><scale>{scale}</scale></transform>"
-
-
-CHUNK = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([1.0, -2.0, 0.5]), 3.0
-"""What the writer puts its cameras into."""
-BERLIN = np.array([52.5, 13.4, 80.0])
-
-
-def _on_earth(fix) -> str:
-    axes, (rotation, translation, scale) = topocentric_axes(fix), CHUNK
-    return _transform(axes.T @ rotation, geocentric(fix[None])[0] + axes.T @ translation, scale)
-
-
-@pytest.mark.parametrize("fix", [BERLIN, np.array([-33.9, -70.6, 5100.0]), np.array([69.6, 179.99999, 0.0])])
-def test_metashapes_georeferenced_chunk(tmp_path, fix):
-    """Poses on the Earth become metres around a place that is told; up is up."""
-    views, path = _metashape(tmp_path)
-    text = path.read_text()
-    path.write_text(text.replace(_transform(*CHUNK), _on_earth(fix)))
-    assert path.read_text() != text
-    listing = list_capture(tmp_path)
-    for frame, view in zip(listing.frames, views, strict=True):
-        np.testing.assert_allclose(frame.camera_from_world[:3, :3], view.camera_from_world[:3, :3], atol=1e-5)
-        center = -frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3]
-        np.testing.assert_allclose(center, view.center - CHUNK[1], atol=1e-5)
-    (note,) = listing.notes
-    told = re.search(r"metres east, north and up of latitude (.*), longitude (.*), altitude (.*) m", note)
-    origin = np.array([[float(word) for word in told.groups()]])
-    apart = np.linalg.norm(geocentric(origin) - geocentric(fix[None]))
-    assert apart == pytest.approx(np.linalg.norm(CHUNK[1]), abs=5e-3)
-
-
-def test_metashapes_components_share_one_origin(tmp_path):
-    """Also where the chunk says nothing and the component all; one that is nowhere on the Earth is left out by name."""
-    views, path = _metashape(tmp_path)
-    components = f'<component id="0">{_on_earth(BERLIN)}</component><component id="1"/>'
-    text = path.read_text().replace(_transform(*CHUNK), f"<components>{components}</components>")
-    for index in range(4):
-        text = text.replace(f'<camera id="{index}" ', f'<camera id="{index}" component_id="{int(index == 3)}" ')
-    path.write_text(text)
-    listing = list_capture(tmp_path)
-    assert len(listing.frames) == 3
-    centers = [-frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3] for frame in listing.frames]
-    np.testing.assert_allclose(centers, [view.center - CHUNK[1] for view in views[:3]], atol=1e-5)
-    reasons = {entry.name: entry.reason for entry in listing.skipped}
-    assert reasons["v003"].startswith("its component is not georeferenced, others are;")
-
-
-@pytest.mark.parametrize("shift", [(5e5, 6.358e6, 100.0), (5e5, 6.25e6, 100.0)])
-def test_metashapes_own_grid_is_no_place_on_the_globe(tmp_path, shift):
-    """Coordinates in a grid, which a local system's reference says of those that could be both."""
-    views, path = _metashape(tmp_path)
-    rotation, translation, scale = CHUNK
-    moved = _transform(rotation, translation + shift, scale) + '<reference>LOCAL_CS["Local Coordinates"]</reference>'
-    path.write_text(path.read_text().replace(_transform(*CHUNK), moved))
-    frame = list_capture(tmp_path).frames[0]
-    center = -frame.camera_from_world[:3, :3].T @ frame.camera_from_world[:3, 3]
-    np.testing.assert_allclose(center, views[0].center + shift, atol=1e-6)
 
 
 # Formats without names.

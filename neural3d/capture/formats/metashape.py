@@ -42,7 +42,10 @@ def list_metashape(root: Path, path: Path) -> Listing:
     chunk = _chunk(path)
     sensors = {sensor.get("id", ""): sensor for sensor in chunk.iter("sensor")}
     frames, notes = _frames(path, chunk)
-    photos = [_photo(camera, sensors, frames) for camera in chunk.iter("camera") if camera.get("enabled") != "false"]
+    cameras = {camera.get("id", ""): camera for camera in chunk.iter("camera")}
+    photos = [
+        _photo(camera, cameras, sensors, frames) for camera in chunk.iter("camera") if camera.get("enabled") != "false"
+    ]
     skew = [s.get("label", "") for s in sensors.values() if abs(_number(s, "b2")) > 1e-9]
     if skew:
         notes += (f"the skew (b2) of {', '.join(skew)} is left out",)
@@ -131,22 +134,20 @@ def _frame(path: Path, element: ElementTree.Element) -> Float64[np.ndarray, "4 4
     return matrix
 
 
-def _photo(
-    camera: ElementTree.Element,
-    sensors: dict[str, ElementTree.Element],
-    frames: Frames,
-) -> PosedPhoto | Skipped:
+Elements = dict[str, ElementTree.Element]
+"""By their id."""
+
+
+def _photo(camera: ElementTree.Element, cameras: Elements, sensors: Elements, frames: Frames) -> PosedPhoto | Skipped:
     name = camera.get("label") or f"camera {camera.get('id')}"
     try:
-        if camera.find("transform") is None:
-            raise BadFrame("was not aligned")
+        local, component = _place(camera, cameras, sensors)
         sensor = sensors.get(camera.get("sensor_id", ""))
         if sensor is None:
             raise BadFrame("its sensor is not in the file")
-        frame = frames.get(camera.get("component_id", ""), frames[""])
+        frame = frames.get(component, frames[""])
         if frame is None:
             raise BadFrame("its component is not georeferenced, others are; align and export the components together")
-        local = _numbers(camera.findtext("transform"), 16).reshape(4, 4)
         scale = float(np.cbrt(max(np.linalg.det(frame[:3, :3]), 0.0)))
         if not scale > 0:
             raise BadFrame("the frame that it lies in is mirrored or has no size")
@@ -154,6 +155,44 @@ def _photo(
         return PosedPhoto(name, _lens(sensor), inverse_rigid(rigid(placed[:3, :3] / scale, placed[:3, 3])))
     except BadFrame as bad:
         return Skipped(name, str(bad))
+
+
+def _place(camera: ElementTree.Element, cameras: Elements, sensors: Elements) -> tuple[Float64[np.ndarray, "4 4"], str]:
+    """A camera's place in its component, and which that is; one of a rig has what its master has, and its sensor's.
+
+    Raises: BadFrame where there is none.
+    """
+    if camera.find("transform") is not None:
+        local = _numbers(camera.findtext("transform"), 16).reshape(4, 4)
+        return local, camera.get("component_id", "")
+    if (master_id := camera.get("master_id")) is None:
+        raise BadFrame("was not aligned")
+    master = cameras.get(master_id)
+    if master is None or master.find("transform") is None:
+        raise BadFrame(f"belongs to the rig of camera {master_id}, which was not aligned")
+    local = _numbers(master.findtext("transform"), 16).reshape(4, 4)
+    return local @ _master_from_slave(camera, master, sensors), master.get("component_id", "")
+
+
+def _master_from_slave(
+    camera: ElementTree.Element, master: ElementTree.Element, sensors: Elements
+) -> Float64[np.ndarray, "4 4"]:
+    """A sensor's place on its rig, in the units of the chunk.
+
+    Source: Meta's converter of the Eyeful Tower rigs, metashape_to_krt.py, which is tested on chunks of other scales.
+
+    Raises: BadFrame where the file does not say it, or counts it from another sensor than the master's.
+    """
+    sensor, matrix = sensors.get(camera.get("sensor_id", "")), np.eye(4)
+    of = f"belongs to the rig of camera {master.get('id')}"
+    remedy = "export the cameras from Metashape as COLMAP"
+    if sensor is None or sensor.find("rotation") is None or sensor.find("location") is None:
+        raise BadFrame(f"{of}, and its sensor has no rotation and location; {remedy}")
+    if sensor.get("master_id") != master.get("sensor_id"):
+        raise BadFrame(f"{of}, and its sensor's place is counted from another sensor than that camera's; {remedy}")
+    matrix[:3, :3] = _numbers(sensor.findtext("rotation"), 9).reshape(3, 3)
+    matrix[:3, 3] = _numbers(sensor.findtext("location"), 3)
+    return matrix
 
 
 def _numbers(text: str | None, count: int) -> Float64[np.ndarray, "{count}"]:
