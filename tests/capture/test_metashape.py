@@ -144,3 +144,29 @@ def test_metashapes_rigs_that_are_not_read_are_told(tmp_path, old, new, reason):
     reasons = {entry.name: entry.reason for entry in list_capture(tmp_path).skipped}
     assert reason in reasons["v001"]
     assert "COLMAP" in reasons["v001"] or "aligned" in reason or "finite" in reason
+
+
+def _fisheye(text: str) -> str:
+    return text.replace('label="phone" type="frame"', 'label="phone" type="fisheye"')
+
+
+@pytest.mark.parametrize(
+    ("change", "notes"),
+    [
+        (lambda text: text, []),
+        (_fisheye, ["the tangential coefficients (p1, p2) of the fisheye phone are left out"]),
+        (
+            lambda text: _fisheye(text).replace("<p1>0.004</p1><p2>0.005</p2>", "<p1>0</p1><p2>-0.005</p2>"),
+            ["the tangential coefficients (p1, p2) of the fisheye phone are left out"],
+        ),
+        (lambda text: _fisheye(text).replace("<p1>0.004</p1><p2>0.005</p2>", ""), []),
+        (
+            lambda text: text.replace("</calibration>", "<b2>-0.3</b2></calibration>"),
+            ["the skew (b2) of phone is left out"],
+        ),
+    ],
+)
+def test_metashapes_values_that_are_left_out_are_told(tmp_path, change, notes):
+    _, path = _metashape(tmp_path)
+    path.write_text(change(path.read_text()))
+    assert list(list_capture(tmp_path).notes) == notes

@@ -3,7 +3,7 @@
 Source: Metashape Professional user manual, appendix "Camera models".
 """
 
-import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,10 +46,18 @@ def list_metashape(root: Path, path: Path) -> Listing:
     photos = [
         _photo(camera, cameras, sensors, frames) for camera in chunk.iter("camera") if camera.get("enabled") != "false"
     ]
-    skew = [s.get("label", "") for s in sensors.values() if abs(_number(s, "b2")) > 1e-9]
-    if skew:
-        notes += (f"the skew (b2) of {', '.join(skew)} is left out",)
+    notes += tuple(_left_out(sensors.values()))
     return list_posed(root, path, "Metashape", photos, world_up=WORLD_UP, notes=notes)
+
+
+def _left_out(sensors: Iterable[ElementTree.Element]) -> Iterator[str]:
+    """Notes of what calibrations have and lenses do not."""
+    labelled = [(sensor.get("label", ""), sensor) for sensor in sensors]
+    if skew := [label for label, sensor in labelled if _is_given(sensor, "b2")]:
+        yield f"the skew (b2) of {', '.join(skew)} is left out"
+    fisheyes = [(label, sensor) for label, sensor in labelled if "fisheye" in sensor.get("type", "")]
+    if bent := [label for label, sensor in fisheyes if _is_given(sensor, "p1") or _is_given(sensor, "p2")]:
+        yield f"the tangential coefficients (p1, p2) of the fisheye {', '.join(bent)} are left out"
 
 
 def _chunk(path: Path) -> ElementTree.Element:
@@ -237,9 +245,9 @@ def _value(calibration: ElementTree.Element, key: str) -> float:
     return float(_numbers(words, 1)[0]) if words else 0.0
 
 
-def _number(sensor: ElementTree.Element, key: str) -> float:
-    """A calibration value that is only told about."""
+def _is_given(sensor: ElementTree.Element, key: str) -> bool:
+    """Whether a calibration has a value that is only told about."""
     try:
-        return max((float(found.text or 0) for found in sensor.iter(key)), default=0.0)
+        return any(abs(float(found.text or 0)) > 1e-9 for found in sensor.iter(key))
     except ValueError:
-        return math.nan
+        return False
