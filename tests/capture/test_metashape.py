@@ -8,6 +8,7 @@ import pytest
 
 from neural3d.capture.detect import list_capture
 from neural3d.capture.georeference.geodesy import geocentric, topocentric_axes
+from neural3d.errors import InputError
 
 from . import format_writers as writers
 from .writers import ring, write_photos
@@ -170,3 +171,11 @@ def test_metashapes_values_that_are_left_out_are_told(tmp_path, change, notes):
     _, path = _metashape(tmp_path)
     path.write_text(change(path.read_text()))
     assert list(list_capture(tmp_path).notes) == notes
+
+
+def test_photoscans_older_calibrations_are_refused(tmp_path):
+    """They ended in a focal length of 0."""
+    _, path = _metashape(tmp_path)
+    path.write_text(path.read_text().replace("<f>40.0</f><cx>0.5</cx>", "<fx>42</fx><fy>40</fy><cx>24.5</cx>"))
+    with pytest.raises(InputError, match=r"cameras.xml: .*fx and fy, as PhotoScan up to 1.2 .*in Metashape and export"):
+        list_capture(tmp_path)

@@ -224,6 +224,12 @@ def _lens(sensor: ElementTree.Element) -> Lens:
     width, height = (int(_numbers(resolution.get(side) or "0", 1)[0]) for side in ("width", "height"))
     if kind == "spherical":
         return panorama_lens(width, height)  # there is nothing to calibrate
+    if calibration.find("f") is None and calibration.find("fx") is not None:
+        # Its middle is counted from the photo's corner, and which tangential coefficient is which changed as well.
+        raise BadFrame(
+            "its calibration has fx and fy, as PhotoScan up to 1.2 wrote it; open the project in Metashape and "
+            "export the cameras again"
+        )
     f, cx, cy, b1, k1, k2, k3, k4, p1, p2 = (
         _value(calibration, key) for key in ("f", "cx", "cy", "b1", "k1", "k2", "k3", "k4", "p1", "p2")
     )
