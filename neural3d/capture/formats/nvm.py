@@ -16,6 +16,11 @@ from neural3d.capture.listing import BadFrame, Listing, PointCloud, Skipped
 from neural3d.capture.poses import pose_from_colmap
 from neural3d.errors import InputError, said
 
+_FIXED = (
+    "its calibration is fixed (FixedK fx cx fy cy), of which nothing is read: the focal lengths of its cameras are "
+    "used, and the middle of each photo for cx, cy"
+)
+
 
 def find(root: Path) -> Path | None:
     """The one NVM file of a folder."""
@@ -33,11 +38,7 @@ def list_nvm(root: Path, path: Path) -> Listing:
         raise InputError(f"{path}: does not begin with NVM_V3; save it from VisualSFM again")
     cameras, rest = _counted(path, lines[1:], "cameras")
     points, _ = _counted(path, rest, "points")
-    notes = (
-        ("its calibration is fixed (FixedK); the focal lengths of its cameras are used",)
-        if "FixedK" in lines[0]
-        else ()
-    )
+    notes = (_FIXED,) if "FixedK" in lines[0] else ()
     photos = [_photo(path, number, line) for number, line in enumerate(cameras)]
     return list_posed(root, path, "NVM (VisualSFM)", photos, points=_points(path, points), notes=notes)
 
