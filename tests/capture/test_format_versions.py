@@ -336,3 +336,32 @@ def test_record3ds_frame_with_broken_intrinsics(tmp_path, broken):
     listing = list_capture(tmp_path)
     assert [entry.name for entry in listing.skipped] == ["rgb/1.jpg"]
     assert "perFrameIntrinsicCoeffs" in listing.skipped[0].reason or "focal length is 0" in listing.skipped[0].reason
+
+
+# VisualSFM, Bundler.
+
+
+def test_nvm_with_a_fixed_calibration(tmp_path):
+    views = ring(4)
+    write_photos(tmp_path / "images", views)
+    writers.write_nvm(tmp_path, views)
+    path = tmp_path / "model.nvm"
+    path.write_text(path.read_text().replace("NVM_V3 ", "NVM_V3 FixedK 40 20 40 12", 1))
+    listing = list_capture(tmp_path)
+    assert listing.frames[0].lens.principal_px == (WIDTH / 2, HEIGHT / 2)
+    (note,) = listing.notes
+    assert "of which nothing is read" in note
+    assert "the middle of each photo for cx, cy" in note
+
+
+@pytest.mark.parametrize("line", ["{}", "{} 0 40.0", "./{} 0", "{} 48 32", "  {}\t0 4e1  "])
+@pytest.mark.parametrize("name", ["a 1.png", "shot 2 of 3 .png", "5.png", "v.png"])
+def test_bundlers_photos_with_spaces_in_their_names(tmp_path, line, name):
+    views = ring(4)
+    views[1] = writers.View(name, views[1].color, views[1].camera_from_world)
+    write_photos(tmp_path / "images", views)
+    writers.write_bundler(tmp_path, views)
+    (tmp_path / "list.txt").write_text("\n".join(line.format(view.name) for view in views))
+    frames = {frame.name: frame.camera_from_world for frame in list_capture(tmp_path).frames}
+    assert len(frames) == 4
+    np.testing.assert_allclose(frames[f"images/{name}"], views[1].camera_from_world, atol=1e-9)

@@ -31,7 +31,7 @@ def list_bundler(root: Path, path: Path) -> Listing:
     names_file = next((root / place for place in _LISTS if (root / place).is_file()), None)
     if names_file is None:
         raise InputError(f"{path}: the list of its photos is missing; put list.txt beside it")
-    names = [line.split(maxsplit=1)[0] for line in read_lines(names_file) if line.strip()]
+    names = [_name(line) for line in read_lines(names_file) if line.strip()]
     rows = [line.split() for line in read_lines(path) if line.strip() and not line.startswith("#")]
     try:
         num_cameras, num_points = int(rows[0][0]), int(rows[0][1])
@@ -47,6 +47,22 @@ def list_bundler(root: Path, path: Path) -> Listing:
         )
     photos = [_photo(path, names[i], rows[1 + 5 * i : 6 + 5 * i]) for i in range(num_cameras)]
     return list_posed(root, path, "Bundler", photos, points=_points(path, rows[1 + 5 * num_cameras :], num_points))
+
+
+def _name(line: str) -> str:
+    """What stands before the line's numbers (0 and a focal length, or a size); names may hold spaces."""
+    rest = line.strip()
+    while len(parts := rest.rsplit(maxsplit=1)) == 2 and _is_number(parts[1]):
+        rest = parts[0]
+    return rest
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _photo(path: Path, name: str, rows: list[list[str]]) -> PosedPhoto | Skipped:
