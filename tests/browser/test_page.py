@@ -18,7 +18,7 @@ from neural3d.render.rendering import Rendering
 from neural3d.scene import Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
-from neural3d.viewer import Viewer, view_field, view_gaussians
+from neural3d.viewer import Viewer, frames, view_field, view_gaussians
 from neural3d.viewer.space import View, cameras_from_view
 from neural3d.viewer.visit import BY_BROWSER, BY_ENGINE
 
@@ -134,7 +134,10 @@ def test_the_scene_is_seen_while_it_trains_and_the_buttons_reach_the_training(tr
     assert training.requested() == "stop"
 
 
-def test_the_engine_draws_for_those_who_choose_it(blobs: Gaussians, page) -> None:
+def test_the_engine_draws_for_those_who_choose_it(blobs: Gaussians, page, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a slow machine pictures are drawn in bands, which only a true renderer can.
+    monkeypatch.setattr(frames, "BAND_SECONDS", 600.0)
+
     def render_fn_from(model: Gaussians) -> Callable[[Cameras], Rendering]:
         def render(cameras: Cameras) -> Rendering:
             width, height = cameras.size_px[0].tolist()

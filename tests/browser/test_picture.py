@@ -107,7 +107,8 @@ def test_a_model_is_moved_by_its_gizmo_and_put_back(viewer: Viewer, shared_page,
 
     def pull() -> None:
         go_to(viewer, (4.0, 0.4, 0.5), (0.0, 0.2, 0.0))  # what misses the arrow turns the camera
-        start = pixel_of(viewer, (0.0, 0.6 * length, 0.0))
+        x, y, z = (float(part) for part in viewer.controls._models._gizmo.position)  # an earlier pull may come late
+        start = pixel_of(viewer, (x, y + 0.6 * length, z))
         shared_page.drag(start, (start[0] + 80, start[1]))
 
     until_it_shows(pull, lambda: bool(np.abs(place()).max() > 0.05), "it has moved")

@@ -16,7 +16,7 @@ from neural3d.render.rendering import Rendering
 from neural3d.scene import Photo, Scene
 from neural3d.splats.gaussians import Gaussians
 from neural3d.train.observer import Progress
-from neural3d.viewer import Viewer, announce, view_gaussians
+from neural3d.viewer import Viewer, announce, frames, view_gaussians
 from neural3d.viewer.panel import MAX_CURVE_POINTS, Curves, duration, metrics_table
 from neural3d.viewer.space import fov_in_window
 from neural3d.viewer.stage import thumbnail
@@ -227,8 +227,10 @@ def is_picture(message: dict) -> bool:
 
 
 def test_who_asks_the_engine_gets_its_pictures_and_hears_of_its_errors(
-    gaussians: Gaussians, clients_of: Callable, until: Callable
+    gaussians: Gaussians, clients_of: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Of a machine that is slow for a moment: pictures are drawn in bands then, which only a true renderer can.
+    monkeypatch.setattr(frames, "BAND_SECONDS", 600.0)
     with view_gaussians(gaussians, port=0, render_fn_from=solid_render_fn) as viewer:
         clients, of_other = clients_of(viewer), []
         with clients.visit() as client, clients.visit() as other:
