@@ -79,7 +79,9 @@ class Run:
         run = cls.open(path)
         run._lock = _lock(run.path)
         try:
-            clean_temporary(run.path)
+            for folder in (run.path, run.path / "checkpoints"):
+                if folder.is_dir():
+                    clean_temporary(folder)
             checkpoint = run.latest_checkpoint()
             run._truncate_log(checkpoint.step if checkpoint else 0)
             run.set_status("running")

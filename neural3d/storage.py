@@ -22,7 +22,7 @@ SPACE_MARGIN = 1.2
 """Free space asked for, relative to the estimate: file systems keep blocks for themselves."""
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-_TEMPORARY = re.compile(r"^\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+-")
+_TEMPORARY = re.compile(r"^\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+(?P<aside>\.aside)?-(?P<name>.*)$", re.DOTALL)
 _SERIAL = itertools.count()
 _FOREIGN_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -51,7 +51,8 @@ def atomic_write_folder(path: Path, writer: Callable[[Path], None], *, estimate_
     """Create or replace one flat folder by the files that `writer` puts into the empty folder that it is given.
 
     Raises: as `atomic_write`.
-    Limits: while an old folder of that name is replaced there is a moment without any.
+    Limits: while an old folder of that name is replaced there is a moment without any; a kill in it leaves the old one
+        aside, from where `clean_temporary` brings it back.
     """
     path = Path(path)
     temporary = _prepare(path, estimate_bytes)
@@ -61,10 +62,29 @@ def atomic_write_folder(path: Path, writer: Callable[[Path], None], *, estimate_
         for file in temporary.iterdir():
             _sync(file)
         _sync(temporary)
+        _put_in_place(temporary, path)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give a complete folder its name; one that had it goes only once the new one has it."""
+    aside = _temporary_path(path, ".aside")
+    try:
         if path.exists():
-            remove_folder(path)
+            os.replace(path, aside)
         os.replace(temporary, path)
         _sync(path.parent)
+    finally:
+        _settle(aside, path)
+
+
+def _settle(aside: Path, path: Path) -> None:
+    """A folder that was laid aside goes where another has its name by now, and gets its name back where none has."""
+    if not aside.exists():
+        return
+    if path.exists():
+        remove_folder(aside)  # renamed first: half of it must not come back
+    else:
+        os.replace(aside, path)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -131,7 +151,7 @@ def make_folder(path: Path) -> Path:
 
 
 def clean_temporary(folder: Path) -> None:
-    """Remove what killed processes of this machine left in a folder.
+    """Remove what killed processes of this machine left in a folder, and bring back what they were about to replace.
 
     Limits: processes are told apart by machine name and number; a reused number keeps its leftovers alive.
     """
@@ -139,7 +159,9 @@ def clean_temporary(folder: Path) -> None:
         match = _TEMPORARY.match(entry.name)
         if match is None or match["host"] != _HOST or _is_alive(int(match["pid"])):
             continue
-        if entry.is_dir() and not entry.is_symlink():
+        if match["aside"]:
+            _settle(entry, folder / match["name"])
+        elif entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
@@ -177,8 +199,8 @@ def _prepare(path: Path, estimate_bytes: int | None) -> Path:
     return _temporary_path(path)
 
 
-def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".tmp-{_HOST}-{os.getpid()}-{next(_SERIAL)}-{path.name}")
+def _temporary_path(path: Path, kind: str = "") -> Path:
+    return path.with_name(f".tmp-{_HOST}-{os.getpid()}-{next(_SERIAL)}{kind}-{path.name}")
 
 
 def _system_error(error: BaseException, folder: Path) -> OSError | None:

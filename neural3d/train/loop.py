@@ -97,6 +97,7 @@ class TrainingLoop:
         """Begin at `step`, with the `meta` of the checkpoint that it comes from."""
         self.learner, self.budget, self.run, self.observers = learner, budget, run, observers
         self.step = self.told_step = step
+        self.saved_step = step or None  # a run that goes on has kept this step; one that begins has kept nothing
         self.earlier_seconds: float = earlier["train_seconds"] if earlier else 0.0
         self.poisoned_steps: int = earlier["poisoned_steps"] if earlier else 0
         self.bad_in_a_row, self.loss, self.steps_per_second = 0, 0.0, 0.0
@@ -229,7 +230,8 @@ class TrainingLoop:
         )
 
     def _save_if_kept(self) -> None:
-        if self.run is not None:
+        # A state that is kept already is not written again: nothing can go wrong with it then.
+        if self.run is not None and self.saved_step != self.step:
             self._save()
 
     def _save(self) -> None:
@@ -241,7 +243,7 @@ class TrainingLoop:
             "poisoned_steps": self.poisoned_steps,
         }
         self.run.save_checkpoint(self.step, self.learner.tensors(), meta)
-        self.saved = time.perf_counter()
+        self.saved, self.saved_step = time.perf_counter(), self.step
 
 
 def frame_meta(capture_from_scene: Similarity) -> dict[str, Any]:

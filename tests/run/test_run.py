@@ -1,6 +1,7 @@
 """A run's folder: what it refuses, what it keeps, what a resumed run finds."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from neural3d.checkpoints import FORMAT_VERSION
 from neural3d.errors import InputError
 from neural3d.run import Run, check_target
+from neural3d.storage import _temporary_path
 
 CONFIG = {"capture": "/c", "steps": 100, "seed": 7}
 
@@ -152,6 +154,17 @@ def test_checkpoints_come_back_bit_for_bit_and_two_are_kept(path: Path) -> None:
         assert found.tensors[name].dtype == tensor.dtype and found.tensors[name].shape == tensor.shape
         assert found.tensors[name].numpy().tobytes() == tensor.detach().contiguous().numpy().tobytes(), name
     assert sorted(entry.name for entry in (path / "checkpoints").iterdir()) == ["step-00000020", "step-00000300"]
+
+
+def test_a_checkpoint_that_a_kill_left_aside_comes_back(path: Path) -> None:
+    with Run.create(path, CONFIG) as run:
+        save(run, 100)
+    aside = _temporary_path(path / "checkpoints" / "step-00000100", ".aside")
+    nobody = aside.with_name(aside.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    (path / "checkpoints" / "step-00000100").rename(nobody)
+    with Run.resume(path) as run:
+        assert run.latest_checkpoint().step == 100
+    assert not nobody.exists()
 
 
 def test_saving_a_step_again_replaces_it(path: Path) -> None:

@@ -154,6 +154,56 @@ def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
+def keep_one_file(folder: Path, name: str) -> None:
+    atomic_write_folder(folder, lambda temporary: (temporary / name).write_text(name) and None)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_a_folder_is_whole_whenever_its_replacement_is_broken_off(
+    tmp_path: Path, monkeypatch, error: BaseException, moment: str, call: int
+) -> None:
+    """Renames: the old folder aside, the new one to its name, the old one out of the way."""
+    keep_one_file(tmp_path / "folder", "old")
+    usual, calls = os.replace, iter(range(100))
+
+    def replace(source: Path, target: Path) -> None:
+        is_now = next(calls) == call
+        if is_now and moment == "before":
+            raise error
+        usual(source, target)
+        if is_now:
+            raise error
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises((KeyboardInterrupt, StorageError)):
+        keep_one_file(tmp_path / "folder", "new")
+    whole = "old" if (call, moment) in [(0, "before"), (0, "after"), (1, "before")] else "new"
+    assert [entry.name for entry in (tmp_path / "folder").iterdir()] == [whole]
+
+
+@pytest.mark.parametrize("call, whole", [(0, "old"), (1, "new")])
+def test_a_folder_comes_back_after_a_kill_between_the_renames(tmp_path: Path, call: int, whole: str) -> None:
+    keep_one_file(tmp_path / "folder", "old")
+    script = f"""
+import os
+from pathlib import Path
+from neural3d.storage import atomic_write_folder
+usual, calls = os.replace, iter(range(100))
+def replace(source, target):
+    usual(source, target)
+    if next(calls) == {call}:
+        os.kill(os.getpid(), 9)
+os.replace = replace
+atomic_write_folder(Path({str(tmp_path)!r}) / "folder", lambda path: (path / "new").write_text("new") and None)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    clean_temporary(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    assert [entry.name for entry in (tmp_path / "folder").iterdir()] == [whole]
+
+
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     script = f"""
 import os

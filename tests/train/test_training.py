@@ -156,6 +156,21 @@ def test_a_checkpoint_is_kept_when_somebody_asks_and_changes_no_byte(tmp_path):
     assert train(scene, steps=5, observers=[Watcher(lambda asked: "save" if asked == 2 else "run")]).completed
 
 
+def test_a_state_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
+    """So that a second Ctrl-C, or a kill, finds nothing to break off."""
+    saved = []
+    usual = Run.save_checkpoint
+    monkeypatch.setattr(Run, "save_checkpoint", lambda run, step, *rest: saved.append(step) or usual(run, step, *rest))
+    scene = make_scene()
+    with Run.create(tmp_path / "run", {}) as run:
+        train(scene, run=run, steps=4, observers=[Watcher(lambda asked: "save" if asked in (2, 3) else "run")])
+        run.set_status("completed")
+    with Run.resume(tmp_path / "run") as run:
+        train(scene, run=run, steps=4, observers=[Watcher(lambda asked: "save" if asked == 0 else "stop")])
+        run.set_status("completed")
+    assert saved == [2, 4]
+
+
 def test_stop_ends_a_run_that_pauses():
     watcher = Watcher(lambda asked: ["run", "pause", "pause", "stop"][min(asked, 3)])
     result = train(make_scene(), observers=[watcher, Watcher(lambda asked: "pause" if asked > 0 else "run")])
