@@ -3,7 +3,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "denormals.h"
@@ -20,10 +22,18 @@ struct Job {
   void (*run)(void*, int64_t);
   void* context;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error{};  // the first one; for the caller, once everybody has left
 
-  void work() {
+  // Nothing leaves a helper's stack, nor the caller's while helpers still look at this job.
+  void work() noexcept {
     const DenormalMode flush(true);
-    for (int64_t piece = next.fetch_add(1); piece < count; piece = next.fetch_add(1)) run(context, piece);
+    try {
+      for (int64_t piece = next.fetch_add(1); piece < count; piece = next.fetch_add(1)) run(context, piece);
+    } catch (...) {
+      if (!failed.exchange(true)) error = std::current_exception();
+      next.store(count);  // nobody begins another piece
+    }
   }
 };
 
@@ -36,7 +46,8 @@ class Pool {
     {
       std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
       if (!lock || job_) return false;
-      while (started_ < job.helpers) start();
+      while (started_ < job.helpers && start()) {
+      }
       job_ = &job;
       joined_ = 0;
       generation_.fetch_add(1, std::memory_order_release);
@@ -50,9 +61,15 @@ class Pool {
   }
 
  private:
-  void start() {
-    std::thread([this] { help(); }).detach();
+  // False where the system has no thread left: those that there are do the work, and the next loop asks again.
+  bool start() {
+    try {
+      std::thread([this] { help(); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
     ++started_;
+    return true;
   }
 
   void help() {
@@ -102,6 +119,7 @@ void run_pieces(int64_t count, int64_t threads, void (*run)(void*, int64_t), voi
   const int64_t wanted = (threads < count ? threads : count) - 1;
   Job job{count, wanted < kMaxHelpers ? wanted : kMaxHelpers, run, context};
   if (job.helpers < 1 || !pool().offer(job)) job.work();
+  if (job.error) std::rethrow_exception(job.error);
 }
 
 }  // namespace n3d
