@@ -71,11 +71,8 @@ class MovingThings:
         height, width = photo.pixels.shape[:2]
         block = max(SMALLEST_BLOCK_PX, round(max(height, width) / BLOCKS_ACROSS))
         differences = block_differences(shown, target_of(photo, background), photo.valid, block)
-        high = differences.flatten().quantile(QUANTILE)
         before = self.typical if before is None else before
-        nearer = before * torch.where(high > before, STEP, 1 / STEP)
-        # A photo of which hardly anything counts says 0, from which no factor leads away.
-        self.typical.copy_(torch.where(before < UNKNOWN, nearer, high).clamp(min=LEAST))
+        self.typical.copy_(_learnt(before, differences.flatten().nanquantile(QUANTILE).view(1)))
         if fraction < BEGIN:
             return photo.valid
         doubted = doubtful(differences, (FACTOR * self.typical).clamp(min=FLOOR))
@@ -98,6 +95,14 @@ class MovingThings:
         return MovingThings(tensors[_NAME])
 
 
+def _learnt(before: Float[Tensor, "1"], high: Float[Tensor, "1"]) -> Float[Tensor, "1"]:
+    """What is typical, after a photo with this quantile of differences; as before where none of its blocks counts."""
+    nearer = before * torch.where(high > before, STEP, 1 / STEP)
+    # A photo without any difference says 0, from which no factor leads away.
+    learnt = torch.where(before < UNKNOWN, nearer, high).clamp(min=LEAST)
+    return torch.where(high.isnan(), before, learnt)
+
+
 def target_of(photo: TrainingPhoto, background: Float[Tensor, "3"]) -> Float[Tensor, "3 H W"]:
     """The photo's colours, 0 to 1 or above where it holds light, over the background where it is transparent."""
     if photo.light is not None:
@@ -112,18 +117,20 @@ def target_of(photo: TrainingPhoto, background: Float[Tensor, "3"]) -> Float[Ten
 def block_differences(
     shown: Float[Tensor, "3 H W"], target: Float[Tensor, "3 H W"], valid: Bool[Tensor, "H W"] | None, block: int
 ) -> Float[Tensor, "h w"]:
-    """How much the mean colours of blocks of so many pixels a side differ, mean over the channels; 0 without pixels."""
+    """How much the mean colours of blocks of so many pixels a side differ, mean over channels; NaN without pixels."""
     apart = shown - target
     pooling = {"kernel_size": block, "ceil_mode": True, "count_include_pad": False}
     if valid is None:
         return avg_pool2d(apart[None], **pooling)[0].abs().mean(dim=0)
     weights = valid[None, None].to(apart)
-    sums = avg_pool2d((apart * weights[0])[None], **pooling)[0] / avg_pool2d(weights, **pooling)[0].clamp(min=1e-6)
-    return sums.abs().mean(dim=0)
+    shares = avg_pool2d(weights, **pooling)[0]
+    means = avg_pool2d((apart * weights[0])[None], **pooling)[0] / shares.clamp(min=1e-6)
+    # Of hidden blocks nothing is known: as zeros, where a mask leaves little, they would say that all is as it should.
+    return torch.where(shares[0] > 0, means.abs().mean(dim=0), torch.nan)
 
 
 def doubtful(differences: Float[Tensor, "h w"], threshold: Float[Tensor, "1"]) -> Bool[Tensor, "h w"]:
-    """Blocks that differ along with their neighbours, and the rims of these."""
+    """Blocks that differ along with their neighbours, and the rims of these; NaN differs from nothing."""
     apart = (differences > threshold).float()[None, None]
     around = avg_pool2d(apart, 3, stride=1, padding=1, count_include_pad=False)
     seeds = (apart > 0) & (around >= SHARE - 1e-6)

@@ -12,6 +12,7 @@ from neural3d.train.gradients import photo_gradient
 from neural3d.train.moving_things import (
     FACTOR,
     FLOOR,
+    UNKNOWN,
     MovingThings,
     block_differences,
     doubtful,
@@ -44,9 +45,24 @@ def test_what_is_masked_counts_for_nothing():
     target, valid = torch.zeros(3, 12, 12), torch.ones(12, 12, dtype=torch.bool)
     target[:, :, 3:6], valid[:, 3:6] = 1.0, False
     valid[6:, :6] = False
-    assert float(block_differences(torch.zeros(3, 12, 12), target, valid, 6).max()) == 0
+    found = block_differences(torch.zeros(3, 12, 12), target, valid, 6)
+    assert bool(found[1, 0].isnan()) and int(found.isnan().sum()) == 1 and float(found.nan_to_num().max()) == 0
     target[:, :6, :2] = 0.3  # two thirds of what counts of the first block
     assert float(block_differences(torch.zeros(3, 12, 12), target, valid, 6)[0, 0]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("before", [UNKNOWN, 0.02])
+def test_hidden_blocks_do_not_say_what_is_typical(before):
+    """A small object before a mask: its own blocks alone speak, and nothing does where none is left."""
+    hidden, whole = torch.zeros(48, 48, dtype=torch.bool), torch.full((3, 48, 48), 0.5)
+    hidden[12:30, 12:30] = True
+    masked, alone = (MovingThings(torch.full((1,), before)) for _ in range(2))
+    kept = masked.believed(whole, _photo(torch.zeros(3, 48, 48), hidden), BLACK, 0.5)
+    alone.believed(whole, _photo(torch.zeros(3, 48, 48)), BLACK, 0.5)
+    assert torch.equal(masked.typical, alone.typical)
+    assert before < UNKNOWN or torch.equal(kept, hidden), "what is not learnt yet is not what moves"
+    masked.believed(whole, _photo(torch.zeros(3, 48, 48), torch.zeros_like(hidden)), BLACK, 0.5)
+    assert torch.equal(masked.typical, alone.typical)
 
 
 def test_lone_blocks_are_excused_and_rims_left_out():
