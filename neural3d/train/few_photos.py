@@ -31,7 +31,8 @@ def thinned(gaussians: Gaussians, dropped: Bool[Tensor, "N"], share: float) -> t
 
     Source: Park et al. 2025, DropGaussian, eq. 4, 5.
     """
-    opacities = torch.sigmoid(gaussians.logit_opacities)
+    # Not torch's own sigmoid, of which the last few numbers of each thread's part are rounded in another way.
+    opacities = 1 / (1 + torch.exp(-gaussians.logit_opacities))
     raised = opacities / (1 - share)
     capped = raised.clamp(max=OPAQUE)
     logits = torch.where(dropped, TRANSPARENT_LOGIT, torch.logit(capped, eps=1e-6))

@@ -40,6 +40,20 @@ def test_thinned_opacities_and_their_gradients():
     assert torch.equal(seen.means_world, gaussians.means_world)
 
 
+def test_threads_change_no_byte_of_what_is_thinned():
+    """Of a prime number of Gaussians, so that no thread's part fills its vectors."""
+    random, count = torch.Generator().manual_seed(0), 300_007
+    logits, dropped = 3 * torch.randn(count, generator=random), torch.rand(count, generator=random) < 0.2
+    gaussians = truth().map(lambda t: t[:1].expand(count, *t.shape[1:]))
+    gaussians = replace(gaussians, logit_opacities=logits)
+    found = []
+    for threads in range(1, 9):
+        torch.set_num_threads(threads)
+        seen, factors = thinned(gaussians, dropped, 0.2)
+        found.append((seen.logit_opacities, factors))
+    assert all(torch.equal(a, b) for others in found[1:] for a, b in zip(found[0], others, strict=True))
+
+
 def _plane(slope_x: float, slope_y: float) -> torch.Tensor:
     """Depths of a plane: its inverse depth is affine in the pixel."""
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
