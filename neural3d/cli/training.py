@@ -330,9 +330,7 @@ def _require_same(options: Train, settings: Settings) -> None:
     config = settings.config
     _require_fitting(options, config)
     made_with = {name: getattr(config, name) for name in _scheduled(config)}
-    made_with |= {"downscale": settings.downscale, "backend": settings.backend}
-    if not isinstance(config, SplatConfig):
-        made_with |= {"field": field_name(config), **_named(config)}
+    made_with |= {"downscale": settings.downscale, "backend": settings.backend, **_named(config)}
     defaults = {field.name: field.default for field in fields(Training)}
     for name, before in made_with.items():
         now = getattr(options, name)
@@ -342,14 +340,18 @@ def _require_same(options: Train, settings: Settings) -> None:
             )
 
 
-def _named(config: FieldConfig) -> dict[str, Any]:
-    """The options that choose among a field's configurations, as they would lead to this one."""
+def _named(config: Config) -> dict[str, Any]:
+    """The options that choose among configurations, as they would lead to this one."""
+    if isinstance(config, SplatConfig):
+        few = replace(FEW_PHOTOS, **{name: getattr(config, name) for name in _scheduled(config)})
+        return {"few_photos": config == few}
+    field: dict[str, Any] = {"field": field_name(config)}
     if isinstance(config, HashGridConfig):
         sizes = {name: (preset.shape, preset.samples) for name, preset in HASHGRID_PRESETS.items()}
-        return {"preset": next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")}
+        field["preset"] = next((n for n, size in sizes.items() if size == (config.shape, config.samples)), "another")
     if isinstance(config, MlpConfig):
-        return {"tiny": config.shape == TINY_MLP.shape, "paper": config.occupancy_cells == 0}
-    return {}
+        field |= {"tiny": config.shape == TINY_MLP.shape, "paper": config.occupancy_cells == 0}
+    return field
 
 
 def _require_possible(options: Train | Make) -> None:

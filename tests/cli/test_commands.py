@@ -415,8 +415,17 @@ def test_resume_keeps_to_what_the_run_was_made_with(run_copy: Path, capsys: pyte
     resume = ["train", "splat", "--output", str(run_copy), "--resume"]
     assert "--steps 99: the run was made with 12" in refused(capsys, *resume, "--steps", "99")
     assert "--downscale 2.0: the run was made with 1" in refused(capsys, *resume, "--downscale", "2")
+    assert "--few-photos True: the run was made with False" in refused(capsys, *resume, "--few-photos")
     assert main([*resume, "--steps", "12", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 12
+
+
+def test_a_run_for_few_photos_is_resumed_as_one(capture: Path, tmp_path: Path):
+    """Whether the preset is named again or not, and whatever other options took the place of parts of it."""
+    command = ["train", "splat", "--output", str(tmp_path / "run"), "--no-viewer"]
+    made = ["--capture", str(capture), "--downscale", "2", "--steps", "2", "--few-photos", "--sh-degree", "1"]
+    assert main([*command, *made]) == 0
+    assert main([*command, "--resume", "--few-photos"]) == main([*command, "--resume"]) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
