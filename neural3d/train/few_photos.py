@@ -54,17 +54,21 @@ def bending(
 
     Inverse depth is an affine function of the pixel on a plane, so its second differences say where the normal turns;
     each is taken relative to the inverse depth itself, and counts less where the photo's brightness bends, too. Mean
-    over all pixels, to which those that are not solid, or beside one that is not, add nothing.
+    over all pixels, to which those that are not solid, or beside one that is not, add nothing; nor do fewer than three
+    pixels in a row, which cannot bend.
 
     Source: Godard et al. 2017, eq. 6 (edge-aware smoothness), with second differences.
     """
+    axes = [axis for axis in (0, 1) if depth_sums.shape[axis] > 2]
+    if not axes:
+        return depth_sums.new_zeros(()), torch.zeros_like(depth_sums), torch.zeros_like(alphas)
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (depth_sums, alphas)]
     grey = photo.float().mean(dim=2) / 255
     with torch.enable_grad():
         inverse = leaves[1] / leaves[0].clamp(min=1e-6)
         solid = (alphas > SOLID) & (depth_sums > 1e-6)
         total = depth_sums.new_zeros(())
-        for axis in (0, 1):
+        for axis in axes:
             bend = _second_difference(inverse, axis)
             middle = inverse.detach().narrow(axis, 1, inverse.shape[axis] - 2)
             excuse = torch.exp(-EDGE * _second_difference(grey, axis).abs())

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 
 from neural3d.ops.photometric import photometric_loss
@@ -101,6 +102,14 @@ def test_bends_are_the_derivative_of_the_loss():
     # Inverse depth is divided by itself, held fixed: alphas that all grow alike change the numerator alone.
     assert math.isclose(float((d_alpha * alphas).sum()), float(loss), rel_tol=1e-9)
     assert math.isclose(float((d_depth * depth).sum()), -float(loss), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 2), (1, 9), (9, 2), (3, 2)])
+def test_photos_of_a_pixel_or_two_bend_only_along_their_length(height, width):
+    depth, alphas = 1 + torch.arange(float(height * width)).view(height, width) ** 2, torch.ones(height, width)
+    loss, *pulls = bending(depth, alphas, torch.zeros(height, width, 3, dtype=torch.uint8))
+    assert (loss > 0) == (max(height, width) > 2)
+    assert all(pull.shape == depth.shape and bool(pull.any()) == bool(loss > 0) for pull in pulls)
 
 
 def test_the_cap_follows_the_points():
