@@ -137,6 +137,21 @@ def test_the_loss_and_its_gradient_are_those_of_the_reference(masked: bool):
     assert float(squared) == pytest.approx(clamped[known].mean().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("level", [1.0, 1e4, 6e4])
+def test_the_gradient_of_bright_light_is_no_rounding_noise(level: float):
+    """A flat light, shown a little too bright and hardly structured, against the reference in float64."""
+    random = torch.Generator().manual_seed(0)
+    photo = photo_of(torch.full((36, 48, 3), level))
+    shown = 1.01 * level * (1 + 1e-3 * torch.rand(3, 36, 48, generator=random))
+    image = encode_srgb(shown).double().requires_grad_()
+    similarity = ssim_map(image, encode_srgb(photo.light.float()).double().permute(2, 0, 1))
+    (slope,) = torch.autograd.grad(1 - similarity.mean(), image)
+    loss, _, gradient = light_loss(shown, photo, None, torch.zeros(3), 1.0)
+    assert float(loss) == pytest.approx(1 - similarity.mean().item(), rel=1e-5)
+    expected = slope.float() * encode_slope(shown)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
 def test_the_gradient_is_the_same_at_any_number_of_threads():
     gaussians, cameras = gaussians_of_light(), cameras_around(8, (211, 199))
     shown = light_of(gaussians, cameras, 1).permute(2, 0, 1).contiguous()
