@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from neural3d.cameras import Cameras
@@ -15,6 +15,8 @@ from neural3d.train.random_numbers import Purpose, generator
 
 CENTRAL = 0.5
 """Part of each photo, along both axes, that the first steps look at."""
+BLOCK = 64
+"""Pixels whose number of chosen ones is kept together."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,49 @@ class RayBatch:
     def __getitem__(self, rows: slice | Int64[Tensor, "M"]) -> "RayBatch":
         """Some of them."""
         return RayBatch(self.rays[rows], self.colors[rows], self.backgrounds[rows], self.views[rows])
+
+
+@dataclass(frozen=True)
+class ChosenPixels:
+    """Some of many pixels, found by their rank: a quarter of a byte for each of all, where an index takes eight."""
+
+    bits: UInt8[np.ndarray, "B 8"]
+    """One for each pixel, in blocks of `BLOCK`."""
+    before: Int64[np.ndarray, "B+1"]
+    """How many are chosen before each block, and at last of all."""
+
+    @staticmethod
+    def of(flags: Bool[np.ndarray, "M"]) -> "ChosenPixels":
+        """Those that are flagged, of whole blocks."""
+        blocks = flags.reshape(-1, BLOCK)
+        before = np.zeros(len(blocks) + 1, dtype=np.int64)
+        blocks.sum(axis=1).cumsum(out=before[1:])
+        return ChosenPixels(np.packbits(blocks, axis=1), before)
+
+    def __len__(self) -> int:
+        return int(self.before[-1])
+
+    def __getitem__(self, ranks: Int64[np.ndarray, "R"]) -> Int64[np.ndarray, "R"]:
+        """The chosen pixels of these ranks, counted from 0: by their block, by an eighth of it, by the bit."""
+        blocks = np.searchsorted(self.before, ranks, side="right") - 1
+        eighths = self.bits[blocks]
+        eighth, rest = _with_rank(_ONES[eighths], ranks - self.before[blocks])
+        bits = np.unpackbits(np.take_along_axis(eighths, eighth[:, None], axis=1), axis=1)
+        bit, _ = _with_rank(bits, rest)
+        return blocks * BLOCK + 8 * eighth + bit
+
+
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+
+
+def _with_rank(
+    counts: UInt8[np.ndarray, "R 8"], ranks: Int64[np.ndarray, "R"]
+) -> tuple[Int64[np.ndarray, "R"], Int64[np.ndarray, "R"]]:
+    """In which of eight parts, each with so many, a rank lies, and which it is in there."""
+    ends = counts.cumsum(axis=1, dtype=np.int64)
+    part = (ends > ranks[:, None]).argmax(axis=1)
+    before = np.take_along_axis(ends - counts, part[:, None], axis=1)[:, 0]
+    return part, ranks - before
 
 
 class PhotoPixels:
@@ -50,16 +95,16 @@ class PhotoPixels:
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.cameras.size_px.prod(dim=1).long().cumsum(0)])
         self._valid = [photo.valid for photo in photos]
         self.usable = self._chosen(None) if any(valid is not None for valid in self._valid) else None
-        """Indices of the pixels that teach something; None: of all, for which no memory is needed."""
+        """The pixels that teach something; None: all, for which no memory is needed."""
 
     @cached_property
-    def central(self) -> Int64[Tensor, "M"]:
+    def central(self) -> ChosenPixels:
         """Those of them that lie in the middle of their photo; most fields never ask."""
         return self._chosen(CENTRAL)
 
-    def _chosen(self, part: float | None) -> Int64[Tensor, "M"]:
-        """Indices of usable pixels, of all or in the middle, photo by photo: tensors of all pixels would be large."""
-        found = []
+    def _chosen(self, part: float | None) -> ChosenPixels:
+        """Usable pixels, all or those in the middle."""
+        chosen = np.zeros(-(-len(self.colors) // BLOCK) * BLOCK, dtype=bool)
         for (width, height), start, valid in zip(
             self.cameras.size_px.tolist(), self.starts.tolist(), self._valid, strict=False
         ):
@@ -67,8 +112,8 @@ class PhotoPixels:
             if part is not None:
                 down, across = (((torch.arange(n) + 0.5) / n - 0.5).abs() <= part / 2 for n in (height, width))
                 flags = flags & down[:, None] & across
-            found.append(flags.flatten().nonzero()[:, 0] + start)
-        return torch.cat(found)
+            chosen[start : start + flags.numel()] = flags.flatten().numpy()
+        return ChosenPixels.of(chosen)
 
     def batch(
         self, count: int, background: str, seed: int, step: int, *, central: bool, cameras: Cameras | None = None
@@ -79,8 +124,8 @@ class PhotoPixels:
         """
         chosen = self.central if central and len(self.central) else self.usable
         total = len(self.colors) if chosen is None else len(chosen)
-        drawn = torch.from_numpy(generator(seed, Purpose.RAYS, step).integers(0, total, count))
-        pixels = drawn if chosen is None else chosen[drawn]
+        drawn = generator(seed, Purpose.RAYS, step).integers(0, total, count)
+        pixels = torch.from_numpy(drawn if chosen is None else chosen[drawn])
         # By numpy: torch wakes its threads for a few thousand numbers.
         views = torch.from_numpy(np.searchsorted(self.starts.numpy(), pixels.numpy(), side="right") - 1)
         within = pixels - self.starts[views]
