@@ -17,6 +17,7 @@ from neural3d.export.up_axis import UpAxis, composed, upright
 from neural3d.render.camera_files import FPS, MAX_FRAMES, MAX_SIZE_PX, SENSOR_WIDTH_MM, CameraPath
 from neural3d.render.paths import NUM_FRAMES, orbit_cameras
 from neural3d.render.sequences import FrameRange, parse_frames
+from neural3d.render.shutter import between
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
 
@@ -42,12 +43,19 @@ class Shot:
     """One camera that moves, not many photographers."""
 
     def previous_camera(self, index: int) -> Cameras | None:
-        """The view of the frame before it, where there is one."""
-        return self.cameras[index - 1] if self.moves and index > 0 else None
+        """The view one frame before it, where a view comes before."""
+        return self._one_frame_away(index, index - 1)
 
     def next_camera(self, index: int) -> Cameras | None:
-        """The view of the frame that follows, where there is one."""
-        return self.cameras[index + 1] if self.moves and index + 1 < len(self.cameras) else None
+        """The view one frame after it, where a view follows."""
+        return self._one_frame_away(index, index + 1)
+
+    def _one_frame_away(self, index: int, other: int) -> Cameras | None:
+        """On the way to a neighbour, which may be some frames off: shutters and motion count in single ones."""
+        if not (self.moves and 0 <= other < len(self.cameras)):
+            return None
+        gap = abs(self.numbers[other] - self.numbers[index])
+        return self.cameras[other] if gap == 1 else between(self.cameras[index], self.cameras[other], 1 / gap)
 
 
 @dataclass(frozen=True)
