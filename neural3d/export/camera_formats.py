@@ -75,7 +75,14 @@ def write_cameras(
         save_camera_path(path, move.cameras, **how)
         return ()
     more = {"up_axis": up_axis, "metres_per_unit": metres_per_unit} if chosen.write is write_usd_cameras else {}
-    return chosen.write(path, film_move(move, capture_from_scene), **more)
+    return *chosen.write(path, film_move(move, capture_from_scene), **more), *_sizes_lost(path, move)
+
+
+def _sizes_lost(path: Path, move: CameraPath) -> tuple[str, ...]:
+    """These formats are of film cameras, which have one size of picture, or none."""
+    if len(move.cameras.size_px.unique(dim=0)) == 1:
+        return ()
+    return (f"{path.name}: the views differ in size, which the file cannot say; take .json",)
 
 
 def require_camera_suffix(path: Path) -> None:

@@ -41,8 +41,7 @@ def write_usd_cameras(
             raise system_error_of_words(error) from error
 
     atomic_write(path, write, estimate_bytes=256 * len(move.frames))
-    sizes = {camera.size_px for camera in move.cameras}
-    return () if len(sizes) == 1 else (f"{path.name}: the views differ in size; the file names that of the first",)
+    return ()
 
 
 def read_usd_cameras(path: Path) -> FilmMove:

@@ -165,8 +165,9 @@ def _view(record: dict[str, Any], size_px: tuple[int, int]) -> FileView:
     """One camera from its own keys over those of the file."""
     if record.get("camera_type", "perspective") not in ("perspective", "PERSPECTIVE"):
         raise BadFrame(f"camera_type {record['camera_type']!r} is not 'perspective'")
-    width = number(record, "render_width", number(record, "w", float(size_px[0])))
-    height = number(record, "render_height", number(record, "h", float(size_px[1])))
+    # A view's own size, to which its focal length in pixels belongs, before the one that the file has for all.
+    width = number(record, "w", number(record, "render_width", float(size_px[0])))
+    height = number(record, "h", number(record, "render_height", float(size_px[1])))
     for name, value in (("width", width), ("height", height)):
         if value != int(value) or not 1 <= value <= MAX_SIZE_PX:
             raise BadFrame(f"its {name} is {value:g}, expected 1 to {MAX_SIZE_PX} whole pixels")

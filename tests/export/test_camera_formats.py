@@ -233,6 +233,23 @@ def test_what_is_lost_is_said(tmp_path: Path):
     assert write_cameras(tmp_path / "b.glb", a_move(centered=True, zooms=False), capture_from_scene=FROM_SCENE) == ()
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_views_that_differ_in_size_come_back_or_are_told_of(tmp_path: Path, suffix: str):
+    """As photos taken across and upright: our JSON has each one's size, others the first's or none."""
+    needs(suffix)
+    move = a_move(centered=True, zooms=False, count=2)
+    move.cameras.size_px[1] = torch.tensor([108, 192])
+    move.cameras.principal_px[1] = torch.tensor([54.0, 96])
+    said = write_cameras(tmp_path / f"a.{suffix}", move, capture_from_scene=FROM_SCENE)
+    lost = [line for line in said if "differ in size" in line]
+    if suffix != "json":
+        assert lost == [f"a.{suffix}: the views differ in size, which the file cannot say; take .json"]
+        return
+    found = read(tmp_path / "a.json").cameras
+    assert not lost and torch.equal(found.size_px, move.cameras.size_px)
+    assert torch.allclose(found.principal_px, move.cameras.principal_px)
+
+
 def test_gltf_of_other_programs(tmp_path: Path):
     """Without our extras: the angle down the picture counts; keys are joined by lines, arcs and curves."""
     write_cameras(tmp_path / "a.gltf", a_move(count=3), capture_from_scene=FROM_SCENE)
