@@ -1,9 +1,11 @@
 """Cameras of OpenUSD: one UsdGeom.Camera with time samples, and the picture's size in render settings.
 
 Focal length and apertures are in tenths of a scene unit, whatever unit the stage has: in metres 28.125 mm are 0.28125.
+An aperture of another shape than the picture is brought to it as the render settings say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,30 @@ _SETTINGS = "/Render/settings"
 _FRAMES = "neural3d:frames"
 _CLIP = (0.001, 1e6)
 """Of the camera, in units."""
+_ROUNDING = 1e-6
+"""Of a pixel's width over its height, beyond which it is said."""
+_MOST_ASPECT = 1e6
+_SAME_SHAPE = 1e-4
+"""Relative: what rounding and whole pixels make of an aperture that was meant to have the picture's shape."""
+_CHANGES_WIDTH: dict[str, Callable[[bool], bool]] = {
+    "expandAperture": lambda is_wider: not is_wider,
+    "cropAperture": lambda is_wider: is_wider,
+    "adjustApertureWidth": lambda _: True,
+    "adjustApertureHeight": lambda _: False,
+}
+"""Of an aperture, and not its height: by policy, and whether it is wider than the picture."""
+_FITS_PIXELS = "adjustPixelAspectRatio"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What the render settings say of it."""
+
+    size_px: tuple[int, int]
+    pixel_aspect: float
+    """Width of a pixel over its height."""
+    policy: str
+    """What gives way where the camera's aperture has another shape."""
 
 
 def write_usd_cameras(
@@ -55,10 +81,10 @@ def read_usd_cameras(path: Path) -> FilmMove:
         stage = pxr.Usd.Stage.Open(str(path.resolve()))
         settings = pxr.UsdRender.Settings.GetStageRenderSettings(stage)
         camera = _one_camera(pxr, path, stage, settings)
-        size_px = _resolution(settings)
+        picture = _picture(path, settings)
         frames = _frames(pxr, path, stage, camera)
         meters = pxr.UsdGeom.GetStageMetersPerUnit(stage)
-        cameras = tuple(_at(pxr, camera, frame, meters, size_px) for frame in frames)
+        cameras = tuple(_at(pxr, camera, frame, meters, picture) for frame in frames)
         return FilmMove(cameras, tuple(frames), stage.GetTimeCodesPerSecond())
     except pxr.Tf.ErrorException as error:
         raise InputError(f"{path}: USD cannot read it ({usd_complaint(error)}); write the file again") from error
@@ -92,11 +118,27 @@ def _write_layer(pxr: Any, path: Path, move: FilmMove, up_axis: str, metres_per_
     _set(camera.CreateVerticalApertureOffsetAttr(), move, lambda c: c.off_center[1] * c.sensor_mm[1] * tenths)
     camera.CreateClippingRangeAttr(pxr.Gf.Vec2f(*_CLIP))
     if move.cameras[0].size_px is not None:
-        settings = pxr.UsdRender.Settings.Define(stage, _SETTINGS)
-        settings.CreateResolutionAttr(pxr.Gf.Vec2i(*move.cameras[0].size_px))
-        settings.CreateCameraRel().SetTargets([_CAMERA])
-        stage.SetMetadata("renderSettingsPrimPath", _SETTINGS)
+        _write_settings(pxr, stage, move)
     stage.GetRootLayer().Save()
+
+
+def _write_settings(pxr: Any, stage: Any, move: FilmMove) -> None:
+    settings = pxr.UsdRender.Settings.Define(stage, _SETTINGS)
+    settings.CreateResolutionAttr(pxr.Gf.Vec2i(*move.cameras[0].size_px))
+    aspects = [_pixel_aspect(camera) for camera in move.cameras]
+    if max(abs(aspect - 1) for aspect in aspects) > _ROUNDING:
+        settings.CreatePixelAspectRatioAttr(aspects[0])
+    is_one_size = len({camera.size_px for camera in move.cameras}) == 1
+    if is_one_size and max(aspects) - min(aspects) > _ROUNDING * aspects[0]:
+        # The ratio cannot change over time: this asks for the one that makes the picture cover each frame's aperture.
+        settings.CreateAspectRatioConformPolicyAttr(_FITS_PIXELS)
+    settings.CreateCameraRel().SetTargets([_CAMERA])
+    stage.SetMetadata("renderSettingsPrimPath", _SETTINGS)
+
+
+def _pixel_aspect(camera: FilmCamera) -> float:
+    width, height = camera.size_px
+    return camera.sensor_mm[0] / camera.sensor_mm[1] * height / width
 
 
 def _set(attribute: Any, move: FilmMove, of: Any) -> None:
@@ -123,11 +165,18 @@ def _one_camera(pxr: Any, path: Path, stage: Any, settings: Any) -> Any:
     return camera
 
 
-def _resolution(settings: Any) -> tuple[int, int] | None:
+def _picture(path: Path, settings: Any) -> _Picture | None:
+    """None where the settings name no size: then there is nothing that the aperture must be brought to."""
     if not settings or not settings.GetResolutionAttr().HasAuthoredValue():
         return None
     width, height = settings.GetResolutionAttr().Get()
-    return int(width), int(height)
+    aspect, policy = settings.GetPixelAspectRatioAttr().Get(), settings.GetAspectRatioConformPolicyAttr().Get()
+    if not 0 < aspect < _MOST_ASPECT or policy not in (*_CHANGES_WIDTH, _FITS_PIXELS):
+        raise InputError(
+            f"{path}: {settings.GetPath()} has pixelAspectRatio {aspect:g} and aspectRatioConformPolicy {policy!r}, "
+            "expected a positive number and a policy of USD; write the file again"
+        )
+    return _Picture((int(width), int(height)), aspect, policy)
 
 
 def _frames(pxr: Any, path: Path, stage: Any, camera: Any) -> Sequence[int]:
@@ -150,12 +199,29 @@ def _frames(pxr: Any, path: Path, stage: Any, camera: Any) -> Sequence[int]:
     return whole_frames(path, min(times), max(times)) if times else range(1, 2)
 
 
-def _at(pxr: Any, camera: Any, frame: int, meters: float, size_px: tuple[int, int] | None) -> FilmCamera:
+def _at(pxr: Any, camera: Any, frame: int, meters: float, picture: _Picture | None) -> FilmCamera:
     time = pxr.Usd.TimeCode(frame)
     world = np.array(pxr.UsdGeom.XformCache(time).GetLocalToWorldTransform(camera.GetPrim()), np.float64).T
     mm = 100 * meters
-    width, height = camera.GetHorizontalApertureAttr().Get(time), camera.GetVerticalApertureAttr().Get(time)
+    aperture = camera.GetHorizontalApertureAttr().Get(time), camera.GetVerticalApertureAttr().Get(time)
+    width, height = aperture if picture is None else _conformed(aperture, picture)
     right = -camera.GetHorizontalApertureOffsetAttr().Get(time) / width if width else 0.0
     down = camera.GetVerticalApertureOffsetAttr().Get(time) / height if height else 0.0
     focal_mm = camera.GetFocalLengthAttr().Get(time) * mm
+    size_px = None if picture is None else picture.size_px
     return FilmCamera(world, focal_mm, (width * mm, height * mm), (right, down), size_px)
+
+
+def _conformed(aperture: tuple[float, float], picture: _Picture) -> tuple[float, float]:
+    """The part of the film that the picture shows, about the aperture's middle; one that is no aperture as it is.
+
+    Source: OpenUSD, UsdRenderSettingsBase, aspectRatioConformPolicy, as UsdRenderComputeSpec applies it.
+    """
+    width, height = aperture
+    if not (width > 0 and height > 0 and min(picture.size_px) > 0) or picture.policy == _FITS_PIXELS:
+        return aperture
+    aspect = picture.pixel_aspect * picture.size_px[0] / picture.size_px[1]
+    if abs(width / height / aspect - 1) <= _SAME_SHAPE:
+        return aperture
+    changes_width = _CHANGES_WIDTH[picture.policy](width > aspect * height)
+    return (height * aspect, height) if changes_width else (width, width / aspect)

@@ -194,6 +194,66 @@ def Xform "rig"
     assert centers[1].tolist() == pytest.approx([0, 0, 2], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "window"),
+    [
+        ("", (-20, -9, 16, 9)),
+        ('token aspectRatioConformPolicy = "expandAperture"', (-20, -9, 16, 9)),
+        ('token aspectRatioConformPolicy = "cropAperture"', (-14, -6, 10, 6)),
+        ('token aspectRatioConformPolicy = "adjustApertureWidth"', (-20, -9, 16, 9)),
+        ('token aspectRatioConformPolicy = "adjustApertureHeight"', (-14, -6, 10, 6)),
+        ('token aspectRatioConformPolicy = "adjustPixelAspectRatio"', (-14, -9, 10, 9)),
+        ("float pixelAspectRatio = 0.5", (-14, -12, 10, 12)),
+        ('float pixelAspectRatio = 0.5\n token aspectRatioConformPolicy = "cropAperture"', (-11, -9, 7, 9)),
+        ("float pixelAspectRatio = 0.66667", (-14, -9, 10, 9)),
+    ],
+)
+def test_usd_apertures_are_brought_to_the_shape_of_the_picture(tmp_path: Path, settings: str, window: tuple):
+    """Film of 24 by 18 whose middle is 2 left of the axis, before a picture of 200 by 100 pixels; by hand."""
+    needs("usda")
+    (tmp_path / "a.usda").write_text(
+        f"""#usda 1.0
+(
+    renderSettingsPrimPath = "/settings"
+)
+def Camera "shot"
+{{
+    float focalLength = 30
+    float horizontalAperture = 24
+    float verticalAperture = 18
+    float horizontalApertureOffset = -2
+}}
+def RenderSettings "settings"
+{{
+    int2 resolution = (200, 100)
+    {settings}
+}}
+"""
+    )
+    camera = read(tmp_path / "a.usda").cameras
+    (fx, fy), (cx, cy) = camera.focal_px[0].tolist(), camera.principal_px[0].tolist()
+    found = [30 * x for x in (-cx / fx, -cy / fy, (200 - cx) / fx, (100 - cy) / fy)]
+    assert camera.size_px.tolist() == [[200, 100]] and found == pytest.approx(window, abs=2e-4)
+
+
+@pytest.mark.parametrize("stretch", [(2.0, 2.0), (2.0, 1.5)])
+def test_usd_says_where_pixels_are_not_square(tmp_path: Path, stretch: tuple[float, float]):
+    """As anamorphic plates are; where it changes from frame to frame the policy does, as the ratio cannot."""
+    pytest.importorskip("pxr", reason="needs usd-core: pip install usd-core")
+    from pxr import Usd, UsdRender
+
+    move = a_move(count=2)
+    move.cameras.focal_px[:, 1] = move.cameras.focal_px[:, 0] * torch.tensor(stretch)
+    write_cameras(tmp_path / "a.usda", move, capture_from_scene=FROM_SCENE)
+    stage = Usd.Stage.Open(str(tmp_path / "a.usda"))
+    settings = UsdRender.Settings.GetStageRenderSettings(stage)
+    assert settings.GetPixelAspectRatioAttr().Get() == pytest.approx(2)
+    changes = stretch[0] != stretch[1]
+    policy = "adjustPixelAspectRatio" if changes else "expandAperture"
+    assert settings.GetAspectRatioConformPolicyAttr().Get() == policy
+    assert torch.allclose(read(tmp_path / "a.usda").cameras.focal_px, move.cameras.focal_px, rtol=1e-6)
+
+
 def test_chan_is_nukes(tmp_path: Path):
     """90 degrees to the left about y and a metre up, by hand."""
     pose = torch.eye(4)
@@ -293,6 +353,8 @@ def test_gltf_of_other_programs(tmp_path: Path):
         ("a.usda", "#usda 1.0\ndef Camera \"a\" {\n token projection = \"orthographic\"\n}\n", "orthographic"),
         ("a.usda", "#usda 1.0\ndef Camera \"a\" {\n float focalLength = 0\n}\n", "frame 1.*no positive number"),
         ("a.usda", "#usda 1.0\n(\n startTimeCode = 1\n endTimeCode = 1e9\n)\ndef Camera \"a\" {}\n", "its frames go"),
+        ("a.usda", '#usda 1.0\n(\n renderSettingsPrimPath = "/s"\n)\ndef Camera "a" {}\ndef RenderSettings "s" {\n '
+         'int2 resolution = (4, 4)\n float pixelAspectRatio = 0\n}\n', "/s has pixelAspectRatio 0 "),
         ("a.usda", "nonsense", r"USD cannot read it \([^']*is not a valid usda layer\); write"),
         ("a.usda", "#usda 1.0\ndef X \"x\" {", r"USD cannot read it \([^']*a.usda:2:12: Expected }"),
         ("a.usda", "#usda 1.0\ndef Camera \"a\" {\n string focalLength = \"x\"\n}\n", "attribute is no camera's"),
