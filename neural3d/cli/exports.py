@@ -13,7 +13,7 @@ from neural3d.cli.progress import say
 from neural3d.cli.runs import load_trained
 from neural3d.cli.shots import frame_of, metres_per_unit
 from neural3d.errors import InputError
-from neural3d.export.formats import SplatFormat, format_of, read_splats, up_of_file
+from neural3d.export.formats import SplatFormat, format_of, read_splats, space_of_file
 from neural3d.export.rows import Written
 from neural3d.export.scene_export import export_scene
 from neural3d.export.selection import Selection, select
@@ -88,4 +88,6 @@ def _read(options: Export) -> _Source:
         return _Source(trained.gaussians, way, up_world, trained.cameras, metres_per_unit(trained, options.units))
     if options.units != "capture":
         raise InputError(f"--units {options.units}: a file knows no other units than its own; give the run's folder")
-    return _Source(read_splats(path), Similarity.identity(), torch.tensor(up_of_file(path)), None)
+    space = space_of_file(path)
+    up_world = torch.tensor(space.up_world)
+    return _Source(read_splats(path), Similarity.identity(), up_world, None, space.metres_per_unit)

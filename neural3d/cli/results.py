@@ -16,7 +16,7 @@ from neural3d.cli.rendering import background_of, render
 from neural3d.cli.runs import Trained, load_scene, load_trained, placed
 from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background
-from neural3d.export.formats import read_splats, up_of_file
+from neural3d.export.formats import read_splats, space_of_file
 from neural3d.render.model import Model, model_render_function, model_size
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.run import Run
@@ -88,7 +88,7 @@ def view(options: View) -> None:
         where |= {"save_folder": trained.run.path / "exports"}
     else:
         model = read_splats(options.source)
-        where |= {"up_world": up_of_file(options.source)}
+        where |= {"up_world": space_of_file(options.source).up_world}
     model = placed(model, options.device)
     where |= {"render_fn_from": model_render_function}
     if isinstance(model, Gaussians):

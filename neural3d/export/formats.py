@@ -18,7 +18,7 @@ from neural3d.export.splat import read_splat, write_splat
 from neural3d.export.spz import write_spz
 from neural3d.export.spz_reader import read_spz
 from neural3d.export.usd import SUFFIXES as USD_SUFFIXES
-from neural3d.export.usd import read_usd, write_usd
+from neural3d.export.usd import read_usd, usd_axis_and_unit, write_usd
 from neural3d.ply_vertices import read_header
 from neural3d.scene import Similarity
 from neural3d.splats.gaussians import Gaussians
@@ -95,6 +95,38 @@ def read_splats(path: str | Path) -> Gaussians:
     Raises: InputError naming the file and what is wrong with it.
     """
     path = Path(path)
+    return _reader(path)(path)
+
+
+@dataclass(frozen=True)
+class FileSpace:
+    """What a file of splats says of its axes and units, or what files of its kind mean."""
+
+    up_world: tuple[float, float, float]
+    metres_per_unit: float = 1.0
+    """1 where nobody says, as formats in metres have it."""
+
+
+def space_of_file(path: str | Path) -> FileSpace:
+    """Of a file that `read_splats` reads.
+
+    USD says what is up, glTF has +y there; else it is -y, as cameras that look along +z see it.
+
+    Raises: InputError naming the file.
+    """
+    path = Path(path)
+    read = _reader(path)
+    if read is read_usd:
+        axis, metres_per_unit = usd_axis_and_unit(path)
+        return FileSpace((0.0, 1.0, 0.0) if axis == "Y" else (0.0, 0.0, 1.0), metres_per_unit)
+    return FileSpace((0.0, 1.0 if read is read_gltf else -1.0, 0.0))
+
+
+def _reader(path: Path) -> Callable[[Path], Gaussians]:
+    """By what the file begins with, else by its suffix.
+
+    Raises: InputError.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -105,16 +137,10 @@ def read_splats(path: str | Path) -> Gaussians:
             f"{path}: cannot be read ({error.strerror}); change its permissions or copy it again"
         ) from error
     if start[:3] == b"ply":
-        return read_compressed_ply(path) if is_compressed(read_header(path)) else read_ply(path)
+        return read_compressed_ply if is_compressed(read_header(path)) else read_ply
     marked = [read for mark, read in _MARKS if start.startswith(mark)]
     by_suffix = read_sog if path.name.lower() == META else _BY_SUFFIX.get(path.suffix.lower())
     if not marked and by_suffix is None:
         known = ", ".join(sorted({".ply", *_BY_SUFFIX}))
         raise InputError(f"{path}: not a PLY, nor any other splat file that this program knows ({known})")
-    return marked[0](path) if marked else by_suffix(path)
-
-
-def up_of_file(path: str | Path) -> tuple[float, float, float]:
-    """Where files of this kind have up: +y in glTF and USD, else -y, as cameras that look along +z see it."""
-    is_y_up = Path(path).suffix.lower() in (".glb", ".gltf", *USD_SUFFIXES)
-    return (0.0, 1.0 if is_y_up else -1.0, 0.0)
+    return marked[0] if marked else by_suffix

@@ -84,6 +84,27 @@ def read_usd(path: str | Path) -> Gaussians:
         raise InputError(f"{path}: an attribute is of no splats ({said(error)}); write the file again") from error
 
 
+def usd_axis_and_unit(path: str | Path) -> tuple[Literal["Y", "Z"], float]:
+    """What the stage says is up, and how many metres its unit is; USD's own fallbacks, +y and 0.01, where it does not.
+
+    Raises: InputError when the file is damaged, when it says what cannot be, or where usd-core is not installed.
+    """
+    path = Path(path)
+    pxr = require_pxr(path)
+    try:
+        # What is said of the whole stage lies before the prims, whose arrays are not read for this.
+        stage = pxr.Usd.Stage.Open(pxr.Sdf.Layer.OpenAsAnonymous(str(path.resolve()), True))
+        axis, metres = pxr.UsdGeom.GetStageUpAxis(stage), pxr.UsdGeom.GetStageMetersPerUnit(stage)
+    except pxr.Tf.ErrorException as error:
+        raise InputError(f"{path}: USD cannot read it ({usd_complaint(error)}); write the file again") from error
+    if axis not in ("Y", "Z") or not 0 < metres < float("inf"):
+        raise InputError(
+            f"{path}: the stage has upAxis {axis!r} and metersPerUnit {metres:g}, expected Y or Z and a positive "
+            "number; write the file again"
+        )
+    return axis, metres
+
+
 def require_pxr(path: Path) -> ModuleType:
     """The library.
 

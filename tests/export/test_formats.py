@@ -9,7 +9,7 @@ import torch
 
 from neural3d.errors import InputError
 from neural3d.export import rows
-from neural3d.export.formats import FORMATS, format_of, read_splats, up_of_file, write_splats
+from neural3d.export.formats import FORMATS, format_of, read_splats, space_of_file, write_splats
 from neural3d.export.frames import gaussians_in_frame
 from neural3d.splats.gaussians import Gaussians
 
@@ -156,4 +156,27 @@ def test_what_a_file_begins_with_counts_more_than_its_name(tmp_path: Path):
         write_splats(tmp_path / name, gaussians, capture_from_scene=IDENTITY)
         (tmp_path / name).rename(tmp_path / "x.splat")
         assert read_splats(tmp_path / "x.splat").sh_degree == 3, name
-    assert up_of_file("a.glb") == (0, 1, 0) and up_of_file("a.spz") == (0, -1, 0)
+        space = space_of_file(tmp_path / "x.splat")
+        assert space.up_world == (0, 1 if name == "a.glb" else -1, 0) and space.metres_per_unit == 1, name
+
+
+@pytest.mark.parametrize("suffix", ["usda", "usdc", "usdz"])
+def test_usd_says_what_is_up_and_what_its_unit_is(tmp_path: Path, suffix: str):
+    path = tmp_path / needs(f"a.{suffix}")
+    write_splats(path, like_a_scene(20), capture_from_scene=IDENTITY, up_axis="Z", metres_per_unit=0.25)
+    space = space_of_file(path)
+    assert space.up_world == (0, 0, 1) and space.metres_per_unit == 0.25
+
+
+@pytest.mark.parametrize("says", ['upAxis = "X"', "metersPerUnit = 0", "metersPerUnit = nan", "upAxis = 3"])
+def test_usd_that_says_what_cannot_be_is_refused(tmp_path: Path, says: str):
+    path = tmp_path / needs("a.usda")
+    path.write_text(f"#usda 1.0\n(\n {says}\n)\n")
+    with pytest.raises(InputError, match=r"a\.usda: (the stage has upAxis|USD cannot read it)"):
+        space_of_file(path)
+
+
+def test_usd_that_says_nothing_is_in_centimetres_with_y_up(tmp_path: Path):
+    path = tmp_path / needs("a.usda")
+    path.write_text("#usda 1.0\n")
+    assert space_of_file(path).up_world == (0, 1, 0) and space_of_file(path).metres_per_unit == 0.01
