@@ -1,4 +1,7 @@
-"""Meshes as files of other programs: PLY, OBJ, GLB by trimesh, USD by usd-core; colours at the vertices."""
+"""Meshes as files of other programs: PLY and OBJ by trimesh, GLB, USD by usd-core; colours at the vertices.
+
+GLB and USD hold linear light, which these formats ask for; PLY and OBJ display sRGB, as programs take theirs to be.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from neural3d.errors import InputError
+from neural3d.export.mesh_glb import write_mesh_glb
 from neural3d.export.usd import SUFFIXES as USD_SUFFIXES
 from neural3d.export.usd import require_pxr, write_stage
+from neural3d.srgb import decode_srgb
 from neural3d.storage import atomic_write, system_error_of_words
 from neural3d.surface.bake import Texture
 from neural3d.surface.mesh import Mesh
@@ -39,6 +44,9 @@ def write_mesh(path: str | Path, mesh: Mesh, *, up_axis: str = "Y", metres_per_u
     """
     path = Path(path)
     suffix = require_mesh_suffix(path)
+    if suffix == ".glb":
+        write_mesh_glb(path, mesh)
+        return
     write: Callable[[Path], None]
     if suffix in USD_SUFFIXES:
         pxr = require_pxr(path)
@@ -143,5 +151,5 @@ def _write_layer(pxr, path: Path, mesh: Mesh, up_axis: str, metres_per_unit: flo
     low, high = mesh.vertices.amin(0).tolist(), mesh.vertices.amax(0).tolist()
     prim.CreateExtentAttr(vt.Vec3fArray([pxr.Gf.Vec3f(*low), pxr.Gf.Vec3f(*high)]))
     colors = prim.CreateDisplayColorPrimvar(pxr.UsdGeom.Tokens.vertex)
-    colors.Set(vt.Vec3fArray.FromNumpy(np.ascontiguousarray(mesh.colors.numpy())))
+    colors.Set(vt.Vec3fArray.FromNumpy(np.ascontiguousarray(decode_srgb(mesh.colors).numpy())))
     stage.Save()

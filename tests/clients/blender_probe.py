@@ -51,19 +51,22 @@ def matte(path: str, name: str, size: list[int]) -> list[float]:
 
 
 def mesh(path: str) -> dict:
-    """The one mesh of a glTF file: where it lies, its corners' places in its picture, and the picture's size."""
+    """The one mesh of a glTF file: where it lies, its corners' places in its picture, and the picture's size.
+
+    Colours of vertices are linear light, whatever Blender keeps them in.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=path)
     (found,) = (o for o in bpy.data.objects if o.type == "MESH")
     places = [list(found.matrix_world @ vertex.co) for vertex in found.data.vertices]
     images = [list(image.size) for image in bpy.data.images if image.size[0]]
-    colors = [attribute.name for attribute in found.data.color_attributes]
+    colors = [[list(value.color)[:3] for value in attribute.data] for attribute in found.data.color_attributes]
     return {
         "triangles": len(found.data.polygons),
         "places": places,
         "uv_layers": len(found.data.uv_layers),
         "images": images,
-        "colors": len(colors),
+        "light": colors,
     }
 
 

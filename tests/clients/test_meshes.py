@@ -8,6 +8,7 @@ import torch
 from surface_ball import color_of, directions
 
 from neural3d.export.mesh_files import write_mesh, write_textured
+from neural3d.srgb import decode_srgb
 from neural3d.surface.bake import Texture
 from neural3d.surface.mesh import Mesh
 from neural3d.surface.unwrap import Unwrapped, unwrap
@@ -61,5 +62,9 @@ def test_blender_opens_them_where_they_lie(tmp_path: Path, surface: Unwrapped, t
         there = np.array(found["places"]) @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=float)
         ours = mesh.vertices.numpy()
         assert np.abs(np.sort(there, axis=0) - np.sort(ours, axis=0)).max() < 1e-4
-        assert found["uv_layers"] == (name == "painted.glb") and found["colors"] == (name == "plain.glb")
+        assert found["uv_layers"] == (name == "painted.glb") and len(found["light"]) == (name == "plain.glb")
+        for light in found["light"]:
+            # Of the corners of triangles, in Blender's order; it keeps them as bytes of display sRGB.
+            away = torch.cdist(torch.tensor(light), decode_srgb(mesh.colors))
+            assert away.amin(1).max() < 0.01 and away.amin(0).max() < 0.01
         assert found["images"] == ([[SIDE, SIDE]] if name == "painted.glb" else [])
