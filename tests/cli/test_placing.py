@@ -97,6 +97,16 @@ def test_a_scene_in_metres_is_rendered_at_cameras_in_metres(placed, tmp_path, ca
     assert (alpha > 0.5).sum() > 50 and abs(other[0]["A"] - alpha).max() < 2e-3
     there = alpha > 0.5
     assert other[1]["depth.Z"][there] == pytest.approx(SCALE * one[1]["depth.Z"][there], rel=2e-3)
+    # Measured anew, its metres are others: what was rendered in the old ones is not finished.
+    orbit = ["--frames", "1", "--size", "12", "8", "--units", "metres", "--output", str(tmp_path / "orbit.%04d.exr")]
+    assert main(["render", str(run), *orbit]) == 0
+    said = json.loads((capture / "world.json").read_text())
+    said["metres_from_capture"]["scale"] *= 2
+    (capture / "world.json").write_text(json.dumps(said))
+    capsys.readouterr()
+    for num_rendered in (1, 0):
+        assert main(["render", str(run), *orbit]) == 0
+        assert f"num_rendered  {num_rendered}" in capsys.readouterr().out
     assert "yards" in refused(capsys, "render", str(run), "--units", "yards", "--output", str(tmp_path / "x"))
 
 
