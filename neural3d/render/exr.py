@@ -4,6 +4,7 @@ World means the capture's own frame and units throughout. The parts and their ch
 named so that Nuke makes layers of them and Blender sockets. Needs the extra [vfx].
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -101,8 +102,8 @@ def write_exr(
 
     Raises: InputError where OpenEXR is not installed; StorageError; ValueError for the layer `object` without
         `objects`, or for those of a field.
-    Limits: the parts of one frame are in memory, up to 44 bytes a pixel, and 4 an object, beside what one tile takes
-        to render.
+    Limits: the parts of one frame are in memory, up to 44 bytes a pixel, 4 more an object and 16 with a shutter, beside
+        what one tile takes to render.
     """
     path = Path(path)
     require_openexr(path)
@@ -153,18 +154,50 @@ def _parts(
     parts = {
         named[layer][0]: {name: np.empty(shape, dtypes[layer]) for name in named[layer][1]} for layer in settings.layers
     }
-    blurred = [widened(view, over) for view in _open_shutter(frame, settings)]
-    tiles = panorama_tiles if settings.panorama else layer_tiles
-    for tile, *seen in zip(tiles(model, camera, objects=objects), *(tiles(model, view) for view in blurred)):
-        rows, columns = (slice(start, start + n) for start, n in zip((tile.top, tile.left), tile.colors.shape[:2]))
-        planes = _planes(tile, camera, frame, capture_from_scene, settings)
-        if seen:
-            planes["rgba"] = torch.stack([_light(one, settings.space) for one in seen]).mean(0)
-        for layer in settings.layers:
-            name, channels = named[layer]
-            for channel, plane in zip(channels, planes[layer].unbind(-1), strict=True):
-                parts[name][channel][rows, columns] = _stored(plane, dtypes[layer])
+    blurred = _blurred(model, frame, settings)
+    sharp = tuple(layer for layer in settings.layers if blurred is None or layer != "rgba")
+
+    def put(layer: Layer, plane: Float[Tensor, "H W C"], place: tuple[slice, slice]) -> None:
+        name, channels = named[layer]
+        for channel, values in zip(channels, plane.unbind(-1), strict=True):
+            parts[name][channel][place] = _stored(values, dtypes[layer])
+
+    if blurred is not None:
+        put("rgba", blurred, (slice(None), slice(None)))
+    for tile in _tiles(settings)(model, camera, objects=objects) if sharp else ():
+        planes = _planes(tile, camera, frame, capture_from_scene, replace(settings, layers=sharp))
+        for layer, plane in planes.items():
+            put(layer, plane, _place(tile))
     return parts
+
+
+def _tiles(settings: ExrSettings) -> Callable[..., Iterator[LayerTile]]:
+    return panorama_tiles if settings.panorama else layer_tiles
+
+
+def _place(tile: LayerTile) -> tuple[slice, slice]:
+    """Rows and columns of the picture."""
+    height, width = tile.colors.shape[:2]
+    return slice(tile.top, tile.top + height), slice(tile.left, tile.left + width)
+
+
+def _blurred(model: Model, frame: ExrFrame, settings: ExrSettings) -> Float[Tensor, "H W 4"] | None:
+    """The average of what is seen while the shutter is open; None where nothing is blurred.
+
+    A film gathers light: that is what is averaged, one view after the other, and a curve for displays comes after it.
+    """
+    views = _open_shutter(frame, settings)
+    if not views:
+        return None
+    width, height = widened(frame.camera, settings.overscan_px).size_px[0].tolist()
+    light = torch.zeros(height, width, 4)
+    for view in views:
+        for tile in _tiles(settings)(model, widened(view, settings.overscan_px)):
+            light[_place(tile)] += _light(tile, "linear" if settings.space == "srgb" else settings.space)
+    light /= len(views)
+    if settings.space == "srgb":
+        light[..., :3] = to_scene(light[..., :3], light[..., 3:], "srgb", is_light=True)
+    return light
 
 
 def widened(camera: Cameras, over: int) -> Cameras:

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from neural3d.render.color_spaces import straight_alpha
 from neural3d.render.exr import ExrFrame, ExrSettings, write_exr
+from neural3d.render.layers import layer_tiles
 from neural3d.render.shutter import between, shutter_cameras
 from neural3d.scene import Similarity
+from neural3d.srgb import encode_srgb
 
-from .scenes import disk, straight_camera
+from .scenes import disk, some_gaussians, straight_camera
 from .test_exr import parts_of
 
 
@@ -64,3 +67,44 @@ def test_colours_are_blurred_and_depth_is_not(tmp_path: Path):
     assert blurred.sum() == pytest.approx(sharp.sum(), rel=0.02), "no light is lost"
     assert np.ptp(np.nonzero(blurred[25, :, 3])[0]) == pytest.approx(np.ptp(np.nonzero(sharp[25, :, 3])[0]) + 14, abs=2)
     assert np.array_equal(found[0.0]["depth"], found[0.5]["depth"])
+
+
+def test_what_is_averaged_is_light_in_every_color_space(tmp_path: Path):
+    """The mean of light and its code for a display, and no mean of codes."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
+    frame, found = _passing(), {}
+    for space in ("linear", "srgb"):
+        settings = ExrSettings(("rgba",), space, "float", shutter=0.5, shutter_samples=8)
+        how = {"capture_from_scene": Similarity.identity(), "settings": settings}
+        write_exr(tmp_path / "a.exr", some_gaussians(), frame, **how)
+        found[space] = torch.from_numpy(parts_of(tmp_path / "a.exr")["rgba"][1])
+    light, alphas = found["linear"][..., :3], found["linear"][..., 3:]
+    expected = encode_srgb(straight_alpha(light, alphas)) * alphas
+    assert alphas.max() > 0.5 and torch.allclose(found["srgb"][..., :3], expected, atol=1e-5)
+    assert torch.equal(found["srgb"][..., 3:], alphas)
+
+
+def test_blurred_views_are_not_all_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One is rendered after the other, whatever their number: each holds a projected model while it is."""
+    pytest.importorskip("OpenEXR", reason="needs OpenEXR: pip install OpenEXR mmh3 tifffile")
+    in_work, most = 0, 0
+
+    def counted(*args, **kwargs):
+        nonlocal in_work, most
+        in_work += 1
+        most = max(most, in_work)
+        yield from layer_tiles(*args, tile_px=32, **kwargs)
+        in_work -= 1
+
+    monkeypatch.setattr("neural3d.render.exr.layer_tiles", counted)
+    settings = ExrSettings(("rgba", "depth"), shutter=0.5, shutter_samples=5)
+    how = {"capture_from_scene": Similarity.identity(), "settings": settings}
+    write_exr(tmp_path / "a.exr", some_gaussians(), _passing(), **how)
+    assert most == 1 and in_work == 0
+
+
+def _passing() -> ExrFrame:
+    now = straight_camera()
+    pose = now.camera_from_world.clone()
+    pose[0, 0, 3] = 2.0
+    return ExrFrame(now, replace(now, camera_from_world=pose))
