@@ -25,7 +25,7 @@ from neural3d.evaluation import evaluation_background
 from neural3d.render.camera_files import MAX_FPS
 from neural3d.render.color_spaces import straight_alpha
 from neural3d.render.deep import MAX_SAMPLES, write_deep_exr
-from neural3d.render.exr import ExrFrame, ExrSettings, exr_fingerprint, write_exr
+from neural3d.render.exr import LAYERS, ExrFrame, ExrSettings, exr_fingerprint, write_exr
 from neural3d.render.exr_files import require_openexr
 from neural3d.render.images import png_fingerprint, write_png
 from neural3d.render.model import Model, model_render_function
@@ -124,6 +124,8 @@ def _require_sensible(options: Render, form: Form) -> None:
     for name in _FOR_EXR:
         if form != "exr" and getattr(options, name) != getattr(Render, name):
             raise InputError(f"--{name.replace('_', '-')}: this is for EXR; leave it out, or add --format exr")
+    if not options.layers:
+        raise InputError(f"--layers: expected at least one of {', '.join(LAYERS)}, object; name some, or leave it out")
     if options.distort and (options.overscan or "motion" in options.layers):
         raise InputError("--distort: the plate has no overscan and no motion part; leave these out")
     require_objects(options)

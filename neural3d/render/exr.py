@@ -100,13 +100,15 @@ def write_exr(
     multiplied by alpha. Colours alone are blurred by the shutter, alpha with them, as light: the rest is of the frame's
     own time. The layer `object` is a Cryptomatte of the `objects`.
 
-    Raises: InputError where OpenEXR is not installed; StorageError; ValueError for the layer `object` without
-        `objects`, or for those of a field.
+    Raises: InputError where OpenEXR is not installed; StorageError; ValueError for no layer, for the layer `object`
+        without `objects`, or for those of a field.
     Limits: the parts of one frame are in memory, up to 44 bytes a pixel, 4 more an object and 16 with a shutter, beside
         what one tile takes to render.
     """
     path = Path(path)
     require_openexr(path)
+    if not settings.layers:
+        raise ValueError("layers: expected at least one")
     if ("object" in settings.layers) != (objects is not None):
         raise ValueError("objects: expected with the layer object, and with it alone")
     if settings.panorama and (settings.overscan_px or frame.lens is not None or "motion" in settings.layers):

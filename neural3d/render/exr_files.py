@@ -65,7 +65,7 @@ def read_attribute(path: Path, name: str) -> Any:
     try:
         with exr.File(os.fspath(path), header_only=True) as file:
             return file.header(0).get(name)
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # the latter of text that is no UTF-8
         return None
 
 

@@ -141,6 +141,7 @@ def test_video_by_suffix_and_codec(trained: Path, tmp_path: Path, codec: str):
         (["--output", "{tmp}/d", "--cameras", "{capture}/transforms.json", "--frames", "5-99"], "but no 10"),
         (["--output", "{tmp}/d", "--size", "0", "5"], "--size 0 5"),
         (["--output", "{tmp}/d", "--layers", "depth"], "--layers: this is for EXR"),
+        (["--output", "{tmp}/d", "--format", "exr", "--layers"], "--layers: expected at least one of rgba, depth"),
         (["--output", "{tmp}/d", "--overscan", "-1"], "--overscan -1"),
         (["--output", "{tmp}/d", "--panorama", "--size", "8", "8"], "twice as wide as high"),
         (["--output", "{tmp}/d", "--panorama", "--format", "exr", "--overscan", "4"], "--panorama: it has no border"),

@@ -153,7 +153,11 @@ def test_a_frame_is_known_by_its_fingerprint(tmp_path: Path):
     where = {"capture_from_scene": Similarity.identity()}
     write_exr(path, disk(), ExrFrame(straight_camera((8, 8))), fingerprint="abc", **where)
     assert exr_fingerprint(path) == "abc"
-    path.write_bytes(path.read_bytes()[:60])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    assert exr_fingerprint(path) is None
+    assert b"lin_rec709" in whole
+    path.write_bytes(whole.replace(b"lin_rec709", b"\xff\xfe\xe4_rec709"))  # a header that is no UTF-8
     assert exr_fingerprint(path) is None
     path.write_text("no picture")
     assert exr_fingerprint(path) is None
