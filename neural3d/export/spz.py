@@ -38,6 +38,8 @@ FRACTION_BITS = 12
 QUAT_STEPS = 511
 _STEPS_OF_SMALL = 8.0
 """Steps of a mean that a smaller Gaussian (the tenth percentile of the middle axes) shall be wide."""
+_STEPS_THAT_SHOW = 4.0
+"""With fewer its place is off by more than an eighth of its width."""
 _MAX_FRACTION_BITS = 23
 _SHARE_WORTH_A_LINE = 0.01
 _MEAN_LIMIT = (1 << 23) - 1
@@ -57,18 +59,20 @@ def write_spz(
     Version 3 is what all viewers read; version 4 is smaller and faster to open.
 
     Raises: StorageError; InputError when none is finite.
-    Limits: log scales beyond -10 to 5.94 and harmonics beyond -1 to 0.99 are cut, with a warning where that concerns
+    Limits: means share 24 bits, of which one that is far away leaves the others fewer, with a warning where that shows;
+        log scales beyond -10 to 5.94 and harmonics beyond -1 to 0.99 are cut, with a warning where that concerns
         many; axes are the capture's, as other exporters do it, not turned to the specification's y-up.
     """
     rows, num_dropped = finite_rows(gaussians, capture_from_scene, indices)
     rows = rows.in_order(morton_order(rows))
     means = rows.column(lambda block: block.means_world)
-    bits = _fraction_bits(means, rows)
+    small = _small_width(rows)
+    bits = _fraction_bits(means, small)
     streams = _streams(rows.gaussians.sh_degree, bits)
     write = _write_3 if version == 3 else _write_4
     estimate = 70 * len(rows)
     atomic_write(Path(path), lambda temporary: write(temporary, rows, bits, streams), estimate_bytes=estimate)
-    return Written(len(rows), num_dropped, _cut(rows))
+    return Written(len(rows), num_dropped, (*_rounded(means, small, bits), *_cut(rows)))
 
 
 Encoder = Callable[[Gaussians], np.ndarray]
@@ -113,10 +117,14 @@ def _write_stream(file: BinaryIO, rows: Rows, encode: Encoder) -> tuple[int, int
     return file.tell() - start, row_bytes * len(rows)
 
 
-def _fraction_bits(means: Tensor, rows: Rows) -> int:
-    """Of means: 12, more where that is coarse beside the smaller Gaussians, less where the scene is too large."""
+def _small_width(rows: Rows) -> float:
+    """Of the smaller Gaussians: the tenth percentile of the middle axes."""
     middle_axes = rows.column(lambda block: block.log_scales.median(1).values).numpy()
-    small = float(np.exp(np.quantile(middle_axes, 0.1)))
+    return float(np.exp(np.quantile(middle_axes, 0.1)))
+
+
+def _fraction_bits(means: Tensor, small: float) -> int:
+    """Of means: 12, more where that is coarse beside the smaller Gaussians, less where the scene is too large."""
     wanted = int(np.ceil(np.log2(_STEPS_OF_SMALL / small)))
     largest = max(float(means.abs().max()), 1e-30)
     return max(0, min(max(FRACTION_BITS, wanted), _MAX_FRACTION_BITS, int(np.floor(np.log2(_MEAN_LIMIT / largest)))))
@@ -157,6 +165,20 @@ def _pack_sh(block: Gaussians) -> np.ndarray:
 
 def _bytes(values: Tensor) -> np.ndarray:
     return values.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _rounded(means: Tensor, small: float, bits: int) -> tuple[str, ...]:
+    """What far means cost: they leave fewer bits below the point, for all; those beyond 24 bits are lost themselves."""
+    farthest, step, lines = float(means.abs().max()), 2.0**-bits, []
+    if bits < _MAX_FRACTION_BITS and step * _STEPS_THAT_SHOW > small:
+        lines.append(
+            f"means are rounded to {step:.3g} units, as some lie {farthest:.3g} units out; leave far splats out by "
+            "--crop"
+        )
+    if farthest > _MEAN_LIMIT:
+        beyond = int((means.abs() > _MEAN_LIMIT).any(1).sum())
+        lines.append(f"{beyond} Gaussians lie farther out than SPZ can say ({_MEAN_LIMIT:,} units) and were moved in")
+    return tuple(lines)
 
 
 def _cut(rows: Rows) -> tuple[str, ...]:

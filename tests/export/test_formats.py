@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,25 @@ def test_what_a_splat_file_cannot_hold_is_said(tmp_path: Path):
     assert len(written.warnings) == 2 and "direction" in written.warnings[0] and "antialiased" in written.warnings[1]
     plain = like_a_scene(20, degree=0)
     assert not write_splats(tmp_path / "a.splat", plain, capture_from_scene=IDENTITY).warnings
+
+
+@pytest.mark.parametrize(
+    ("away", "message"),
+    [
+        (900.0, None),
+        (1e5, "means are rounded to 0.0156 units, as some lie 1e\\+05 units out; leave far splats out by --crop"),
+        (1e7, "1 Gaussians lie farther out than SPZ can say .* and were moved in"),
+    ],
+)
+def test_spz_says_what_a_far_splat_costs_all_others(tmp_path: Path, away: float, message: str | None):
+    """24 bits reach from the farthest mean to the step between two places."""
+    gaussians = like_a_scene(100)
+    gaussians.means_world[7, 1] = away
+    warnings = write_splats(tmp_path / "a.spz", gaussians, capture_from_scene=IDENTITY).warnings
+    if message is None:
+        assert warnings == ()
+    else:
+        assert any(re.match(message, line) for line in warnings), warnings
 
 
 @pytest.mark.parametrize("name", BOUNDS)
