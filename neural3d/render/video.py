@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Literal
@@ -159,11 +160,16 @@ def _chain(first: Pixels, rest: Iterable[Pixels]) -> Iterator[Pixels]:
 def _command(path: Path, first: Pixels, fps: float, codec: Codec) -> list[str]:
     height, width, channels = first.shape
     kind = {3: "rgb", 4: "rgba"}[channels] + {8: "24", 16: f"{16 * channels}le"}[codec.bits]
-    raw = ["-f", "rawvideo", "-pix_fmt", kind, "-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-"]
+    raw = ["-f", "rawvideo", "-pix_fmt", kind, "-s", f"{width}x{height}", "-r", str(_rate(fps)), "-i", "-"]
     pixels = codec.pixels if channels == 3 else codec.pixels_with_alpha
     coded = [*codec.options, "-vf", f"{_FILTER}{pixels},{_TAGS}", *_BT709, "-movflags", "+faststart"]
     container = "mp4" if path.suffix.lower() == ".mp4" else "mov"
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-an", *coded, "-f", container, str(path)]
+
+
+def _rate(fps: float) -> Fraction:
+    """Broadcast's rates are so many thousand 1001ths; what is slower than a frame a second needs finer ones."""
+    return Fraction(fps).limit_denominator(1001 if fps >= 1 else 1_000_000)
 
 
 def _even(pixels: Pixels) -> Pixels:

@@ -84,6 +84,16 @@ def test_video_says_what_its_colours_mean(tmp_path: Path):
     assert abs(raw[0] - luma) <= 1.5, "luma of BT.709, not of BT.601"
 
 
+@pytest.mark.parametrize(
+    ("fps", "tick"), [(24000 / 1001, "1001/24000"), (30000 / 1001, "1001/30000"), (12.5, "2/25"), (0.0005, "2000/1")]
+)
+def test_a_video_has_the_rate_that_it_was_given(tmp_path: Path, fps: float, tick: str):
+    """Broadcast's rates are fractions: 23.976 is another one than the shot's 24000/1001."""
+    write_video(tmp_path / "a.mov", flat_frames(torch.zeros(3), 2, 32, 32), fps=fps, codec="prores422hq")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "a.mov"), "-f", "framecrc", "-"]
+    assert f"#tb 0: {tick}" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_no_video_of_nothing_or_of_two_sizes(tmp_path: Path):
     with pytest.raises(ValueError, match="there is none"):
         write_mp4(tmp_path / "a.mp4", iter([]))
