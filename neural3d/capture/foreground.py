@@ -31,6 +31,8 @@ TABLE_COUNT = 0.15
 LINK_SHARE = 0.06
 """Of that distance: points of the object are no farther from the next."""
 MOST_POINTS, FEWEST_POINTS, FEWEST_SEEDS = 5000, 20, 5
+_ROWS = 4096
+"""Points whose distances to the object are in memory at once."""
 ROUNDS = 6
 """Of GrabCut."""
 
@@ -154,8 +156,9 @@ def _connected(
         if torch.equal(grown, inside):
             break
         inside = grown
-    near = torch.cdist(torch.from_numpy(xyz), tensor[inside]).amin(dim=1)
-    return (near < reach).numpy()
+    # Distances of all points at once would take 40 GB for a million of them.
+    near = [torch.cdist(rows, tensor[inside]).amin(dim=1) < reach for rows in torch.from_numpy(xyz).split(_ROWS)]
+    return torch.cat(near).numpy()
 
 
 def seeds_of(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from neural3d.capture import foreground
 from neural3d.capture.detect import list_capture
 from neural3d.capture.foreground import Seeds, grab_cut, load_segmenter, object_points
 from neural3d.capture.listing import PointCloud
@@ -87,6 +89,25 @@ def test_the_object_is_what_stands_on_the_table():
     assert (found & ~is_ball).sum() <= 2
     above = cloud.xyz[:, 2] > 0.08  # where the ball touches the table, it is the table's
     assert found[is_ball & above].all()
+
+
+def test_many_points_are_compared_in_parts(monkeypatch):
+    """Never all with all; the parts say what one comparison of all would have said."""
+    cloud = _cloud()[0]
+    xyz = np.repeat(cloud.xyz[:400], 40, axis=0) + 0.3 * np.random.default_rng(2).normal(size=(16_000, 3))
+    many = PointCloud(np.concatenate([xyz, cloud.xyz]), np.full((17_300, 3), 99, dtype=np.uint8))
+    sizes, cdist = [], torch.cdist
+
+    def counted(a, b):
+        sizes.append(len(a))
+        return cdist(a, b)
+
+    monkeypatch.setattr("neural3d.capture.foreground.torch.cdist", counted)
+    found = object_points(many, POSES)
+    assert max(sizes) <= foreground.MOST_POINTS < len(many.xyz)
+    monkeypatch.setattr(foreground, "_ROWS", len(many.xyz))
+    assert np.array_equal(object_points(many, POSES), found) and 8000 < found.sum() < len(many.xyz)
+    assert max(sizes) > 10_000
 
 
 def test_too_little_to_go_by_is_told():
