@@ -1,6 +1,6 @@
 """Masks of a capture's photos as files: the object is found once, and cut out of each photo."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from PIL import Image
 
 from neural3d.capture.foreground import Segmenter, cut_out, mask_path, object_points
 from neural3d.capture.listing import BadFrame
+from neural3d.capture.paths import masks_in
 from neural3d.capture.survey import Placed, Survey
+from neural3d.capture.transforms import rename_masks
 from neural3d.errors import InputError
-from neural3d.storage import atomic_write
+from neural3d.storage import atomic_write, storage_errors
 
 SMALLEST_SHARE = 0.002
 """Of the picture; less is no object, and the photo gets no mask."""
@@ -45,9 +47,18 @@ class MaskReport:
 
 
 def write_masks(
-    surveyed: Survey, folder: Path, segment: Segmenter, *, only: set[str] | None = None, told: Told = iter
+    surveyed: Survey,
+    folder: Path,
+    segment: Segmenter,
+    *,
+    only: set[str] | None = None,
+    replaces: bool = False,
+    told: Told = iter,
 ) -> MaskReport:
     """A mask for each photo in which the object is found, or for those that are named in `only`.
+
+    Where it `replaces` what is there, other masks of these photos go in the end, whatever they are called, and so do
+    masks of photos in which no object is found: these are used whole.
 
     Raises: InputError when no object is found, or in no photo; StorageError.
     """
@@ -55,7 +66,7 @@ def write_masks(
     points = surveyed.listing.points
     is_object = object_points(points, poses)
     chosen = [placed for placed in surveyed.placed if only is None or placed.frame.name in only]
-    shares, failed = [], {}
+    shares, failed, made = [], {}, {}
     for placed in told(chosen):
         name = placed.frame.name
         try:
@@ -64,14 +75,33 @@ def write_masks(
             mask = cut_out(placed, points.xyz, is_object, segment)
             if mask.mean() < SMALLEST_SHARE:
                 raise BadFrame("the object is not seen in it")
-            _write(mask_path(folder, name.removeprefix("images/")), mask)
+            made[name] = mask_path(folder, name.removeprefix("images/"))
+            _write(made[name], mask)
             shares.append(float(mask.mean()))
         except BadFrame as bad:
             failed[name] = str(bad)
     if not shares and chosen:
         raise InputError(f"{folder}: in none of {len(failed)} photos an object is found")
+    if replaces:
+        _remove_others(surveyed, folder, chosen, made)
     share = float(np.median(shares)) if shares else 0.0
     return MaskReport(str(folder), len(shares), int(is_object.sum()), share, failed)
+
+
+def _remove_others(surveyed: Survey, folder: Path, chosen: Sequence[Placed], made: Mapping[str, Path]) -> None:
+    """Remove what readers would find for the chosen photos beside the masks that were made, and name it no more."""
+    frames = [placed.frame for placed in chosen if placed.view is None]
+    others = {placed.frame.mask_path for placed in surveyed.placed} - {frame.mask_path for frame in frames}
+    kept = others | {path.resolve() for path in made.values()}
+    found = {mask for frame in frames for mask in masks_in(folder, frame.name, frame.name.removeprefix("images/"))}
+    inside = folder.resolve()
+    found |= {frame.mask_path for frame in frames if frame.mask_path and frame.mask_path.is_relative_to(inside)}
+    gone = found - kept
+    masks = {frame.image_path: made[frame.name].resolve() for frame in frames if frame.name in made}
+    rename_masks(surveyed.listing, gone, masks)
+    for mask in gone:
+        with storage_errors(mask):
+            mask.unlink()
 
 
 def _write(path: Path, mask: Bool[np.ndarray, "H W"]) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from neural3d.errors import InputError
@@ -86,15 +87,19 @@ def find_mask(root: Path, *names: str) -> Path | None:
 
 def find_mask_in(folder: Path, *names: str) -> Path | None:
     """As `find_mask`, in any folder."""
+    return next(masks_in(folder, *names), None)
+
+
+def masks_in(folder: Path, *names: str) -> Iterator[Path]:
+    """All files that could be the mask of a photo; the first one is."""
     if not folder.is_dir():
-        return None
+        return
     for name in names:
         path = PurePosixPath(name)
         for candidate in (name, str(path.with_suffix(".png")), f"{name}.png"):
             mask = resolve_inside(folder, candidate, named_by=folder)
             if mask.is_file():
-                return mask
-    return None
+                yield mask
 
 
 def list_images(folder: Path) -> list[str]:

@@ -4,8 +4,9 @@ The world is the file's own: `applied_transform`, which leads from the original 
 poses and in the points that the file names, so it only matters for points that are still in COLMAP's world.
 """
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from neural3d.capture.point_files import read_points_ply
 from neural3d.capture.poses import pose_from_opengl
 from neural3d.capture.strict_json import load_json, number, text
 from neural3d.errors import InputError
+from neural3d.storage import atomic_write_text
 
 WORLD_UP = (0.0, 0.0, 1.0)
 """Blender's worlds, and those that nerfstudio and instant-ngp write, have z up."""
@@ -180,6 +182,35 @@ def _mask(root: Path, record: dict[str, Any], name: str, finder: ImageFinder) ->
         return found
     below_images = PurePosixPath(*PurePosixPath(name).parts[1:])
     return find_mask(root, name, *([str(below_images)] if below_images.name else []))
+
+
+def rename_masks(listing: Listing, gone: Collection[Path], mask_from_photo: Mapping[Path, Path]) -> None:
+    """Where the capture's transforms.json names masks that shall go, name the new ones of those photos, or none.
+
+    Raises: InputError for a broken file; StorageError.
+    """
+    root, files = listing.root, find_transforms(listing.root)
+    for file in files if listing.source in files else ():
+        meta, finder = load_json(file), ImageFinder(root, file)
+        changed = [_rename_mask(root, record, finder, gone, mask_from_photo) for record in meta["frames"]]
+        if any(changed):
+            atomic_write_text(file, json.dumps(meta, indent=1) + "\n")
+
+
+def _rename_mask(
+    root: Path, record: Any, finder: ImageFinder, gone: Collection[Path], mask_from_photo: Mapping[Path, Path]
+) -> bool:
+    """In place, where its mask is one of those; whether it was."""
+    try:
+        if record.get("mask_path") is None or finder.find(text(record, "mask_path")) not in gone:
+            return False
+        mask = mask_from_photo.get(_find_image(text(record, "file_path"), finder))
+    except (AttributeError, BadFrame):
+        return False  # no record of a photo that is in use
+    del record["mask_path"]
+    if mask is not None:
+        record["mask_path"] = mask.relative_to(root.resolve()).as_posix()
+    return True
 
 
 def _lens(camera: dict[str, Any], image_path: Path) -> Lens:

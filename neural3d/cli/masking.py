@@ -23,7 +23,7 @@ def run_masks(options: Masks) -> int:
     folder = options.output or surveyed.listing.root / "masks"
     if folder.exists() and any(folder.iterdir()) and not options.overwrite:
         raise InputError(f"{folder}: holds masks already; replace them with --overwrite, or name another --output")
-    report = write_masks(surveyed, folder, segment, told=cutting)
+    report = write_masks(surveyed, folder, segment, replaces=options.overwrite, told=cutting)
     say_failed(report)
     answer(report.to_json(), options.json)
     return 0

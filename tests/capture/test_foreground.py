@@ -135,6 +135,47 @@ def test_masks_of_a_capture(capture, capsys):
     assert "holds masks already; replace them with --overwrite" in capsys.readouterr().err
 
 
+def _one_of_two(picture: np.ndarray, seeds: Seeds) -> np.ndarray:
+    """What finds the object in every other photo, to be told apart from GrabCut's masks."""
+    _one_of_two.calls += 1
+    return np.full(picture.shape[:2], _one_of_two.calls % 2 == 1)
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_masks_are_replaced_whatever_they_are_called(capture, monkeypatch, capsys, is_named):
+    """Of another tool beside the new ones, of photos in which nothing is found now; named in transforms.json or not."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    (capture / "images/0.png").rename(capture / "images/0.JPG")  # what it holds counts, not its name
+    meta = json.loads((capture / "transforms.json").read_text())
+    meta["frames"][0]["file_path"] = "images/0.JPG"
+    (capture / "masks").mkdir()
+    for index, name in ((0, "0.png"), (1, "1.png.png"), (2, "other.png")):
+        Image.new("L", (SIDE, SIDE), 255).save(capture / "masks" / name)
+        if is_named:
+            meta["frames"][index]["mask_path"] = f"masks/{name}"
+    (capture / "masks/notes.txt").write_text("mine")
+    (capture / "transforms.json").write_text(json.dumps(meta))
+    _one_of_two.calls = 0
+    monkeypatch.setattr("neural3d.cli.masking.grab_cut", _one_of_two)
+    assert main(["masks", str(capture), "--overwrite", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    frames = list_capture(capture).frames
+    used = {frame.image_path.stem: frame.mask_path and frame.mask_path.name for frame in frames}
+    assert used == {"0": "0.JPG.png", "1": None, "2": "2.png.png", "3": None, "4": "4.png.png", "5": None}
+    assert set(answer["failed"]) == {f"images/{index}.png" for index in (1, 3, 5)}
+    left = {path.name for path in (capture / "masks").iterdir()} - set(used.values())
+    assert left == ({"notes.txt"} if is_named else {"notes.txt", "other.png"})  # which nothing called a mask
+
+
+def test_without_an_object_old_masks_stay(capture, monkeypatch):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    assert main(["masks", str(capture)]) == 0
+    before = {path.name: path.read_bytes() for path in (capture / "masks").iterdir()}
+    monkeypatch.setattr("neural3d.cli.masking.grab_cut", lambda picture, seeds: picture[..., 0] < 0)
+    assert main(["masks", str(capture), "--overwrite"]) == 2
+    assert {path.name: path.read_bytes() for path in (capture / "masks").iterdir()} == before
+
+
 def test_a_segmenter_of_ones_own(capture, monkeypatch, capsys):
     pytest.importorskip("cv2", reason="OpenCV is not installed")
     (capture / "mine.py").write_text(

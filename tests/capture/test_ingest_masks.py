@@ -71,6 +71,19 @@ def test_masks_are_made_once_for_the_same_poses(ingested):
         mask_ingest(ingested, grab_cut, "auto", told)
 
 
+def test_a_mask_that_is_not_found_again_is_named_no_more(ingested):
+    """A photo that loses its mask is used whole; what a photo brought stays."""
+    mask_ingest(ingested, grab_cut, "auto")
+    brought = (ingested / "masks/1.png.png").read_bytes()
+    save_state(ingested, replace(load_state(ingested), mapped={"report": {}}))
+    levels = iter([130, 130, 256, 130, 130])  # the third of those without a mask of their own shows nothing
+    report = mask_ingest(ingested, lambda picture, seeds: picture[..., 0] >= next(levels), "mine")
+    assert len(report.failed) == 1 and report.num_masks == 4
+    masks = {frame.image_path.stem: frame.mask_path for frame in list_capture(ingested).frames}
+    assert [stem for stem, mask in masks.items() if mask is None] == ["3"]
+    assert (ingested / "masks/1.png.png").read_bytes() == brought and not (ingested / "masks/3.png.png").exists()
+
+
 def test_a_capture_of_another_origin_is_refused(ingested):
     (ingested / "ingest.json").unlink()
     with pytest.raises(InputError, match=r"ingest.json: is missing; find the poses first: neural3d ingest"):

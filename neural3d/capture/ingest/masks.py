@@ -36,7 +36,7 @@ def mask_ingest(capture: Path, segment: Segmenter, made_by: str, told: Told = it
         # transforms.json calls photos images/NAME, a COLMAP model NAME; what they brought is known by NAME.
         names = {placed.frame.name: placed.frame.name.removeprefix("images/") for placed in surveyed.placed}
         wanted = {name for name, own in names.items() if own not in brought}
-        report = write_masks(surveyed, folder, segment, only=wanted, told=told)
+        report = write_masks(surveyed, folder, segment, only=wanted, replaces=True, told=told)
         made = {names[name] for name in wanted - report.failed.keys()}
         write_results(capture, brought | {own for own in made if mask_path(folder, own).is_file()})
         content = {"made_by": made_by, "report": report.to_json()}
