@@ -146,6 +146,34 @@ def test_half_an_image_is_completed_in_several_coherent_ways():
     assert 4 < int((drawn[is_coherent][:, 3, 3] == 1).sum()) < 36
 
 
+def test_tokens_are_drawn_with_a_label_and_without():
+    """Images of one colour, the label's: asked for nothing, it draws either, each of one colour."""
+    torch.manual_seed(0)
+    law, generator = Autoregressive(5, 3, width=32, depth=2, num_labels=2), seeded(0)
+
+    def loss_of(step: int) -> torch.Tensor:
+        labels = torch.randint(2, (64,), generator=generator)
+        return law.loss((1 + 2 * labels)[:, None, None].expand(-1, 3, 3), Condition(labels), generator)
+
+    untrained = law.network.starts.weight[2].clone()
+    fit_stage(Stage("law", law, Budget(None, 150)), loss_of)
+    assert not torch.equal(law.network.starts.weight[2], untrained)
+    labels = torch.tensor([0, 1]).repeat(20)
+    with torch.no_grad():
+        asked = law.draw((40, 3, 3), Condition(labels), seeded(1))
+        free = law.draw((200, 3, 3), NOTHING_ASKED, seeded(1)).flatten(1)
+    assert (asked == (1 + 2 * labels)[:, None, None]).float().mean() > 0.97
+    is_whole = (free == free[:, :1]).all(1)
+    assert is_whole.float().mean() > 0.95 and 0.3 < (free[is_whole, 0] == 1).float().mean() < 0.7
+
+
+def test_without_labels_nothing_is_withheld():
+    law, generator = Autoregressive(3, 2, width=32, depth=1), seeded(0)
+    before = generator.get_state()
+    law.loss(torch.zeros(4, 2, 2, dtype=torch.long), Condition(torch.zeros(4, dtype=torch.long)), generator)
+    assert torch.equal(generator.get_state(), before)
+
+
 def test_what_comes_after_a_hole_is_heard_too():
     """The whole image is one colour; the first row is asked for, of which only what follows speaks."""
     torch.manual_seed(0)

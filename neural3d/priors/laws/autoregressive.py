@@ -11,6 +11,8 @@ from neural3d.priors.records import NOTHING_ASKED, Condition
 
 CANDIDATES = 4
 """Completions that are drawn for each image; the one that best explains what comes after the hole is kept."""
+_UNASKED = 0.1
+"""Share of training samples whose label is withheld, so that samples can be drawn without one."""
 
 
 class Autoregressive(Law):
@@ -29,7 +31,7 @@ class Autoregressive(Law):
     def loss(self, latents: Int64[Tensor, "B h w"], condition: Condition, generator: torch.Generator) -> Tensor:
         """Nats a token."""
         tokens = latents.flatten(1)
-        logits = self.network(tokens, self._starts(len(tokens), condition))
+        logits = self.network(tokens, self._withheld(self._starts(len(tokens), condition), generator))
         return functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
     def log_probabilities(
@@ -76,3 +78,9 @@ class Autoregressive(Law):
         if condition.labels is None or not self.num_labels:
             return torch.full((count,), self.num_labels)
         return condition.labels
+
+    def _withheld(self, starts: Int64[Tensor, "B"], generator: torch.Generator) -> Int64[Tensor, "B"]:
+        """The same, but of some samples no label; without labels nothing is drawn at random."""
+        if not self.num_labels:
+            return starts
+        return starts.masked_fill(torch.rand(len(starts), generator=generator) < _UNASKED, self.num_labels)
