@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from neural3d.capture.images import read_header
 from neural3d.capture.listing import BadFrame
 from neural3d.capture.photo_files import PHOTO_SUFFIXES, read_photo
 from neural3d.errors import InputError
@@ -20,6 +21,8 @@ MAX_TOTAL_PIXELS = 150_000_000
 PATCHES_ACROSS = 4
 """How many patches fit across the shorter side of a middling image, unless a downscale is given."""
 _LOOKED_AT = 9
+_USUAL_PIXELS = 24e6
+"""Of a photo whose file does not say, as RAW files."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Folder:
 
     pictures: tuple[Picture, ...]
     labels: tuple[str, ...]
-    """Those of the file of labels; else names of the subfolders, where all images lie in at least two; else none."""
+    """Those of the file of labels; else names of the subfolders, where all images lie in at least two; else none.
+
+    Of each there is a picture."""
     downscale: float
     skipped: tuple[str, ...]
     """Images that could not be read, one line each."""
@@ -50,25 +55,22 @@ def read_folder(
     chosen = downscale or _fitting_downscale(_spread(paths, _LOOKED_AT), size, skipped)
     told = [_top_folder(root, path) for path in paths] if labels_file is None else read_labels(labels_file, root, paths)
     is_labelled = labels_file is not None or (len(set(told)) > 1 and "" not in told)
-    labels = tuple(sorted(set(told))) if is_labelled else ()
-    label_from_path = dict(zip(paths, told, strict=True))
-    used = _spread(paths, MAX_PICTURES)
-    pictures: list[Picture] = []
+    kept: dict[Path, Picture] = {}
     total_pixels = 0
-    for path in used:
+    for path in _fitting_in_memory(paths, chosen):
         if total_pixels > MAX_TOTAL_PIXELS:
-            break
+            break  # headers said less
         pixels = _pixels(path, skipped)
         if pixels is not None:
-            label = labels.index(label_from_path[path]) if labels else None
             drawn = None if maps is None else _map(maps, path.relative_to(root), pixels.shape[:2])
-            pictures.append(_picture(pixels, chosen, label, drawn))
-            total_pixels += pictures[-1].pixels.size // 3
-    if not pictures:
+            kept[path] = _picture(pixels, chosen, drawn)
+            total_pixels += kept[path].pixels.size // 3
+    if not kept:
         reasons = next(iter(skipped.values()), "there is none")
         raise InputError(f"{root}: no image can be read ({reasons}); give a folder of photos")
+    pictures, labels = _labelled(kept, dict(zip(paths, told, strict=True)) if is_labelled else {})
     left_out = len(paths) - len(pictures) - len(skipped)
-    return Folder(tuple(pictures), labels, chosen, tuple(skipped.values()), left_out)
+    return Folder(pictures, labels, chosen, tuple(skipped.values()), left_out)
 
 
 def list_images(root: Path) -> list[Path]:
@@ -93,13 +95,49 @@ def scaled(image: Image.Image, downscale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX)
 
 
-def _picture(pixels: np.ndarray, downscale: float, label: int | None, drawn: np.ndarray | None) -> Picture:
+def _labelled(
+    kept: dict[Path, Picture], label_from_path: dict[Path, str]
+) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+    """The pictures with the numbers of their labels, and the labels that some picture has."""
+    labels = tuple(sorted({label_from_path[path] for path in kept if path in label_from_path}))
+    if not labels:
+        return tuple(kept.values()), ()
+    return tuple(replace(p, label=labels.index(label_from_path[path])) for path, p in kept.items()), labels
+
+
+def _fitting_in_memory(paths: Sequence[Path], downscale: float) -> list[Path]:
+    """As many as may be kept by what their headers say, evenly chosen: neighbours by name are often of one class."""
+    used = _spread(paths, MAX_PICTURES)
+    sizes = dict(zip(used, _header_sizes(used, downscale), strict=True))
+    for count in range(len(used), 0, -1):
+        found = _spread(used, count)
+        if sum(sizes[path] for path in found) <= MAX_TOTAL_PIXELS:
+            return found
+    return used[:1]
+
+
+def _header_sizes(paths: Sequence[Path], downscale: float) -> list[float]:
+    """Pixels of each once it is made smaller; where a file does not say before it is decoded, as of the others."""
+    told: list[int | None] = []
+    for path in paths:
+        try:
+            header = read_header(path)
+        except BadFrame:
+            told.append(None)
+        else:
+            told.append(header.width * header.height)
+    known = [size for size in told if size is not None]
+    other = sum(known) / len(known) if known else _USUAL_PIXELS
+    return [(other if size is None else size) / downscale**2 for size in told]
+
+
+def _picture(pixels: np.ndarray, downscale: float, drawn: np.ndarray | None) -> Picture:
     colors = np.array(scaled(Image.fromarray(np.ascontiguousarray(pixels[..., :3])), downscale))
     small = None if drawn is None else np.array(scaled(Image.fromarray(drawn), downscale))
     if pixels.shape[2] == 3:
-        return Picture(colors, None, label, small)
+        return Picture(colors, None, None, small)
     alpha = np.array(scaled(Image.fromarray(np.ascontiguousarray(pixels[..., 3])), downscale))
-    return Picture(colors, alpha == 255, label, small)
+    return Picture(colors, alpha == 255, None, small)
 
 
 def _pixels(path: Path, skipped: dict[Path, str]) -> np.ndarray | None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from neural3d.errors import InputError
+from neural3d.priors import folders
 from neural3d.priors.fitting import seeded
 from neural3d.priors.folders import read_folder
 from neural3d.priors.inpainting import fill_box, fill_windows, starts, unknown_cells
@@ -61,6 +62,21 @@ def test_subfolders_are_labels_and_bad_files_are_told(tmp_path: Path):
     assert read_folder(tmp_path, 8, 1.0).pictures[0].pixels.shape == (64, 64, 3)
     _write(tmp_path / "loose.png", waves(64, 8, 2))
     assert read_folder(tmp_path, 8).labels == ()
+
+
+def test_what_memory_cannot_hold_is_left_out_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of three classes, two of them of larger images, some of each; not the first ones by name."""
+    for label, side in (("bark", 64), ("moss", 64), ("rust", 32)):
+        for i in range(6):
+            _write(tmp_path / label / f"{i}.png", waves(side, 8, 0))
+    monkeypatch.setattr(folders, "MAX_TOTAL_PIXELS", 9 * 32 * 32)
+    folder = read_folder(tmp_path, 8, 2.0)
+    assert folder.labels == ("bark", "moss", "rust") and {p.label for p in folder.pictures} == {0, 1, 2}
+    assert sum(picture.pixels.size // 3 for picture in folder.pictures) <= 9 * 32 * 32
+    assert len(folder.pictures) > 10 and folder.num_left_out == 18 - len(folder.pictures)
+    monkeypatch.setattr(folders, "MAX_TOTAL_PIXELS", 1)
+    one = read_folder(tmp_path, 8, 2.0)
+    assert len(one.pictures) == 1 and one.labels == ("bark",), "a label without a picture can be learnt from nothing"
 
 
 def test_transparent_pixels_are_unknown(tmp_path: Path):
