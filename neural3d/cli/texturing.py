@@ -34,7 +34,7 @@ from neural3d.surface.whole import whole_surface
 from neural3d.texture.atlas import Atlas, atlas_of
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete
 from neural3d.texture.pictures import camera_on, surface_picture, turntable
-from neural3d.texture.proposals import require_method
+from neural3d.texture.proposals import least_source_px, require_method
 from neural3d.texture.splats import beside, recolored, with_completed, with_sides
 from neural3d.texture.styles import restyled
 from neural3d.texture.tiles import tile
@@ -77,6 +77,7 @@ def _made(options: Making, interrupts: Interrupts) -> dict[str, Any]:
     """
     _require_sensible(options)
     whole = load_trained(options.run)
+    _ = whole.gaussians  # a field is refused before its surface is looked for
     trained = whole if options.objects is None else isolated(whole, options.objects, options.capture)
     texture, atlas = _baked(options, trained, whole)
     if options.objects is not None:
@@ -240,9 +241,16 @@ def _require_sensible(options: Making) -> None:
     if options.output.resolve() == options.run.resolve():
         raise InputError(f"--output {options.output}: this is the run that is read; give another folder")
     check_target(options.output, overwrite=options.overwrite)
-    for image in (getattr(options, name, None) for name in ("source", "style")):
+    for name, method in (("source", options.method), ("style", "quilt")):
+        image = getattr(options, name, None)
         if image is not None:
-            _image_texels(image)
+            _require_texels(f"--{name} {image}", _image_texels(image), least_source_px(method))
+
+
+def _require_texels(named: str, texels: Texels, least: int) -> None:
+    height, width = texels.known[0].shape
+    if min(height, width) < least:
+        raise InputError(f"{named}: it is {width} x {height}, expected at least {least} x {least}; give a larger image")
 
 
 def _image_texels(path: Any) -> Texels:

@@ -16,12 +16,13 @@ from torch.nn import functional
 from neural3d.errors import InputError
 from neural3d.priors.exemplar.nearest import NearestConfig, nearest_fill
 from neural3d.priors.exemplar.poisson import solve_poisson
-from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt, smoothed
+from neural3d.priors.exemplar.quilting import LEAST_BLOCK, QuiltConfig, Texels, quilt, smoothed
 from neural3d.priors.files import load_prior
 from neural3d.priors.patches import PatchSource, Picture, to_bytes
 from neural3d.priors.prior import Prior, PriorConfig
 from neural3d.priors.records import Budget
 from neural3d.priors.registry import ROWS, make_prior
+from neural3d.priors.text.clip import EmbeddingPrior
 from neural3d.texture.charts import Chart
 
 AUTO, AUTO_FAST = ("smooth", "quilt", "patchnn", "x0"), ("smooth", "quilt", "patchnn")
@@ -88,10 +89,35 @@ def proposer(name: str, trainer: Trainer = Trainer(), *, is_fast: bool = False, 
 
 
 def require_method(name: str) -> None:
-    """Raises: InputError where there is no method of that name."""
-    if name != "auto" and name not in (*_EXEMPLAR, *ROWS) and not Path(name).is_file():
+    """Raises: InputError where there is no method of that name, or it can fill nothing here."""
+    if name in ("auto", *_EXEMPLAR):
+        return
+    if Path(name).is_file():
+        _require_filling(name, load_prior(Path(name)))
+    elif name not in ROWS:
         known = ", ".join(["auto", *_EXEMPLAR, *(row for row in ROWS if row not in _EXEMPLAR)])
         raise InputError(f"--method {name}: there is no such method; choose {known}, or the file of a trained prior")
+    elif ROWS[name].labels == "needed":
+        raise InputError(
+            f"--method {name}: it learns classes, and a scene has none; train it on images of your own "
+            f"(neural3d prior train --prior {name}) and give its file"
+        )
+    else:
+        with torch.device("meta"):
+            _require_filling(name, make_prior(PriorConfig(name, ROWS[name].size)))
+
+
+def _require_filling(name: str, prior: Prior) -> None:
+    if isinstance(prior, EmbeddingPrior):
+        raise InputError(
+            f"--method {name}: {prior.config.name} tells which texts and images fit and fills no holes; "
+            "vqgan-clip and unclip, which hold such an embedding, do"
+        )
+
+
+def least_source_px(method: str) -> int:
+    """Side of the smallest image that a method can copy texels from."""
+    return NearestConfig().patch if method in ("auto", "patchnn") else LEAST_BLOCK
 
 
 def filled(

@@ -14,8 +14,12 @@ from surface_ball import color_of, directions
 
 from neural3d.cli import main
 from neural3d.cli.runs import load_trained
+from neural3d.priors.files import save_prior
+from neural3d.priors.prior import PriorConfig
+from neural3d.priors.registry import make_prior
 from neural3d.render.paths import look_at
 from neural3d.render.splats import render_splats
+from neural3d.run import Run
 
 from .captures import refused
 
@@ -169,3 +173,40 @@ def test_what_cannot_be_is_one_line(run: Path, tmp_path: Path, capsys, monkeypat
     (tmp_path / "bad.png").write_bytes(b"no picture")
     told = refused(capsys, "texture", *(word.format(run=run, tmp=tmp_path) for word in words.split()))
     assert message in told
+
+
+@pytest.fixture(scope="module")
+def nerf(run: Path) -> Path:
+    """A field of the same capture, after two steps."""
+    words = "--steps 2 --field hashgrid --preset fast".split()
+    capture, output = str(run.parent / "capture"), run.parent / "nerf"
+    assert main(["train", "nerf", "--capture", capture, "--output", str(output), *words]) == 0
+    return output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("complete {run} --method cgan", "--method cgan: it learns classes, and a scene has none"),
+        ("complete {run} --method clip", "--method clip: clip tells which texts and images fit"),
+        ("complete {run} --method {tmp}/clip.prior", "clip.prior: clip tells which texts"),
+        ("complete {run} --method {tmp}/bad.png", "bad.png: not a prior's file, or cut short"),
+        ("restyle {run} --style {tmp}/thin.png", "thin.png: it is 40 x 2, expected at least 3 x 3"),
+        ("edit {run} --box 0 0 0 1 1 1 --source {tmp}/flat.png", "is 40 x 5, expected at least 7 x 7"),
+        ("complete {nerf}", "the run holds a radiance field"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_computed_or_replaced(
+    run: Path, nerf: Path, tmp_path: Path, capsys, monkeypatch, words: str, message: str
+):
+    monkeypatch.setattr("neural3d.cli.texturing.whole_surface", lambda *_, **__: pytest.fail("the surface was sought"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for name, rows in (("thin", 2), ("flat", 5)):
+        Image.fromarray(np.zeros((rows, 40, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    save_prior(tmp_path / "clip.prior", make_prior(PriorConfig("clip", 8, ("a", "b"))), {})
+    with Run.create(tmp_path / "old", {}) as old:
+        old.write_json("exports/texture.json", {"mine": 1})
+        old.set_status("completed")
+    words = words.format(run=run, nerf=nerf, tmp=tmp_path).split()
+    assert message in refused(capsys, "texture", *words, "--output", str(tmp_path / "old"), "--overwrite")
+    assert old.status["state"] == "completed" and old.read_json("exports/texture.json") == {"mine": 1}

@@ -12,6 +12,8 @@ from neural3d.priors.exemplar.poisson import solve_poisson
 _GOOD_ENOUGH = 1.05
 """Blocks whose cost is below this multiple of the best one's are drawn from evenly."""
 _ENOUGH_BLOCKS = 100
+LEAST_BLOCK = 3
+"""Side of the smallest blocks that are copied."""
 _ANCHOR = 0.01
 """Seams are blended over 10 texels to either side; by differences alone colours drifted in the middle of wide holes."""
 
@@ -82,12 +84,12 @@ def fitting_block(texels: Texels, largest: int) -> int:
 
     Raises: ValueError where no block of 3 x 3 texels is.
     """
-    for side in range(largest, 3, -2):
+    for side in range(largest, LEAST_BLOCK, -2):
         if sum(len(_whole_places(known, side)) for known in texels.known) >= _ENOUGH_BLOCKS:
             return side
-    if not any(len(_whole_places(known, 3)) for known in texels.known):
-        raise ValueError("texels: nowhere are 3 x 3 known; give larger images")
-    return 3
+    if not any(len(_whole_places(known, LEAST_BLOCK)) for known in texels.known):
+        raise ValueError(f"texels: nowhere are {LEAST_BLOCK} x {LEAST_BLOCK} known; give larger images")
+    return LEAST_BLOCK
 
 
 def draw_blocks(texels: Texels, config: QuiltConfig, generator: torch.Generator) -> Blocks:
