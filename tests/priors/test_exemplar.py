@@ -4,8 +4,19 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from neural3d.priors.exemplar.nearest import nearest_fill, normalized_nearest
+from neural3d.priors.exemplar import quilting
+from neural3d.priors.exemplar.nearest import (
+    NearestConfig,
+    _voted,
+    draw_patches,
+    nearest_fill,
+    normalized_nearest,
+    whole_patches,
+)
 from neural3d.priors.exemplar.poisson import harmonic_fill, solve_poisson
 from neural3d.priors.exemplar.quilting import Quilt, QuiltConfig, Texels, draw_blocks, fitting_block, quilt
 from neural3d.priors.fitting import seeded
@@ -124,6 +135,100 @@ def test_blocks_are_as_large_as_what_is_known_allows():
         return fitting_block(Texels((torch.zeros(3, 40, 40),), (known,)), 17)
 
     assert [side(known_side) for known_side in (40, 27, 20, 14, 3)] == [17, 17, 11, 5, 3]
+
+
+def _unfolded(texels: Texels, side: int) -> torch.Tensor:
+    """All patches that are known as a whole, by torch's own means."""
+    found = []
+    for image, known in zip(texels.images, texels.known, strict=True):
+        whole = functional.unfold(known[None, None].float(), side)[0].T.all(1)
+        found.append(functional.unfold(image[None], side)[0].T[whole])
+    return torch.cat(found)
+
+
+def test_patches_and_blocks_are_drawn_as_if_all_were_cut():
+    image, unknown = with_hole()
+    texels = Texels((image, signed(flat(30, 90))[:, :, :21]), (~unknown, torch.ones(30, 21, dtype=torch.bool)))
+    everything = _unfolded(texels, 7)
+    assert torch.equal(whole_patches(texels, 7), everything)
+    order = torch.randperm(len(everything), generator=seeded(3))
+    assert torch.equal(draw_patches(texels, 7, 300, seeded(3)), everything[order[:300]])
+    blocks = draw_blocks(texels, SMALL, seeded(0)).pixels.flatten(1)
+    everything = _unfolded(texels, SMALL.block)
+    chosen = torch.randint(len(everything), (SMALL.num_blocks,), generator=seeded(0))
+    chosen = chosen.unique() if len(everything) <= SMALL.num_blocks else chosen
+    assert torch.equal(blocks.sort(0).values, everything[chosen].sort(0).values)
+
+
+def test_patches_of_a_hole_are_replaced_as_if_those_of_the_whole_image_were_there():
+    """Folding patches of the hole's surroundings gives the bytes of folding all."""
+    image, unknown = with_hole()
+    source, config = Texels((image,), (~unknown,)), NearestConfig(num_patches=500)
+    noisy = torch.where(unknown, torch.randn(3, 48, 48, generator=seeded(4)), image)
+    keys = draw_patches(source, 7, 500, seeded(5))
+    patches = functional.unfold(functional.pad(noisy[None], 4 * [3], mode="replicate"), 7)[0].T
+    touched = functional.max_pool2d(unknown[None, None].float(), 7, 1, 3).flatten() > 0
+    votes, counts = torch.zeros_like(patches), torch.zeros_like(patches)
+    votes[touched], counts[touched] = keys[normalized_nearest(patches[touched], keys, config.completeness)], 1.0
+    total, number = (functional.fold(t.T[None].contiguous(), (54, 54), 7)[0, :, 3:-3, 3:-3] for t in (votes, counts))
+    expected = total / number.clamp_min(1)
+    assert torch.equal(_voted(noisy, unknown, source, config, seeded(5))[:, unknown], expected[:, unknown])
+
+
+@pytest.mark.parametrize("fill", [quilt, nearest_fill])
+def test_a_small_hole_in_a_large_image_takes_little_memory(fill):
+    """Of 1.4 million texels all patches would be 800 MB, and a block would be looked for in all of them."""
+    image = torch.rand(3, 1200, 1200, generator=seeded(0))
+    unknown = torch.zeros(1200, 1200, dtype=torch.bool)
+    unknown[600:610, 700:712] = True
+    largest = []
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            largest.extend(t.numel() * t.element_size() for t in tree_leaves(result) if isinstance(t, torch.Tensor))
+            return result
+
+    with Largest():
+        filled = fill(image, unknown, Texels((image,), (~unknown,)), seeded(0))
+    assert max(largest) < 40 * 2**20 and torch.equal(filled[:, ~unknown], image[:, ~unknown])
+
+
+def test_a_large_image_is_quilted_as_its_part_about_the_hole(monkeypatch: pytest.MonkeyPatch):
+    """The same blocks; their seams are blended by sums of another order."""
+    image = signed(waves(150, 8, 0.5))
+    unknown = torch.zeros(150, 150, dtype=torch.bool)
+    unknown[70:95, 0:20] = True
+    texels = Texels((image,), (~unknown,))
+    whole = quilt(image, unknown, texels, seeded(0), image, SMALL)
+    monkeypatch.setattr(quilting, "_SMALL_PIXELS", 0)
+    part = quilt(image, unknown, texels, seeded(0), image, SMALL)
+    assert (part - whole).abs().max() < 2e-3 and torch.equal(part[:, ~unknown], image[:, ~unknown])
+
+
+def test_what_a_source_says_is_worked_out_once(monkeypatch: pytest.MonkeyPatch):
+    image, unknown = with_hole()
+    texels, calls, blurred = Texels((image,), (~unknown,)), [], quilting.smoothed
+    monkeypatch.setattr(quilting, "smoothed", lambda *of: calls.append(of) or blurred(*of))
+    first = quilt(image, unknown, texels, seeded(0), None, SMALL)
+    assert torch.equal(quilt(image, unknown, texels, seeded(0), None, SMALL), first) and len(calls) == 1
+
+
+def test_differences_of_texels_are_those_of_their_images():
+    images = signed(waves(12, 8, 0.5)), signed(flat(9, 100))[:, :, :5]
+    across, down = ([image.diff(dim=axis) for image in images] for axis in (2, 1))
+    pads = ((across, (0, 1)), (across, (1, 0)), (down, (0, 0, 0, 1)), (down, (0, 0, 1, 0)))
+    everywhere = torch.cat(
+        [torch.stack([functional.pad(d[i], pad) for d, pad in pads]).flatten(2) for i in range(2)], 2
+    )
+    origins = torch.arange(everywhere.shape[2]).flip(0).view(3, -1)
+    assert torch.equal(quilting._differences(images, origins), everywhere[..., origins])
+
+
+@pytest.mark.parametrize("fill", [quilt, nearest_fill])
+def test_without_a_hole_nothing_changes(fill):
+    image, unknown = with_hole()
+    assert torch.equal(fill(image, torch.zeros_like(unknown), Texels((image,), (~unknown,)), seeded(0)), image)
 
 
 @pytest.mark.parametrize("fill", [quilt, nearest_fill])

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neural3d.priors.exemplar.poisson import harmonic_fill
-from neural3d.priors.exemplar.quilting import Texels
+from neural3d.priors.exemplar.quilting import Texels, cut
 
 _CHUNK = 2048
 
@@ -49,8 +49,10 @@ def nearest_fill(
         2022, equation 1 (normalised scores); coarse to fine: Wexler et al., Space-Time Completion of Video, 2007.
     Raises: ValueError where no patch of the texels is known as a whole.
     """
-    if not len(whole_patches(texels, config.patch)):
+    if not any(map(len, texels.whole_places(config.patch))):
         raise ValueError(f"texels: nowhere are {config.patch} x {config.patch} known; give larger images")
+    if not bool(unknown.any()):
+        return image.clone()
     scales = [(image, unknown, texels)]
     while _can_halve(scales[-1][1], scales[-1][2], config):
         scales.append(tuple(halve(*scales[-1])))
@@ -79,8 +81,8 @@ def halve(
     image: Float[Tensor, "3 H W"], unknown: Bool[Tensor, "H W"], texels: Texels
 ) -> tuple[Float[Tensor, "3 h w"], Bool[Tensor, "h w"], Texels]:
     """All at half their size; a texel is known where all that it covers are."""
-    known = tuple(~_halved_hole(~mask) for mask in texels.known)
-    return _halved(image), _halved_hole(unknown), Texels(tuple(_halved(source) for source in texels.images), known)
+    sources = Texels(tuple(_halved(source) for source in texels.images), _halved_known(texels))
+    return _halved(image), _halved_hole(unknown), sources
 
 
 def normalized_nearest(
@@ -100,40 +102,60 @@ def normalized_nearest(
 def _voted(
     filled: Tensor, hole: Tensor, source: Texels, config: NearestConfig, generator: torch.Generator
 ) -> Float[Tensor, "3 H W"]:
-    """Each texel of the hole as the mean of what the patches over it were replaced by."""
-    side, (height, width) = config.patch, hole.shape
-    keys = whole_patches(source, side)
-    keys = keys[torch.randperm(len(keys), generator=generator)[: config.num_patches]]
-    padded = functional.pad(filled[None], 4 * [side // 2], mode="replicate")
-    patches = functional.unfold(padded, side)[0].T
-    touched = functional.max_pool2d(hole[None, None].float(), side, stride=1, padding=side // 2)[0, 0].flatten() > 0
-    chosen = keys[normalized_nearest(patches[touched], keys, config.completeness)]
-    votes, counts = torch.zeros_like(patches), torch.zeros(len(patches), 1)
-    votes[touched], counts[touched] = chosen, 1.0
-    size = (height + side - 1, width + side - 1)
-    total = functional.fold(votes.T[None], size, side)
-    number = functional.fold(counts.expand_as(votes).T[None].contiguous(), size, side)
-    inside = (0, slice(None), slice(side // 2, side // 2 + height), slice(side // 2, side // 2 + width))
-    return total[inside] / number[inside].clamp_min(1)
+    """Each texel of the hole as the mean of what the patches over it were replaced by; the others mean nothing."""
+    side, half = config.patch, config.patch // 2
+    keys = draw_patches(source, side, config.num_patches, generator)
+    touched = functional.max_pool2d(hole[None, None].float(), side, stride=1, padding=half)[0, 0] > 0
+    # Of a large photo with a small hole, all patches would take 150 times its memory.
+    rows, columns = (
+        slice(int(at[0]), int(at[-1]) + 1) for at in (touched.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    )
+    padded = functional.pad(filled[None], 4 * [half], mode="replicate")
+    around = padded[..., rows.start : rows.stop + 2 * half, columns.start : columns.stop + 2 * half]
+    is_touched = touched[rows, columns].flatten()
+    queries = functional.unfold(around, side)[0].T[is_touched]
+    chosen = keys[normalized_nearest(queries, keys, config.completeness)]
+    total = _folded(chosen, is_touched, around.shape[-2:], side)
+    number = _folded(torch.ones(len(chosen), side * side), is_touched, around.shape[-2:], side)
+    voted = filled.clone()
+    inside = (slice(None), slice(half, -half), slice(half, -half))
+    voted[:, rows, columns] = total[inside] / number[inside].clamp_min(1)
+    return voted
+
+
+def _folded(
+    patches: Float[Tensor, "T D"], is_there: Bool[Tensor, "P"], size: torch.Size, side: int
+) -> Float[Tensor, "C H W"]:
+    """The sum of overlapping patches, of those places where there is one."""
+    everywhere = torch.zeros(patches.shape[1], len(is_there))
+    everywhere[:, is_there] = patches.T
+    return functional.fold(everywhere[None], tuple(size), side)[0]
+
+
+def draw_patches(texels: Texels, side: int, most: int, generator: torch.Generator) -> Float[Tensor, "K D"]:
+    """Patches that are known as a whole, at most so many, drawn at random; no others are ever cut."""
+    places = texels.whole_places(side)
+    drawn = torch.randperm(sum(map(len, places)), generator=generator)[:most]
+    patches, first = torch.zeros(len(drawn), 3 * side * side), 0
+    for image, found in zip(texels.images, places, strict=True):
+        mine = (drawn >= first) & (drawn < first + len(found))
+        patches[mine] = cut(image, found[drawn[mine] - first], side).flatten(1)
+        first += len(found)
+    return patches
 
 
 def whole_patches(texels: Texels, side: int) -> Float[Tensor, "K D"]:
-    """All patches that are known as a whole."""
-    found = []
-    for image, known in zip(texels.images, texels.known, strict=True):
-        if min(known.shape) < side:
-            continue
-        is_whole = functional.max_pool2d((~known)[None, None].float(), side, stride=1)[0, 0].flatten() == 0
-        found.append(functional.unfold(image[None], side)[0].T[is_whole])
-    return torch.cat(found) if found else torch.zeros(0, 3 * side * side)
+    """All patches that are known as a whole: side * side times the memory of the images."""
+    places = texels.whole_places(side)
+    return torch.cat([cut(*pair, side).flatten(1) for pair in zip(texels.images, places, strict=True)])
 
 
 def _can_halve(unknown: Tensor, texels: Texels, config: NearestConfig) -> bool:
     """While the hole is wide against a patch, and enough would be left to choose from."""
     if min(unknown.shape) < 4 * config.patch or float(unknown.sum()) < 2 * config.patch**2:
         return False
-    smaller = halve(torch.zeros(3, *unknown.shape), unknown, texels)[2]
-    return len(whole_patches(smaller, config.patch)) >= config.least_patches
+    smaller = Texels(texels.images, _halved_known(texels))
+    return sum(map(len, smaller.whole_places(config.patch))) >= config.least_patches
 
 
 def _distances(queries: Tensor, keys: Tensor) -> Float[Tensor, "Q K"]:
@@ -151,6 +173,10 @@ def _halved_hole(unknown: Tensor) -> Tensor:
     return functional.max_pool2d(unknown[None, None].float(), 2, ceil_mode=True)[0, 0] > 0
 
 
+def _halved_known(texels: Texels) -> tuple[Tensor, ...]:
+    return tuple(~_halved_hole(~mask) for mask in texels.known)
+
+
 def _mean(image: Tensor, unknown: Tensor) -> Tensor:
     known = (~unknown).float()
     return ((image * known).sum((1, 2)) / known.sum().clamp_min(1))[:, None, None]
@@ -160,8 +186,7 @@ def patch_distance(
     images: Float[Tensor, "B 3 H W"], texels: Texels, side: int, num_patches: int, generator: torch.Generator
 ) -> Float[Tensor, ""]:
     """Mean squared distance of each patch to the nearest of some real ones; differentiable in the images."""
-    keys = whole_patches(texels, side)
-    keys = keys[torch.randperm(len(keys), generator=generator)[:num_patches]]
+    keys = draw_patches(texels, side, num_patches, generator)
     patches = functional.unfold(images, side).movedim(1, 2).flatten(0, 1)
     with torch.no_grad():
         nearest = torch.cat([_distances(chunk, keys).argmin(1) for chunk in patches.split(_CHUNK)])

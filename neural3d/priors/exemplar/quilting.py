@@ -1,6 +1,8 @@
 """Guided quilting: blocks of real texels, laid where they fit what is known and look like a guide; seams blended."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,6 +14,9 @@ from neural3d.priors.exemplar.poisson import solve_poisson
 _GOOD_ENOUGH = 1.05
 """Blocks whose cost is below this multiple of the best one's are drawn from evenly."""
 _ENOUGH_BLOCKS = 100
+_SMALL_PIXELS = 1_000_000
+_MARGIN_PX = 32
+"""How far around a hole is looked at, where blocks are not so large that it has to be more."""
 LEAST_BLOCK = 3
 """Side of the smallest blocks that are copied."""
 _ANCHOR = 0.01
@@ -42,6 +47,21 @@ class Texels:
     images: tuple[Float[Tensor, "3 _ _"], ...]
     known: tuple[Bool[Tensor, "_ _"], ...]
     """Where they may be copied from."""
+    _found: dict[tuple[str, int | float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out of them: a source may serve hundreds of windows."""
+
+    def whole_places(self, side: int) -> tuple[Int64[Tensor, "_"], ...]:
+        """Of each image, the blocks that are known as a whole: numbers, row by row, of all its blocks of that side."""
+        return self._once(("places", side), lambda: tuple(_whole_places(known, side) for known in self.known))
+
+    def smoothed(self, sigma_px: float) -> tuple[Float[Tensor, "3 _ _"], ...]:
+        """The images, blurred."""
+        return self._once(("smoothed", sigma_px), lambda: tuple(smoothed(image, sigma_px) for image in self.images))
+
+    def _once(self, name: tuple[str, int | float], find: Callable[[], Any]) -> Any:
+        if name not in self._found:
+            self._found[name] = find()
+        return self._found[name]
 
 
 @dataclass(frozen=True)
@@ -74,9 +94,26 @@ def quilt(
     """
     config = replace(config, block=fitting_block(texels, config.block))
     blocks = draw_blocks(texels, config, generator)
-    work = Quilt(image, unknown, blocks, guide, config)
+    if not bool(unknown.any()):
+        return image.clone()
+    box = _box_around(unknown, max(_MARGIN_PX, 2 * config.block))
+    work = Quilt(image[(..., *box)], unknown[box], blocks, None if guide is None else guide[(..., *box)], config)
     work.fill(generator)
-    return work.blended(texels)
+    filled = image.clone()
+    filled[(..., *box)] = work.blended(texels)
+    return filled
+
+
+def _box_around(unknown: Bool[Tensor, "H W"], margin: int) -> tuple[slice, slice]:
+    """What a quilt looks at: in a large photo the other places have no say, and cost time with each block.
+
+    A small image is looked at as a whole, so that what was made of it before comes out to the bit.
+    """
+    if unknown.numel() <= _SMALL_PIXELS:
+        return slice(None), slice(None)
+    found = (unknown.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + margin + 1) for at in found)
+    return rows, columns
 
 
 def fitting_block(texels: Texels, largest: int) -> int:
@@ -85,9 +122,9 @@ def fitting_block(texels: Texels, largest: int) -> int:
     Raises: ValueError where no block of 3 x 3 texels is.
     """
     for side in range(largest, LEAST_BLOCK, -2):
-        if sum(len(_whole_places(known, side)) for known in texels.known) >= _ENOUGH_BLOCKS:
+        if sum(map(len, texels.whole_places(side))) >= _ENOUGH_BLOCKS:
             return side
-    if not any(len(_whole_places(known, LEAST_BLOCK)) for known in texels.known):
+    if not any(map(len, texels.whole_places(LEAST_BLOCK))):
         raise ValueError(f"texels: nowhere are {LEAST_BLOCK} x {LEAST_BLOCK} known; give larger images")
     return LEAST_BLOCK
 
@@ -98,7 +135,7 @@ def draw_blocks(texels: Texels, config: QuiltConfig, generator: torch.Generator)
     Raises: ValueError where there is none.
     """
     side = config.block
-    places = [_whole_places(known, side) for known in texels.known]
+    places = texels.whole_places(side)
     counts = torch.tensor([len(found) for found in places])
     if int(counts.sum()) == 0:
         raise ValueError(f"texels: nowhere are {side} x {side} known; give larger images, or take smaller blocks")
@@ -106,13 +143,12 @@ def draw_blocks(texels: Texels, config: QuiltConfig, generator: torch.Generator)
     chosen = chosen.unique() if int(counts.sum()) <= config.num_blocks else chosen
     pixels, blurred, origins = [], [], []
     first = first_texel = 0
-    for image, found in zip(texels.images, places, strict=True):
+    for image, soft, found in zip(texels.images, texels.smoothed(config.guide_sigma_px), places, strict=True):
         mine = found[chosen[(chosen >= first) & (chosen < first + len(found))] - first]
-        numbers = first_texel + torch.arange(image[0].numel()).view_as(image[0])
-        pixels.append(_cut(image, mine, side))
-        blurred.append(_cut(smoothed(image, config.guide_sigma_px), mine, side))
-        origins.append(_cut(numbers[None], mine, side)[:, 0])
-        first, first_texel = first + len(found), first_texel + numbers.numel()
+        pixels.append(cut(image, mine, side))
+        blurred.append(cut(soft, mine, side))
+        origins.append(first_texel + _texel_numbers(mine, side, image.shape[2]))
+        first, first_texel = first + len(found), first_texel + image[0].numel()
     return Blocks(torch.cat(pixels), torch.cat(blurred), torch.cat(origins))
 
 
@@ -152,7 +188,7 @@ class Quilt:
         """The filled image, each neighbours' difference the mean of what it is where the two texels are from."""
         inside = (..., slice(self._half, -self._half), slice(self._half, -self._half))
         image, asked, origins = self._canvas[inside], self._asked[inside], self._origins[inside]
-        differences = torch.cat([_differences(source).flatten(2) for source in texels.images], 2)[..., origins]
+        differences = _differences(texels.images, origins)
         weights = asked.float()
         across = _met(differences[0], differences[1], weights, -1)
         down = _met(differences[2], differences[3], weights, -2)
@@ -213,11 +249,25 @@ def smoothed(image: Float[Tensor, "3 H W"], sigma_px: float) -> Float[Tensor, "3
     return functional.conv2d(functional.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)[0]
 
 
-def _differences(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "4 3 H W"]:
-    """Of each texel: to its right neighbour, from its left one, to its lower one, from its upper one."""
-    across, down = image[..., 1:] - image[..., :-1], image[:, 1:] - image[:, :-1]
-    pads = ((across, (0, 1)), (across, (1, 0)), (down, (0, 0, 0, 1)), (down, (0, 0, 1, 0)))
-    return torch.stack([functional.pad(difference, pad) for difference, pad in pads])
+def _differences(images: Sequence[Float[Tensor, "3 _ _"]], origins: Int64[Tensor, "H W"]) -> Float[Tensor, "4 3 H W"]:
+    """Of texels, counted through the images: to the right neighbour, from the left, to the lower, from the upper one.
+
+    0 beyond the border.
+    """
+    found = torch.zeros(4, 3, origins.numel())
+    first, flat = 0, origins.flatten()
+    for image in images:
+        height, width = image.shape[1:]
+        mine = ((flat >= first) & (flat < first + height * width)).nonzero()[:, 0]
+        own, texels = flat[mine] - first, image.flatten(1)
+        rows, columns = own // width, own % width
+        for layer, (step, has_other) in enumerate(
+            ((1, columns < width - 1), (-1, columns > 0), (width, rows < height - 1), (-width, rows > 0))
+        ):
+            here, other = texels[:, own], texels[:, torch.where(has_other, own + step, own)]
+            found[layer, :, mine] = other - here if step > 0 else here - other
+        first += height * width
+    return found.view(4, 3, *origins.shape)
 
 
 def _met(forward: Tensor, backward: Tensor, weights: Tensor, axis: int) -> Tensor:
@@ -228,14 +278,20 @@ def _met(forward: Tensor, backward: Tensor, weights: Tensor, axis: int) -> Tenso
     return said / (first + second).clamp_min(1)
 
 
-def _whole_places(known: Bool[Tensor, "H W"], side: int) -> Int64[Tensor, "P 2"]:
+def _whole_places(known: Bool[Tensor, "H W"], side: int) -> Int64[Tensor, "P"]:
     if min(known.shape) < side:
-        return torch.zeros(0, 2, dtype=torch.long)
-    return (functional.max_pool2d((~known)[None, None].float(), side, stride=1)[0, 0] == 0).nonzero()
+        return torch.zeros(0, dtype=torch.long)
+    return (functional.max_pool2d((~known)[None, None].float(), side, stride=1).flatten() == 0).nonzero()[:, 0]
 
 
-def _cut(layer: Tensor, places: Int64[Tensor, "P 2"], side: int) -> Tensor:
-    """Blocks (P, channels, B, B) of a layer (channels, H, W)."""
+def cut(layer: Float[Tensor, "C H W"], places: Int64[Tensor, "P"], side: int) -> Float[Tensor, "P C B B"]:
+    """Blocks of an image, by their numbers."""
+    numbers = _texel_numbers(places, side, layer.shape[2])
+    return layer.flatten(1)[:, numbers].movedim(0, 1).contiguous()
+
+
+def _texel_numbers(places: Int64[Tensor, "P"], side: int, width: int) -> Int64[Tensor, "P B B"]:
+    """Which texels of an image of that width lie in its blocks of such numbers."""
     span = torch.arange(side)
-    rows, columns = places[:, 0, None] + span, places[:, 1, None] + span
-    return layer[:, rows[:, :, None], columns[:, None, :]].movedim(0, 1).contiguous()
+    rows, columns = (part[:, None] + span for part in (places // (width - side + 1), places % (width - side + 1)))
+    return rows[:, :, None] * width + columns[:, None, :]
