@@ -187,7 +187,7 @@ def completed(seen: Seen, method: str) -> Atlas:
         case "nearest":
             return nearest_known(atlas)
         case "telea":
-            return nearest_known(in_windows(atlas, up, _telea(), CompleteConfig(), Progress())[0])
+            return nearest_known(in_windows(atlas, up, _telea(), CompleteConfig(), Progress()).atlas)
     name, is_fast = method.removesuffix("-fast"), method.endswith("-fast")
     return complete(atlas, up, CompleteConfig(name, is_fast=is_fast)).atlas
 

@@ -104,8 +104,9 @@ def _painted(options: Making, trained: Trained, atlas: Atlas, chosen: Bool[Tenso
     match options:
         case TextureRestyle():
             painted = restyled(atlas, _image_texels(options.style), up, config, progress)
-            changed = torch.ones_like(atlas.known)
-            return _Result(painted, changed, recolored(gaussians, painted), {"style": str(options.style)})
+            facts = {"style": str(options.style), "restyled_texels": len(atlas.known)}
+            facts |= {"smooth_texels": painted.num_left, "windows": painted.num_charts}
+            return _Result(painted.atlas, torch.ones_like(atlas.known), recolored(gaussians, painted.atlas), facts)
         case TextureEdit():
             start = atlas.with_colors(atlas.colors, atlas.known & ~chosen)
             texels = None if options.source is None else _image_texels(options.source)

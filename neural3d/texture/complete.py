@@ -1,5 +1,6 @@
 """A texture completed: window by window, from what is known around."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,10 @@ _UNLIKE = 8.0
 """How far, in widths of a window, a place may be that is nearer by 1 in colour, in [-1, 1]."""
 _PALETTE_PX = 16
 _TRAINING_SHARE = 0.35
-_MOST_CHARTS = 400
+_MOST_CHARTS, _MOST_COVERS = 400, 8
+"""Windows at most: so many, or where this is more, as many as would show all that is unknown so many times over."""
+_WORTH_TELLING = 0.1
+"""Share of what was unknown that is left over."""
 _LEAST_TEXELS = 4
 """Known ones, to complete from."""
 _NEGLIGIBLE, _NEGLIGIBLE_IN_ALL = 8, 160
@@ -73,6 +77,16 @@ class Completed:
     """How many were completed."""
     num_smooth: int
     """Of these, how many no window showed, so that they have the colours around them, led over smoothly."""
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """What windows have filled."""
+
+    atlas: Atlas
+    num_charts: int
+    num_left: int
+    """Texels that no window has shown."""
 
 
 @dataclass
@@ -115,9 +129,9 @@ def complete(
     def fill(chart: Chart) -> Tensor:
         return filled(chart, propose, _nearest_charts(chart, library), copying, source)
 
-    done, charts = in_windows(atlas, up, fill, config, progress)
-    left = int((~done.known).sum())
-    return Completed(done.with_colors(done.colors, torch.ones_like(done.known)), choice, charts, unknown, left)
+    done = in_windows(atlas, up, fill, config, progress)
+    whole = done.atlas.with_colors(done.atlas.colors, torch.ones_like(atlas.known))
+    return Completed(whole, choice, done.num_charts, unknown, done.num_left)
 
 
 def library_of(atlas: Atlas, up: Float[Tensor, "3"], window_px: int, generator: torch.Generator) -> tuple[Chart, ...]:
@@ -175,12 +189,13 @@ def in_windows(
     fill: Callable[[Chart], Float[Tensor, "3 H W"]],
     config: CompleteConfig,
     progress: Progress,
-) -> tuple[Atlas, int]:
-    """Fill window after window, until no texel is left that a window shows; how many there were."""
+) -> Windowed:
+    """Fill window after window, until no texel is left that a window shows; much that is left over is told."""
     generator, charts, whole = seeded(config.seed), 0, int((~atlas.known).sum())
     least = max(_NEGLIGIBLE_IN_ALL, whole // _FAST_WINDOWS) if config.is_fast else _NEGLIGIBLE_IN_ALL
+    most = max(_MOST_CHARTS, math.ceil(_MOST_COVERS * whole / config.window_px**2))
     tried = torch.zeros_like(atlas.known)
-    while charts < _MOST_CHARTS and not progress.is_stopped():
+    while charts < most and not progress.is_stopped():
         found = next_frame(atlas, config.window_px, up, generator, tried)
         if found is None:
             break
@@ -194,7 +209,11 @@ def in_windows(
         left = int((~atlas.known).sum())
         progress.tell(f"window {charts}: {100 * (1 - left / whole):.0f} % done")
         progress.preview(atlas)
-    return atlas, charts
+    left = int((~atlas.known).sum())
+    if left > _WORTH_TELLING * whole:
+        why = "was stopped" if progress.is_stopped() else "no window showed them"
+        progress.tell(f"warning: {100 * left / whole:.0f} % of the texels have the colours around them: {why}")
+    return Windowed(atlas, charts, left)
 
 
 def _showing(atlas: Atlas, frame: Frame, least: int) -> Chart | None:

@@ -29,6 +29,8 @@ _MOSTLY = 0.5
 _FLOATING_CELLS = 3.0
 _BESIDE = 6.0
 """Texels: how near to the completed surface such Gaussians are removed."""
+_COMPARED = 20_000
+"""Of these texels; with more only some are looked at."""
 
 
 def with_completed(
@@ -122,8 +124,9 @@ def unlearnt(gaussians: Gaussians, atlas: Atlas, completed: Bool[Tensor, "N"], c
     beside = torch.zeros(len(gaussians), dtype=torch.bool)
     rows = (blend_weights(gaussians, cameras) < _UNSEEN_PX).nonzero()[:, 0]
     points = atlas.texels.points[completed]
-    points = points[:: max(1, len(points) // 20_000)]
-    reach = _BESIDE * atlas.spacing
+    stride = max(1, len(points) // _COMPARED)
+    # Of fewer texels each stands for a wider place.
+    points, reach = points[::stride], _BESIDE * atlas.spacing * stride**0.5
     for part in rows.split(4096):
         beside[part] = torch.cdist(gaussians.means_world[part], points).amin(1) < reach
     return beside

@@ -1,5 +1,7 @@
 """A surface in the texels of an image: what resembles what was there, window by window."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,14 +11,16 @@ from neural3d.priors.exemplar.quilting import QuiltConfig, Texels, quilt
 from neural3d.priors.fitting import seeded
 from neural3d.texture.atlas import Atlas
 from neural3d.texture.charts import Chart, chart_of, nearest_known
-from neural3d.texture.complete import CompleteConfig, Progress, in_windows
+from neural3d.texture.complete import CompleteConfig, Progress, Windowed, in_windows
 from neural3d.texture.proposals import Propose, box_of, filled
 
 _GUIDANCE = 4.0
 
 
-def restyled(atlas: Atlas, style: Texels, up: Float[Tensor, "3"], config: CompleteConfig, progress: Progress) -> Atlas:
-    """The same surface, every texel copied from the style.
+def restyled(
+    atlas: Atlas, style: Texels, up: Float[Tensor, "3"], config: CompleteConfig, progress: Progress
+) -> Windowed:
+    """The same surface, every texel copied from the style; those that no window shows take the nearest one's colour.
 
     Blocks are chosen that look like what lies there, after both have the same mean and spread of colour: light and dark
     stay where they are, their texture becomes the style's.
@@ -33,7 +37,8 @@ def restyled(atlas: Atlas, style: Texels, up: Float[Tensor, "3"], config: Comple
         wanted = chart_of(guide, chart.frame).image[(slice(None), *box_of(chart.unknown))]
         return filled(chart, _laid(wanted, config), (), copying, style)
 
-    return nearest_known(in_windows(painted, up, fill, config, progress)[0])
+    done = in_windows(painted, up, fill, config, progress)
+    return replace(done, atlas=nearest_known(done.atlas))
 
 
 def _laid(wanted: Float[Tensor, "3 H W"], config: CompleteConfig) -> Propose:

@@ -25,7 +25,7 @@ from neural3d.texture.choice import choose
 from neural3d.texture.complete import CompleteConfig, Completed, Progress, complete, library_of
 from neural3d.texture.pictures import camera_on, surface_picture, turntable
 from neural3d.texture.proposals import filled, proposer, require_method
-from neural3d.texture.splats import recolored, surface_gaussians, with_completed, with_sides
+from neural3d.texture.splats import recolored, surface_gaussians, unlearnt, with_completed, with_sides
 from neural3d.texture.styles import restyled
 from neural3d.texture.tiles import tile
 
@@ -175,6 +175,20 @@ def test_stopped_halfway_every_texel_has_a_colour(holed: Atlas):
     assert (done.atlas.colors[hole].amax(0) <= holed.colors[holed.known].amax(0)).all()
 
 
+def test_the_number_of_windows_grows_with_the_work_and_what_is_left_is_told(holed: Atlas, monkeypatch):
+    """Where small windows are needed in numbers, all are filled; what even these leave is said."""
+    monkeypatch.setattr("neural3d.texture.complete._MOST_CHARTS", 1)
+    small, told = replace(FAST, method="smooth", window_px=24), []
+    done = complete(holed, UP, small, Progress(tell=told.append))
+    assert done.num_charts > 2 and done.num_smooth < 0.1 * done.num_texels
+    assert not any("warning" in line for line in told)
+    monkeypatch.setattr("neural3d.texture.complete._MOST_COVERS", 0)
+    done = complete(holed, UP, small, Progress(tell=told.append))
+    share = done.num_smooth / done.num_texels
+    assert done.num_charts == 1 and share > 0.3
+    assert told[-1] == f"warning: {100 * share:.0f} % of the texels have the colours around them: no window showed them"
+
+
 def test_colours_that_are_not_finite_are_refused(whole: Atlas):
     texture = atlas_texture(whole.surface, SIDE)
     texture.colors[texture.covered.nonzero()[7][0], texture.covered.nonzero()[7][1]] = torch.nan
@@ -210,8 +224,9 @@ def test_a_surface_in_another_style_is_made_of_its_texels():
         3, 96, 96, generator=generator
     )
     source = Source((style,), (torch.ones(96, 96, dtype=torch.bool),))
-    done = restyled(whole, source, UP, replace(FAST, window_px=48), Progress())
-    assert done.known.all()
+    found = restyled(whole, source, UP, replace(FAST, window_px=48), Progress())
+    assert found.atlas.known.all() and found.num_charts > 1 and found.num_left < 0.1 * len(texels.points)
+    done = found.atlas
     assert (done.colors.mean(0) - (style.mean((1, 2)) + 1) / 2).abs().max() < 0.1
     assert torch.corrcoef(done.colors[:, :2].T)[0, 1] < -0.8  # red against green, as in the style
 
@@ -233,6 +248,16 @@ def test_new_gaussians_cover_what_was_completed_and_the_others_stay(holed: Atlas
     inside = (marked - torch.tensor([0.9, 0.1, 0.5])).abs().amax(-1) < 1e-6
     assert inside.sum() > 2000 and alpha[inside].median() > 0.95 and alpha[inside].quantile(0.05) > 0.6
     assert with_completed(model, holed, torch.ones_like(holed.known), cameras) is model
+
+
+def test_chance_gaussians_go_beside_any_number_of_texels(holed: Atlas, monkeypatch: pytest.MonkeyPatch):
+    """Where only some texels are compared, what lies between these is beside the surface, too."""
+    model = surface_gaussians(holed, ~holed.known, replace(ball(9), sh=torch.zeros(9, 4, 3)), 3000)
+    cameras = cameras_around(4, 32)
+    cameras = replace(cameras, principal_px=cameras.principal_px + 1000)  # they look past it
+    assert unlearnt(model, holed, ~holed.known, cameras).all()
+    monkeypatch.setattr("neural3d.texture.splats._COMPARED", int((~holed.known).sum()) // 150)
+    assert unlearnt(model, holed, ~holed.known, cameras).all()
 
 
 def test_a_turntable_shows_all_of_a_thing_from_all_around_and_begins_where_the_photos_were():
