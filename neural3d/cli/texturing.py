@@ -91,9 +91,11 @@ def _made(options: Making, interrupts: Interrupts) -> dict[str, Any]:
         _write_mesh(run, trained, result.atlas, texture)
         _write_pictures(run, trained, atlas, result, alone=options.objects is not None)
         facts = {"output": str(options.output), "unseen": round(float((~atlas.known).float().mean()), 4)}
+        was_stopped = interrupts.requested() == "stop"
         facts |= result.facts | {"num_gaussians": len(result.gaussians)}
+        facts["status"] = "stopped" if was_stopped else "completed"
         run.write_json("exports/texture.json", facts)
-        run.set_status("completed")
+        run.set_status(facts["status"], f"stopped by a signal, {result.facts['windows']} windows done" * was_stopped)
     return facts
 
 

@@ -61,20 +61,24 @@ def choose(
     seed: int = 0,
     most_charts: int = 3,
     tell: Callable[[str], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Choice:
     """Hide what is known under the shapes of what is unknown, and take the method with the least penalty.
 
-    Each trial chart is filled from the others alone. Where nothing can be hidden, the first but `smooth` is taken.
+    Each trial chart is filled from the others alone. Where nothing can be hidden, the first but `smooth` is taken;
+    where somebody stops it, the best of those that were tried.
 
     Raises: InputError where no method is given.
     """
     if not methods:
         raise InputError("no method to choose from")
     cases = _cases(library, shapes, most_charts)
-    if not cases:
+    if not cases or is_stopped():
         return Choice(next((name for name in methods if name != "smooth"), next(iter(methods))), {})
     trials = {}
     for name, propose in methods.items():
+        if trials and is_stopped():
+            break
         trials[name] = _trial(propose, cases, library, seed)
         if tell is not None:
             tell(f"{name}: penalty {trials[name].card.penalty:.2f}, {trials[name].seconds:.1f} s")

@@ -153,19 +153,22 @@ def _method(
     keeps_colors: bool,
 ) -> tuple[Choice, Propose]:
     how = {"is_fast": config.is_fast, "keeps_colors": keeps_colors}
-    trainer = Trainer(library, Budget(max(1.0, _TRAINING_SHARE * config.seconds)), config.seed)
+    budget = Budget(max(1.0, _TRAINING_SHARE * config.seconds))
+    trainer = Trainer(library, budget, config.seed, watch=lambda _: progress.is_stopped())
     if config.method != "auto":
         progress.tell(f"method {config.method}")
         return Choice(config.method, {}), proposer(config.method, trainer, **how)
     methods: dict[str, Propose] = {}
     for name in AUTO_FAST if config.is_fast else AUTO:
+        if methods and progress.is_stopped():
+            break
         try:
             methods[name] = proposer(name, trainer, **how)
         except InputError as error:
             progress.tell(f"{name} is left out: {error}")
     choice = choose(
         methods, library, _shapes(atlas, up, config), seed=config.seed,
-        most_charts=2 if config.is_fast else 3, tell=progress.tell,
+        most_charts=2 if config.is_fast else 3, tell=progress.tell, is_stopped=progress.is_stopped,
     )  # fmt: skip
     return choice, methods[choice.method]
 

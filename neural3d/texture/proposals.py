@@ -20,7 +20,7 @@ from neural3d.priors.exemplar.quilting import LEAST_BLOCK, QuiltConfig, Texels, 
 from neural3d.priors.files import load_prior
 from neural3d.priors.patches import PatchSource, Picture, to_bytes
 from neural3d.priors.prior import Prior, PriorConfig
-from neural3d.priors.records import Budget
+from neural3d.priors.records import Budget, Watch, watch_nothing
 from neural3d.priors.registry import ROWS, make_prior
 from neural3d.priors.text.clip import EmbeddingPrior
 from neural3d.texture.charts import Chart
@@ -58,6 +58,8 @@ class Trainer:
     charts: Sequence[Chart] = ()
     budget: Budget = Budget()
     seed: int = 0
+    watch: Watch = watch_nothing
+    """Is asked at each step whether to stop."""
 
 
 def proposer(name: str, trainer: Trainer = Trainer(), *, is_fast: bool = False, keeps_colors: bool = False) -> Propose:
@@ -188,7 +190,7 @@ def _prior(name: str, trainer: Trainer) -> Prior:
     if not pictures:
         raise InputError("no place of the surface is known well enough to train a prior on; try --method quilt")
     prior = make_prior(PriorConfig(name, ROWS[name].size), trainer.seed)
-    prior.fit(PatchSource(pictures, prior.config.size), trainer.budget, trainer.seed)
+    prior.fit(PatchSource(pictures, prior.config.size), trainer.budget, trainer.seed, trainer.watch)
     return prior
 
 

@@ -1,6 +1,7 @@
 """texture: a run becomes another run; what was seen stays, what was not is there now; what cannot be is one line."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from surface_ball import color_of, directions
 
 from neural3d.cli import main
+from neural3d.cli.interrupts import Interrupts
 from neural3d.cli.runs import load_trained
 from neural3d.priors.files import save_prior
 from neural3d.priors.prior import PriorConfig
@@ -48,7 +50,12 @@ def test_the_result_is_a_run_that_renders_what_no_photo_saw(run: Path, completed
     new = ~torch.isin(after.gaussians.means_world[:, 0], before.gaussians.means_world[:, 0])
     assert after.run.status["state"] == "completed" and new.sum() > 50
     facts = json.loads((completed / "exports" / "texture.json").read_text())
-    assert facts["method"] == "quilt" and facts["completed_texels"] > 500 and 0.1 < facts["unseen"] < 0.8
+    assert (
+        facts["method"] == "quilt"
+        and facts["status"] == "completed"
+        and facts["completed_texels"] > 500
+        and 0.1 < facts["unseen"] < 0.8
+    )
     assert main(["render", str(completed), "--output", str(completed / "turn"), "--frames", "2"]) == 0
 
 
@@ -89,6 +96,26 @@ def test_what_masks_hold_is_completed_alone(run: Path, tmp_path: Path):
     means = way.apply(half.means_world.double())
     assert means[:, 0].min() > -0.1
     assert (means[:, 2] > 0.3).sum() > 0.8 * (inside & (places[:, 2] > 0.3)).sum() > 200
+
+
+def test_a_signal_leaves_a_run_that_says_so(run: Path, tmp_path: Path, monkeypatch, capsys):
+    """In the first window; what it had is kept, and nobody takes it for all that was to be done."""
+    told, calls = Interrupts.requested, []
+
+    def once(self: Interrupts) -> str:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return told(self)
+
+    monkeypatch.setattr("neural3d.cli.texturing.Interrupts.requested", once)
+    output = tmp_path / "stopped"
+    assert main(["texture", "complete", str(run), "--output", str(output), *SMALL, *WHOLE, "--json"]) == 130
+    facts = json.loads((output / "exports" / "texture.json").read_text())
+    assert facts["status"] == "stopped" == json.loads(capsys.readouterr().out)["status"]
+    assert facts["windows"] == 1 and facts["smooth_texels"] > 0
+    status = load_trained(output).run.status
+    assert status["state"] == "stopped" and status["reason"] == "stopped by a signal, 1 windows done"
 
 
 def test_texture_and_mask_lie_beside_the_mesh(completed: Path):

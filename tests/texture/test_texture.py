@@ -175,6 +175,14 @@ def test_stopped_halfway_every_texel_has_a_colour(holed: Atlas):
     assert (done.atlas.colors[hole].amax(0) <= holed.colors[holed.known].amax(0)).all()
 
 
+def test_a_prior_in_training_is_stopped_too(holed: Atlas):
+    """The prior has a third of ten minutes, and ends after its first step."""
+    steps = []
+    slow = replace(FAST, method="ae-linear", seconds=600.0)
+    done = complete(holed, UP, slow, Progress(is_stopped=lambda: steps.append(1) or True))
+    assert done.num_smooth == done.num_texels and len(steps) < 10
+
+
 def test_the_number_of_windows_grows_with_the_work_and_what_is_left_is_told(holed: Atlas, monkeypatch):
     """Where small windows are needed in numbers, all are filled; what even these leave is said."""
     monkeypatch.setattr("neural3d.texture.complete._MOST_CHARTS", 1)
