@@ -81,7 +81,9 @@ def train(options: PriorTrain, interrupts: Interrupts) -> dict[str, Any]:
     with interrupts.graceful():
         reports = prior.fit(source, budget, options.seed, line)
     facts = {"seed": options.seed, "num_images": len(folder.pictures), "stages": [asdict(r) for r in reports]}
-    save_prior(options.output, prior, facts)
+    # Seconds are the machine's day: with them no two files of a seed would be equal.
+    timeless = [{name: value for name, value in stage.items() if name != "seconds"} for stage in facts["stages"]]
+    save_prior(options.output, prior, {**facts, "stages": timeless})
     return {"output": str(options.output), **asdict(prior.config), "labels": list(labels), **facts}
 
 

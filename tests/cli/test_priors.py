@@ -78,8 +78,7 @@ def test_the_same_seed_gives_the_same_file(images: Path, prior: Path, tmp_path: 
     again = tmp_path / "again.prior"
     command = ["prior", "train", "--prior", "x0", "--images", str(images), "--output", str(again)]
     assert main([*command, "--steps", "12", "--size", "8", "--downscale", "2"]) == 0
-    old, new = load_prior(prior).tensors(), load_prior(again).tensors()
-    assert all(np.array_equal(old[name], new[name]) for name in old)
+    assert again.read_bytes() == prior.read_bytes()
 
 
 def test_a_sheet_of_samples(prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
