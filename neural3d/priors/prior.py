@@ -180,10 +180,13 @@ class ComposedPrior(Prior):
 
     def _searched(self, window: Images, hole: Unknown, condition: Condition, generator: torch.Generator) -> Images:
         start = self.law.draw((len(window), *self.codec.latent_shape(self.config.size)), condition, generator)
-        found = search_latents(
-            0.5 * start, self.codec.decode, lambda z: self.law.unlikeliness(z, generator), window, hole
-        )
-        return self.decode(found)
+        free, asked = start.split([start.shape[1] - self.law.num_asked, self.law.num_asked], dim=1)
+
+        def decoded(latents: Tensor) -> Images:
+            return self.codec.decode(torch.cat([latents, asked], 1))
+
+        found = search_latents(0.5 * free, decoded, lambda z: self.law.unlikeliness(z, generator), window, hole)
+        return decoded(found)
 
     def _fit_codec(self, source: PatchSource, budget: Budget, generator: torch.Generator, watch: Watch) -> StageReport:
         count = batch_size(source.size)

@@ -116,3 +116,16 @@ def test_a_label_decides_what_is_made():
     prior.fit(source, Budget(None, 100))
     means = [prior.sample(16, Condition(torch.full((16,), label))).mean() for label in (0, 1)]
     assert means[0] < -0.2 and means[1] > 0.2
+
+
+def test_a_hole_is_filled_with_what_was_asked_for(monkeypatch: pytest.MonkeyPatch):
+    """The search for latents that fit moves what is free; a label stays 1 for its class and 0 for the others."""
+    prior = make_prior(PriorConfig("cgan", 8, ("low", "steep")))
+    seen, decode = [], prior.codec.decode
+    monkeypatch.setattr(prior.codec, "decode", lambda latents: seen.append(latents.detach()) or decode(latents))
+    unknown = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    unknown[..., 2:6, 2:6] = True
+    prior.inpaint(torch.zeros(1, 3, 8, 8), unknown, Condition(torch.tensor([1])), seed=1)
+    labels = torch.stack([latents[0, -2:, 0, 0] for latents in seen])
+    assert len(seen) > 50 and torch.equal(labels, torch.tensor([0.0, 1.0]).expand_as(labels))
+    assert not torch.equal(seen[0], seen[-1])

@@ -19,6 +19,8 @@ class Law(nn.Module):
     """Whether `fill` is for latents of other sizes than it was trained on, too."""
     is_averaged = False
     """Whether the weights' average is kept."""
+    num_asked = 0
+    """How many numbers at a latent's end are what was asked for, which no search may change."""
 
     def prepare(self, latents: Any) -> None:
         """Look at some latents before anything is trained."""

@@ -20,7 +20,7 @@ class StandardNormal(Law):
 
     def __init__(self, num_labels: int = 0) -> None:
         super().__init__()
-        self.num_labels = num_labels
+        self.num_labels = self.num_asked = num_labels
 
     def draw(
         self, shape: tuple[int, ...], condition: Condition, generator: torch.Generator
