@@ -1,7 +1,7 @@
 """Tiles that repeat without seams, from a patch of a material."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural3d.errors import InputError
@@ -30,25 +30,27 @@ def tile(patch: Float[Tensor, "3 H W"], seed: int = 0) -> Float[Tensor, "3 H W"]
     for axis, length in enumerate((height, width)):
         half = max(_BLOCK_PX // 2, round(_BAND * length / 2))
         cross.narrow(axis, length // 2 - half, 2 * half)[...] = True
-    # What the cross leaves at the borders is repeated there, so that the ends of its arms fit, too.
+    texels = Texels((patch,), (torch.ones(height, width, dtype=torch.bool),))
+    # What the cross leaves at the borders is repeated there, so that it is known on all sides.
     reach = min(_BLOCK_PX, min(height, width) // 2)
     around, open_ = (_wrapped(layer, reach) for layer in (moved, cross[None]))
-    inner = (slice(None), slice(reach, -reach), slice(reach, -reach))
-    is_known = torch.ones(height, width, dtype=torch.bool)
-    for _ in range(2):  # the arms' ends once from each side
-        filled = quilt(around, open_[0], Texels((patch,), (is_known,)), seeded(seed))
-        around, open_ = _wrapped(filled[inner], reach), _wrapped(_ends(cross, reach)[None], reach)
-    return filled[inner].clamp(-1, 1)
-
-
-def _ends(cross: Tensor, reach: int) -> Tensor:
-    """Where the arms of the cross meet the border."""
-    ends = torch.zeros_like(cross)
+    filled = quilt(around, open_[0], texels, seeded(seed))[:, reach:-reach, reach:-reach]
     for axis in (0, 1):
-        length = cross.shape[axis]
-        for start in (0, length - reach // 2):
-            ends.narrow(axis, start, reach // 2)[...] |= cross.narrow(axis, start, reach // 2)
-    return ends
+        filled = _joined(filled, cross, axis, reach // 2, texels, seed)
+    return filled.clamp(-1, 1)
+
+
+def _joined(
+    filled: Float[Tensor, "3 H W"], cross: Bool[Tensor, "H W"], axis: int, depth: int, texels: Texels, seed: int
+) -> Float[Tensor, "3 H W"]:
+    """Both ends of one arm of the cross filled anew, as one: each by itself, they would not fit where tiles meet."""
+    length = cross.shape[axis]
+    ends = torch.zeros_like(cross)
+    for start in (0, length - depth):
+        ends.narrow(axis, start, depth)[...] = cross.narrow(axis, start, depth)
+    # The border becomes the middle.
+    open_, turned = ends.roll(length // 2, dims=axis), filled.roll(length // 2, dims=axis + 1)
+    return quilt(turned, open_, texels, seeded(seed)).roll(-(length // 2), dims=axis + 1)
 
 
 def _wrapped(layer: Tensor, reach: int) -> Tensor:

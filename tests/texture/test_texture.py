@@ -358,3 +358,14 @@ def test_a_tile_repeats_without_a_seam():
     assert steps(made)[0] < 1.5 * steps(made)[1]
     with pytest.raises(InputError, match="at least 32 x 32"):
         tile(patch[:, :20])
+
+
+def test_the_ends_of_what_was_filled_in_fit_where_tiles_meet():
+    """Across the border they differ as neighbours do, also where both sides are new."""
+    x, y = torch.meshgrid(torch.arange(97.0), torch.arange(81.0), indexing="xy")
+    waves = torch.stack([(x / 3.7).sin(), (y / 4.1).sin(), (x / 5 + y / 6).sin()]) * 0.5
+    for seed in (0, 5):
+        made = tile(waves + 0.1 * torch.randn(3, 81, 97, generator=torch.Generator().manual_seed(seed)), seed)
+        sides, ends = made[:, 32:48, [-1, 0]], made[:, [-1, 0], 39:57]
+        assert sides.diff(dim=2).abs().mean() < 1.12 * made.diff(dim=2).abs().mean()
+        assert ends.diff(dim=1).abs().mean() < 1.12 * made.diff(dim=1).abs().mean()
