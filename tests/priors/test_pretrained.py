@@ -102,6 +102,33 @@ def test_pipelines_fill_holes(weights: Path, name: str):
         assert not torch.equal(prior.inpaint(image, unknown, **others), filled)
 
 
+def test_a_pipeline_is_given_the_holes_surroundings_at_its_own_size(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    """A photo of 900 x 1300 with a small hole, and with a large one: what is asked of 16-pixel weights is small."""
+    prior, asked = PretrainedPrior(weights / "inpaint", steps=1), []
+    called = prior._called
+    monkeypatch.setattr(prior, "_called", lambda *given: asked.append(given[1]) or called(*given))
+    image = torch.linspace(-1, 1, 1300).expand(1, 3, 900, 1300).contiguous()
+    for rows, columns in ((slice(400, 404), slice(1290, 1300)), (slice(100, 600), slice(10, 30))):
+        unknown = torch.zeros(1, 1, 900, 1300, dtype=torch.bool)
+        unknown[..., rows, columns] = True
+        filled = prior.inpaint(image, unknown, seed=1)
+        assert torch.equal(filled[~unknown.expand_as(image)], image[~unknown.expand_as(image)])
+        assert not torch.equal(filled, image) and filled.isfinite().all()
+    assert [question["image"].size for question in asked] == [(64, 64), (64, 64)]
+    near, far = (np.array(question["image"])[:, :, 0] for question in asked)
+    assert near[0, :16].min() > 245, "the right end of the ramp alone"
+    assert far[0, 15] - int(far[0, 0]) > 150, "of a hole of 500 rows, 1000 columns around it"
+    assert np.array(asked[0]["mask_image"]).any() and np.array(asked[1]["mask_image"])[:16, :16].mean() < 100
+
+
+def test_images_without_a_hole_are_not_asked_about(weights: Path):
+    prior = PretrainedPrior(weights / "inpaint", steps=1)
+    image, unknown = _with_hole()
+    both = torch.cat([image, image]), torch.cat([torch.zeros_like(unknown), unknown])
+    filled = prior.inpaint(*both, seed=1)
+    assert torch.equal(filled[0], image[0]) and not torch.equal(filled[1], image[0])
+
+
 def test_a_controlnet_reads_the_map(weights: Path):
     prior = PretrainedPrior(weights / "draw", weights / "control", steps=2)
     image, unknown = _with_hole()

@@ -1,11 +1,12 @@
 """A pipeline of diffusers as a prior: whatever it calls its arguments, image, mask, text and map are given to it."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -100,24 +101,40 @@ class PretrainedPrior(Prior):
 
     @torch.no_grad()
     def fill(self, images: Images, unknown: Unknown, condition: Condition, generator: torch.Generator) -> Images:
-        """Image by image, of any size; the border is repeated up to whole units.
+        """Image by image: what surrounds the hole, at the size that the weights know.
 
         Raises: InputError where no pipeline for filling holes can be made of the weights.
         """
-        pipeline = self._filler(condition.maps is not None)
-        height, width = images.shape[-2:]
-        border = (0, -width % _UNIT_PX, 0, -height % _UNIT_PX)
-        wide = functional.pad(images, border, mode="replicate")
-        holes = functional.pad(unknown.float(), border).expand(-1, 3, -1, -1) * 2 - 1
-        filled = []
-        for image, hole in zip(_pictures(wide), _pictures(holes), strict=True):
-            asked = {"prompt": condition.text or "", "image": image, "mask_image": hole.convert("L")}
-            asked |= {"height": image.height, "width": image.width}
-            if condition.maps is not None:
-                maps = functional.pad(condition.maps, border, mode="replicate")
-                asked["control_image"] = _pictures(maps)[0]
-            filled.append(self._called(pipeline, asked, generator))
-        return torch.cat(filled)[..., :height, :width]
+        pipeline, filled = self._filler(condition.maps is not None), images.clone()
+        for index, hole in enumerate(unknown):
+            if not bool(hole.any()):
+                continue
+            one, box = slice(index, index + 1), _box_about(hole[0], self.config.size)
+            maps = None if condition.maps is None else condition.maps[:1][(..., *box)]
+            part = replace(condition, maps=maps)
+            at = (one, slice(None), *box)
+            filled[at] = self._part_filled(pipeline, images[at], unknown[at], part, generator)
+        return filled
+
+    def _part_filled(
+        self, pipeline: Any, image: Images, unknown: Unknown, condition: Condition, generator: torch.Generator
+    ) -> Images:
+        """One image with its hole filled, its longer side brought to the native size for that and back.
+
+        The border is repeated up to whole units.
+        """
+        height, width = image.shape[-2:]
+        small = _scaled_size((height, width), self.config.size)
+        border = (0, -small[1] % _UNIT_PX, 0, -small[0] % _UNIT_PX)
+        picture = functional.pad(_resized(image, small), border, mode="replicate")
+        hole = functional.pad((_resized(unknown.float(), small) > 0).float(), border).expand(-1, 3, -1, -1) * 2 - 1
+        asked = {"prompt": condition.text or "", "image": _pictures(picture)[0]}
+        asked |= {"mask_image": _pictures(hole)[0].convert("L"), "height": picture.shape[2], "width": picture.shape[3]}
+        if condition.maps is not None:
+            maps = functional.pad(_resized(condition.maps, small), border, mode="replicate")
+            asked["control_image"] = _pictures(maps)[0]
+        answer = self._called(pipeline, asked, generator)[..., : small[0], : small[1]]
+        return _resized(answer, (height, width)).clamp(-1, 1)
 
     def tensors(self) -> dict[str, Tensor]:
         """Raises: InputError, always."""
@@ -168,6 +185,31 @@ def _native_size(pipeline: Any) -> int:
     if scale is None and getattr(pipeline, "movq", None) is not None:
         scale = 2 ** (len(pipeline.movq.config.block_out_channels) - 1)
     return int(cells) * int(scale or 8) if isinstance(cells, int) else 512
+
+
+def _box_about(hole: Bool[Tensor, "H W"], least: int) -> tuple[slice, slice]:
+    """The hole with as much around it to each side as half its own length, and no less than `least` in all."""
+    found = [hole.any(axis).nonzero()[:, 0] for axis in (1, 0)]
+    longer = max(int(at[-1]) + 1 - int(at[0]) for at in found)
+    sides = []
+    for at, length in zip(found, hole.shape, strict=True):
+        side = min(length, max(2 * longer, least))
+        first = min(max(0, (int(at[0]) + int(at[-1]) + 1 - side) // 2), length - side)
+        sides.append(slice(first, first + side))
+    return sides[0], sides[1]
+
+
+def _scaled_size(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Of the same shape, with the longer side of that length."""
+    height, width = (max(1, round(side * longer / max(size))) for side in size)
+    return height, width
+
+
+def _resized(images: Float[Tensor, "B C _ _"], size: tuple[int, int]) -> Float[Tensor, "B C _ _"]:
+    """Each new pixel from all that it covers."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _pictures(images: Images) -> list[Image.Image]:
