@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from neural3d.capture.foreground import Segmenter, cut_out, mask_path, object_points
-from neural3d.capture.listing import BadFrame
+from neural3d.capture.listing import BadFrame, Frame
 from neural3d.capture.paths import masks_in
 from neural3d.capture.survey import Placed, Survey
 from neural3d.capture.transforms import rename_masks
@@ -58,7 +58,7 @@ def write_masks(
     """A mask for each photo in which the object is found, or for those that are named in `only`.
 
     Where it `replaces` what is there, other masks of these photos go in the end, whatever they are called, and so do
-    masks of photos in which no object is found: these are used whole.
+    masks of photos in which no object is seen: these are used whole. Those of photos that cannot be read stay.
 
     Raises: InputError when no object is found, or in no photo; StorageError.
     """
@@ -66,7 +66,7 @@ def write_masks(
     points = surveyed.listing.points
     is_object = object_points(points, poses)
     chosen = [placed for placed in surveyed.placed if only is None or placed.frame.name in only]
-    shares, failed, made = [], {}, {}
+    shares, failed, made, unseen = [], {}, {}, set()
     for placed in told(chosen):
         name = placed.frame.name
         try:
@@ -74,6 +74,7 @@ def write_masks(
                 raise BadFrame("is a view of a panorama, whose mask is the panorama's")
             mask = cut_out(placed, points.xyz, is_object, segment)
             if mask.mean() < SMALLEST_SHARE:
+                unseen.add(name)
                 raise BadFrame("the object is not seen in it")
             made[name] = mask_path(folder, name.removeprefix("images/"))
             _write(made[name], mask)
@@ -83,18 +84,25 @@ def write_masks(
     if not shares and chosen:
         raise InputError(f"{folder}: in none of {len(failed)} photos an object is found")
     if replaces:
-        _remove_others(surveyed, folder, chosen, made)
+        _remove_others(surveyed, folder, [p.frame for p in chosen if p.frame.name in unseen | set(made)], made)
     share = float(np.median(shares)) if shares else 0.0
     return MaskReport(str(folder), len(shares), int(is_object.sum()), share, failed)
 
 
-def _remove_others(surveyed: Survey, folder: Path, chosen: Sequence[Placed], made: Mapping[str, Path]) -> None:
-    """Remove what readers would find for the chosen photos beside the masks that were made, and name it no more."""
-    frames = [placed.frame for placed in chosen if placed.view is None]
+def _remove_others(surveyed: Survey, folder: Path, frames: Sequence[Frame], made: Mapping[str, Path]) -> None:
+    """Remove what readers would find for these photos beside the masks that were made, and name it no more.
+
+    In a folder that nobody reads masks from by itself only those go that would be written anew, or that frames name:
+    pictures of the photos' names may be anything there.
+    """
     others = {placed.frame.mask_path for placed in surveyed.placed} - {frame.mask_path for frame in frames}
-    kept = others | {path.resolve() for path in made.values()}
-    found = {mask for frame in frames for mask in masks_in(folder, frame.name, frame.name.removeprefix("images/"))}
-    inside = folder.resolve()
+    photos = {frame.image_path.resolve() for frame in surveyed.listing.frames}
+    kept = others | photos | {path.resolve() for path in made.values()}
+    inside, names = folder.resolve(), [(frame.name, frame.name.removeprefix("images/")) for frame in frames]
+    if inside == (surveyed.listing.root / "masks").resolve():
+        found = {mask for both in names for mask in masks_in(folder, *both)}
+    else:
+        found = {path.resolve() for _, name in names if (path := mask_path(folder, name)).is_file()}
     found |= {frame.mask_path for frame in frames if frame.mask_path and frame.mask_path.is_relative_to(inside)}
     gone = found - kept
     masks = {frame.image_path: made[frame.name].resolve() for frame in frames if frame.name in made}

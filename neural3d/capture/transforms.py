@@ -185,12 +185,14 @@ def _mask(root: Path, record: dict[str, Any], name: str, finder: ImageFinder) ->
 
 
 def rename_masks(listing: Listing, gone: Collection[Path], mask_from_photo: Mapping[Path, Path]) -> None:
-    """Where the capture's transforms.json names masks that shall go, name the new ones of those photos, or none.
+    """Where transforms.json, or what was given in its place, names masks that shall go, name the new ones, or none.
 
     Raises: InputError for a broken file; StorageError.
     """
-    root, files = listing.root, find_transforms(listing.root)
-    for file in files if listing.source in files else ():
+    root, files = listing.root, list(find_transforms(listing.root))
+    if listing.format == listing.source.name and listing.source not in files:
+        files.append(listing.source)  # one with a name of its own
+    for file in files:
         meta, finder = load_json(file), ImageFinder(root, file)
         changed = [_rename_mask(root, record, finder, gone, mask_from_photo) for record in meta["frames"]]
         if any(changed):

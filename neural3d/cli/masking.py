@@ -21,6 +21,8 @@ def run_masks(options: Masks) -> int:
     segment: Segmenter = grab_cut if options.segment is None else load_segmenter(options.segment)
     surveyed = survey(list_capture(options.capture))
     folder = options.output or surveyed.listing.root / "masks"
+    if any(frame.image_path.resolve().is_relative_to(folder.resolve()) for frame in surveyed.listing.frames):
+        raise InputError(f"--output {folder}: the photos lie in it; name a folder of its own for the masks")
     if folder.exists() and any(folder.iterdir()) and not options.overwrite:
         raise InputError(f"{folder}: holds masks already; replace them with --overwrite, or name another --output")
     report = write_masks(surveyed, folder, segment, replaces=options.overwrite, told=cutting)

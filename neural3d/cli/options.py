@@ -190,7 +190,7 @@ class Masks:
     segment: Annotated[str | None, arg(metavar="MODULE:FUNCTION", help_behavior_hint="(default: GrabCut)")] = None
     """A function of yours in GrabCut's place: takes a picture and neural3d.capture.foreground.Seeds, returns a mask."""
     overwrite: Flag = False
-    """Replace masks that are there."""
+    """Replace masks that are there, and remove those of photos in which the object is not seen."""
     json: Flag = False
     """Print one JSON object and nothing else on stdout."""
 

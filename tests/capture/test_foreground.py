@@ -1,6 +1,7 @@
 """Foreground masks: what the points call the object, GrabCut against a known outline, models of the user's own."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -165,6 +166,48 @@ def test_masks_are_replaced_whatever_they_are_called(capture, monkeypatch, capsy
     assert set(answer["failed"]) == {f"images/{index}.png" for index in (1, 3, 5)}
     left = {path.name for path in (capture / "masks").iterdir()} - set(used.values())
     assert left == ({"notes.txt"} if is_named else {"notes.txt", "other.png"})  # which nothing called a mask
+
+
+def test_a_file_with_a_name_of_its_own_names_the_new_masks(capture, monkeypatch):
+    """It would name what is no longer there, and the photos be left out."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    meta, mine = json.loads((capture / "transforms.json").read_text()), capture / "mine.json"
+    (capture / "masks").mkdir()
+    for index in (0, 1):
+        Image.new("L", (SIDE, SIDE), 255).save(capture / f"masks/other-{index}.png")
+        meta["frames"][index]["mask_path"] = f"masks/other-{index}.png"
+    mine.write_text(json.dumps(meta))
+    (capture / "transforms.json").unlink()
+    _one_of_two.calls = 0
+    monkeypatch.setattr("neural3d.cli.masking.grab_cut", _one_of_two)
+    assert main(["masks", str(mine), "--overwrite"]) == 0
+    listing = list_capture(mine)
+    assert [frame.mask_path and frame.mask_path.name for frame in listing.frames[:2]] == ["0.png.png", None]
+    assert len(listing.frames) == len(meta["frames"]) and not listing.skipped
+
+
+def test_a_photo_that_cannot_be_read_keeps_its_mask(capture, monkeypatch):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    monkeypatch.setattr("neural3d.cli.masking.grab_cut", lambda picture, seeds: picture[..., 0] > 130)
+    assert main(["masks", str(capture)]) == 0
+    before = (capture / "masks/1.png.png").read_bytes()
+    photo = (capture / "images/1.png").read_bytes()
+    (capture / "images/1.png").write_bytes(photo[: len(photo) // 2])
+    assert main(["masks", str(capture), "--overwrite"]) == 0
+    assert (capture / "masks/1.png.png").read_bytes() == before
+
+
+def test_photos_are_never_taken_for_old_masks(capture, monkeypatch, capsys):
+    """In another folder pictures of their names may be anything: smaller copies, or the photos themselves."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    monkeypatch.setattr("neural3d.cli.masking.grab_cut", lambda picture, seeds: picture[..., 0] > 130)
+    shutil.copytree(capture / "images", capture / "images_2")
+    before = {path: path.read_bytes() for path in capture.rglob("*.png")}
+    for folder in (capture, capture / "images"):
+        assert main(["masks", str(capture), "--output", str(folder), "--overwrite"]) == 2
+        assert "the photos lie in it; name a folder of its own" in capsys.readouterr().err
+    assert main(["masks", str(capture), "--output", str(capture / "images_2"), "--overwrite"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_without_an_object_old_masks_stay(capture, monkeypatch):
