@@ -255,9 +255,10 @@ def _fingerprints(options: Render, form: Form, trained: Trained, shot: Shot, fou
         *(options.up, options.units),
     )
     settings += (background_of(trained).tolist(), options.fps or shot.fps, shot.sensor_width_mm, found)
-    # What --units and --up came to: the capture may have been measured anew since, and its metres be others.
-    frame = shot.world_from_scene
-    settings += (frame.scale, frame.rotation.tolist(), frame.translation.tolist())
+    if form == "exr" or options.stereo is not None:
+        # What --units and --up came to: the capture may have been measured anew since, and its metres be others.
+        frame = shot.world_from_scene
+        settings += (frame.scale, frame.rotation.tolist(), frame.translation.tolist())
     around = {i: (shot.previous_camera(i), shot.cameras[i], shot.next_camera(i)) for i in shot.chosen}
     return {i: fingerprint(model, around[i], (*settings, shot.numbers[i])) for i in shot.chosen}
 

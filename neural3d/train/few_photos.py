@@ -31,11 +31,12 @@ def thinned(gaussians: Gaussians, dropped: Bool[Tensor, "N"], share: float) -> t
 
     Source: Park et al. 2025, DropGaussian, eq. 4, 5.
     """
-    # Not torch's own sigmoid, of which the last few numbers of each thread's part are rounded in another way.
+    # Not torch's own sigmoid and logit, of which the last few numbers of each thread's part may be rounded otherwise.
     opacities = 1 / (1 + torch.exp(-gaussians.logit_opacities))
     raised = opacities / (1 - share)
     capped = raised.clamp(max=OPAQUE)
-    logits = torch.where(dropped, TRANSPARENT_LOGIT, torch.logit(capped, eps=1e-6))
+    safe = capped.clamp(1e-6, 1 - 1e-6)
+    logits = torch.where(dropped, TRANSPARENT_LOGIT, torch.log(safe / (1 - safe)))
     # d logit(c s(l)) / d l = (1 - s) / (1 - c s); what is capped follows the model's own.
     factors = torch.where(raised < OPAQUE, (1 - opacities) / (1 - capped), 1.0)
     return _with_logits(gaussians, logits), torch.where(dropped, 0.0, factors)

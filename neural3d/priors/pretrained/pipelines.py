@@ -110,7 +110,9 @@ class PretrainedPrior(Prior):
             if not bool(hole.any()):
                 continue
             one, box = slice(index, index + 1), _box_about(hole[0], self.config.size)
-            maps = None if condition.maps is None else condition.maps[:1][(..., *box)]
+            maps = condition.maps
+            if maps is not None:  # one for all images, or one for each
+                maps = maps[index % len(maps) :][:1][(..., *box)]
             part = replace(condition, maps=maps)
             at = (one, slice(None), *box)
             filled[at] = self._part_filled(pipeline, images[at], unknown[at], part, generator)
