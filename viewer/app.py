@@ -203,9 +203,9 @@ class Viewer:
             self._changed.notify()
         self._publisher.join(timeout=5.0)
         self.controls.close()
-        self.document.close()
         self._frames.close()
         self.server.stop()
+        self.document.close()
 
     def __enter__(self) -> "Viewer":
         return self

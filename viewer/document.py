@@ -37,7 +37,9 @@ class Document:
         """Change what is on show; what is there then. Changes in a row that bear one name are one step back."""
         with self._lock:
             before, self._models = self._models, change(self._models)
-            if undoable and self._models is not before:
+            if self._models is before:
+                return before
+            if undoable:
                 self._history.note(before, step)
         self._on_change()
         return self._models

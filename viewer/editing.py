@@ -171,8 +171,10 @@ class EditPanel:
 
     def _set_crop(self) -> None:
         crop = self._region.region if self._is_cropped.value is True else None
-        if crop is not None or self._document.models.crop is not None:
-            self._document.later(lambda models: replace(models, crop=crop), undoable=False)
+        # What is cropped now may be another thing once it is this change's turn: it is always asked for.
+        self._document.later(
+            lambda models: replace(models, crop=crop) if crop != models.crop else models, undoable=False
+        )
 
     async def _on_inside(self, event: viser.GuiEvent) -> None:
         region = self._region.region

@@ -22,7 +22,7 @@ from neural3d.storage import make_folder
 from neural3d.viewer.clouds import Clouds
 from neural3d.viewer.document import Document
 from neural3d.viewer.meshes import MESH, write_surface
-from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, placed_at
+from neural3d.viewer.models import MAIN, MAX_MODELS, Entry, Models, placed_at
 from neural3d.viewer.notices import failures_told, send_file
 from neural3d.viewer.regions import region_around
 from neural3d.viewer.values import number, taken_file
@@ -101,21 +101,19 @@ class ModelsPanel:
         self._show_gizmo()
         self.refresh()
 
-    async def _on_visible(self, _: viser.GuiEvent) -> None:
-        entry, visible = self._entry(), self._visible.value is True
-        if entry.visible != visible:
-            self._document.later(lambda models: models.changed(entry.name, visible=visible), undoable=False)
+    async def _on_visible(self, event: viser.GuiEvent) -> None:
+        name, visible = self._entry().name, self._visible.value is True
+        if event.client is not None:  # a visitor, not `refresh`
+            self._document.later(lambda models: models.changed(name, visible=visible), undoable=False)
 
     async def _on_move(self, _: viser.GuiEvent) -> None:
         self._show_gizmo()
 
     async def _on_scale(self, event: viser.GuiEvent) -> None:
         """A visitor has typed a part of a number, or all of it; what is none yet must not be written over."""
-        entry, scale = self._entry(), number(self._scale.value, -math.inf, math.inf, 0.0)
-        if event.client is None or not MIN_SCALE <= scale <= MAX_SCALE:
-            return
-        if not math.isclose(scale, entry.world_from_model.scale, rel_tol=1e-9):
-            self._put(entry, replace(entry.world_from_model, scale=scale), step=f"scale of {entry.name}")
+        name, scale = self._entry().name, number(self._scale.value, -math.inf, math.inf, 0.0)
+        if event.client is not None and MIN_SCALE <= scale <= MAX_SCALE:
+            self._place(name, lambda now: _scaled(now, scale), step=f"scale of {name}")
 
     async def _on_remove(self, _: viser.GuiEvent) -> None:
         name = self._entry().name
@@ -157,14 +155,23 @@ class ModelsPanel:
         self._is_dragged = event.phase != "end"
         w, i, j, k = (float(value) for value in event.target.wxyz)
         x, y, z = (float(value) for value in event.target.position)
-        place = placed_at((w, i, j, k), (x, y, z), entry.world_from_model.scale)
         if event.phase == "end":
-            self._put(entry, place)
+            self._place(entry.name, lambda now: placed_at((w, i, j, k), (x, y, z), now.scale))
         else:
+            place = placed_at((w, i, j, k), (x, y, z), entry.world_from_model.scale)
             self._clouds.move(replace(entry, world_from_model=place))
 
-    def _put(self, entry: Entry, place: Similarity, step: str | None = None) -> None:
-        self._document.later(lambda models: models.changed(entry.name, world_from_model=place), step=step)
+    def _place(self, name: str, change: Callable[[Similarity], Similarity], step: str | None = None) -> None:
+        """Put a model elsewhere, from where it stands once it is its turn."""
+
+        def placed(models: Models) -> Models:
+            if name not in models.names:
+                return models
+            now = models[name].world_from_model
+            there = change(now)
+            return models if there is now else models.changed(name, world_from_model=there)
+
+        self._document.later(placed, step=step)
 
 
 class FilesPanel:
@@ -235,7 +242,7 @@ class FilesPanel:
         try:
             with failures_told(client, "The export failed"), self._turn():
                 with TemporaryDirectory(prefix="neural3d-export-") as folder:
-                    send_file(client, self.export(Path(folder), "scene"))
+                    send_file(client, self.export(Path(folder), "scene"), "neural3d export")
         finally:
             notice.remove()
 
@@ -267,14 +274,15 @@ class FilesPanel:
 
         Raises: InputError; StorageError.
         """
-        shown = self._document.models.merged(with_selection=False)
-        if shown is None:
-            raise InputError("nothing is visible, so there is nothing to write")
-        if not self._document.models.are_alike:
+        models = self._document.models
+        if not models.are_alike:
             raise InputError(
                 "of the models some were trained with antialiasing or in linear light, and some were not, which a file "
                 "says of all it holds; hide some and export them one by one"
             )
+        shown = models.merged(with_selection=False)
+        if shown is None:
+            raise InputError("nothing is visible, so there is nothing to write")
         way, cameras = self._place.capture_from_scene, self._place.cameras
         up_world = (way.rotation @ torch.tensor(self._place.up_world, dtype=torch.float64)).float()
         if self._format.value == MESH and cameras is not None:
@@ -294,6 +302,11 @@ class FilesPanel:
             metres_per_unit=scale,
         )
         return path
+
+
+def _scaled(place: Similarity, scale: float) -> Similarity:
+    """The same object where it has that size already: pages tell what they were told."""
+    return place if math.isclose(scale, place.scale, rel_tol=1e-9) else replace(place, scale=scale)
 
 
 def _plain(name: str) -> str:

@@ -50,23 +50,23 @@ def read_message(raw: bytes | str) -> wire.Message:
     try:
         _check_lengths(msgspec.msgpack.decode(raw))
         message = wire.Message.deserialize(raw)
+    except Hostile:
+        raise
     except Exception as error:  # any field of any type may come: whatever decoding raises, the sender is at fault
         raise Hostile(f"undecodable message: {type(error).__name__}") from error
-    if not isinstance(message, _SPOKEN):
-        raise Hostile(f"unexpected message: {type(message).__name__}")
     if isinstance(message, wire.GuiUpdateMessage) and set(message.updates) != {"value"}:
         raise Hostile("a control's value is all that a page may change")
     return message
 
 
 def _check_lengths(content: dict[str, Any]) -> None:
-    """Raises: ValueError where numbers come in another count than is announced.
+    """Raises: Hostile where it is none that our page sends; ValueError where numbers come in another count.
 
     viser warns of these with all of what has come, which would be written to the terminal and be remembered for good.
     """
     kind = next((kind for kind in _SPOKEN if kind.__name__ == content["type"]), None)
     if kind is None:
-        return
+        raise Hostile("a message that the page does not send")
     hints = infra.get_type_hints_cached(kind)
     for name, value in content.items():
         if name in hints and not _has_length(value, hints[name]):
@@ -107,10 +107,18 @@ def is_usable(message: wire.Message) -> bool:
 def _is_value(value: object) -> bool:
     """Of a control: viser tells it to all other pages, and a number that it cannot write would close them."""
     if isinstance(value, str):
-        return len(value) <= MAX_TEXT
+        return len(value) <= MAX_TEXT and _is_no_large_number(value)
     if isinstance(value, list | tuple):
         return len(value) <= MAX_VALUES and _are_numbers(value, len(value))
     return isinstance(value, bool) or _are_numbers((value,), 1)
+
+
+def _is_no_large_number(text: str) -> bool:
+    """Of a text: viser makes a number of it for a control that holds one."""
+    try:
+        return abs(float(text)) <= MAX_COORDINATE
+    except ValueError:
+        return True
 
 
 def _is_pointer(pointer: wire.ScenePointerMessage) -> bool:

@@ -155,9 +155,9 @@ class Models:
 
     @property
     def are_alike(self) -> bool:
-        """Whether the visible ones can be one: antialiasing and light are said of a whole file."""
-        models = [entry.model for entry in self.entries if entry.visible and isinstance(entry.model, Gaussians)]
-        return len({(model.antialiased, model.linear) for model in models}) <= 1
+        """Whether what is there can be one: antialiasing and light are said of a whole file."""
+        there = [model for _, model in self.shown(with_selection=False) if len(model)]
+        return len({(model.antialiased, model.linear) for model in there}) <= 1
 
     def select(self, choose: Callable[[Float[Tensor, "N 3"]], Bool[Tensor, "N"]], mode: str) -> "Models":
         """Select by place: "Replace", "Add" to what is selected, or "Remove" from it; only what is there counts."""

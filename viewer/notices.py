@@ -25,12 +25,12 @@ def failures_told(client: viser.ClientHandle, title: str) -> Iterator[None]:
         raise
 
 
-def send_file(client: viser.ClientHandle, path: Path) -> None:
-    """Let a visitor's browser save a file.
+def send_file(client: viser.ClientHandle, path: Path, instead: str) -> None:
+    """Let a visitor's browser save a file; what it says where it is too large names the command to use `instead`.
 
     Raises: InputError when it is too large to go through the page; OSError.
     """
     size = path.stat().st_size
     if size > MAX_DOWNLOAD_BYTES:
-        raise InputError(f"the file has {size / 1e9:.1f} GB; make less of it, or use the command line")
+        raise InputError(f"the file has {size / 1e9:.1f} GB; use {instead}")
     client.send_file_download(path.name, path.read_bytes(), _CHUNK_BYTES, save_immediately=True)

@@ -223,7 +223,7 @@ class PathPanel:
                 fps=move.fps,
                 keyframes=cameras_of_keyframes(move.keyframes, size),
             )
-            send_file(event.client, path)
+            send_file(event.client, path, "fewer key frames")
 
     def _on_load(self, event: viser.GuiEvent) -> None:
         content = taken_file(self._load).content

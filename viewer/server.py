@@ -90,20 +90,22 @@ class Door:
             log.info("viewer: refused %d times: %s", self.counts[reason], reason)
 
     def check_upload(self, sender: "GuardedConnection", start: wire.FileTransferStartUpload) -> None:
-        """Let a file in that begins; those whose files do not come any more are dropped, and make way.
+        """Let a file in that begins; where there are too many, those whose files no longer come are dropped for it.
 
         Raises: Hostile where it is for no button that takes files, or more files are under way than memory is meant
             for.
         """
         if start.source_component_uuid not in self.takes_files:
             raise Hostile("a file for what takes no files")
-        now = time.monotonic()
         others = [client for client in self.clients if client is not sender and client.uploads.transfer is not None]
+        if len(others) < MAX_UPLOADS:
+            return
+        now = time.monotonic()
         stalled = [client for client in others if now - client.uploads.heard_at > self.stall_seconds]
         for client in stalled:
             self.turn_away("file that does not come")
             client.transport.abort()
-        if len(others) - len(stalled) >= MAX_UPLOADS:
+        if not stalled:
             raise Hostile("too many files at once; send it again later")
 
     def check(self, connection: "GuardedConnection", request: Request) -> Admitted:

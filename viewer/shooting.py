@@ -32,6 +32,7 @@ from neural3d.viewer.values import choice, numbers
 Form = Literal["Video (MP4)", "EXR frames", "PNG frames"]
 FORMS: tuple[Form, ...] = get_args(Form)
 MAX_SIZE_PX = 4096
+RATHER = "neural3d render, or render less"
 
 
 class Cancelled(Exception):
@@ -164,7 +165,7 @@ class RenderPanel:
         if event.client is None or self._result is None:
             return
         with failures_told(event.client, "It could not be downloaded"):
-            send_file(event.client, self._result)
+            send_file(event.client, self._result, RATHER)
 
     def _show_running(self, is_running: bool) -> None:
         self._bar.visible = self._stop.visible = self._status.visible = is_running
@@ -179,7 +180,7 @@ class RenderPanel:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
             result = shoot(shot, folder, self._teller(len(shot.cameras)))
-            send_file(client, result)
+            send_file(client, result, RATHER)
             self._result = result
         except Cancelled:
             client.add_notification("Cancelled", "The render was stopped.", auto_close_seconds=4.0)

@@ -168,7 +168,7 @@ def parts(plan: ModuleType, output: Path) -> list[Any]:
         plan.Part("bench/measures", [*python, *result, *target], 60.0, answers="json"),
         plan.Part("bench/forgets", [*python, "print(1)", "--output", str(output / "none.json")], 60.0, answers="json"),
         plan.Part("bench/counts", [*python, "print('1 failed, 5 passed in 2.0s')"], 60.0, answers="pytest"),
-        plan.Part("bench/hangs", [*python, "import time; print('hm', flush=True); time.sleep(600)"], 6.0),
+        plan.Part("bench/hangs", [*python, "import time; print('hm', flush=True); time.sleep(600)"], 3.0),
         plan.Part("bench/lacks", [*python, "raise SystemExit(1)"], 60.0, missing="there is no such tool"),
         plan.Part(
             "bench/hears", [*python, "import os; raise SystemExit(os.environ['WORD'] != 'yes')"], 60.0, {"WORD": "yes"}

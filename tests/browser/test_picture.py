@@ -13,6 +13,8 @@ from neural3d.viewer.models import MAIN
 RED, GREEN = (place for place, _ in (BLOBS["red"], BLOBS["green"]))
 BALL = 0.3
 """No part of a ball that is picked lies farther from its middle."""
+ARROW = 0.8
+"""Where an arrow of a gizmo is taken hold of, in its lengths: nearer the middle are arcs that turn, and squares."""
 FROM_BEHIND = ((7.0, -1.0, 1.0), (0.0, -0.5, 0.3))
 """Both photos and all balls are in sight."""
 
@@ -108,7 +110,7 @@ def test_a_model_is_moved_by_its_gizmo_and_put_back(viewer: Viewer, shared_page,
     def pull() -> None:
         go_to(viewer, (4.0, 0.4, 0.5), (0.0, 0.2, 0.0))  # what misses the arrow turns the camera
         x, y, z = (float(part) for part in viewer.controls._models._gizmo.position)  # an earlier pull may come late
-        start = pixel_of(viewer, (x, y + 0.6 * length, z))
+        start = pixel_of(viewer, (x, y + ARROW * length, z))
         shared_page.drag(start, (start[0] + 80, start[1]))
 
     until_it_shows(pull, lambda: bool(np.abs(place()).max() > 0.05), "it has moved")
@@ -138,7 +140,7 @@ def test_the_crop_box_follows_its_gizmo(viewer: Viewer, shared_page, shots: Path
     def pull() -> None:
         go_to(viewer, (4.0, 0.4, 4.0), (0.0, 0.4, 0.2))  # no arrow points at him
         x, y, z = (float(part) for part in gizmo.position)
-        start = pixel_of(viewer, (x, y + 0.6 * gizmo.scale, z))
+        start = pixel_of(viewer, (x, y + ARROW * gizmo.scale, z))
         shared_page.drag(start, (start[0] + 60, start[1]))
 
     until_it_shows(pull, lambda: viewer.document.models.crop.center[1] > before[1] + 0.05, "the box has moved")

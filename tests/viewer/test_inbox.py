@@ -177,7 +177,23 @@ def test_what_controls_hold_passes(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, 1e30, 2**62, math.nan, -math.inf, [1e30], [1] * 5, ["a"], {"a": 1}, "x" * 30_000, b"x"]
+    "value",
+    [
+        None,
+        1e30,
+        2**62,
+        math.nan,
+        -math.inf,
+        [1e30],
+        [1] * 5,
+        ["a"],
+        {"a": 1},
+        "x" * 30_000,
+        b"x",
+        "1" * 30,
+        "1e400",
+        "nan",
+    ],
 )
 def test_what_no_control_holds_is_not_used(value: object) -> None:
     assert not is_usable(read_message(said("GuiUpdateMessage", uuid="a", updates={"value": value})))
@@ -188,6 +204,11 @@ def test_numbers_in_another_count_are_hostile_and_nothing_warns_of_them(wxyz: ob
     """A warning would show on the training's terminal what a stranger wrote, and never be forgotten."""
     with pytest.raises(Hostile):
         read_message(camera(wxyz=wxyz))
+
+
+def test_what_the_page_does_not_send_is_not_even_read() -> None:
+    with pytest.raises(Hostile, match="does not send"):
+        read_message(said("SetCameraPositionMessage", position="x" * 5000, initial=False))
 
 
 def start(size: int, **changes: object) -> bytes:

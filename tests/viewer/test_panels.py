@@ -157,7 +157,9 @@ def test_presses_of_one_group_are_taken_in_turn(guest: Guest, until: Callable) -
         guest.set(edit._change, "Invert")
     guest.set(edit._tool, BRUSH)
     until(lambda: edit._tool.value == BRUSH, "all messages are in")
-    assert selected(guest) == 300
+    done = threading.Event()
+    guest.viewer.document.run(done.set)
+    assert done.wait(20) and selected(guest) == 300
 
 
 def test_nothing_is_deleted_of_what_is_being_trained(guest: Guest, until: Callable) -> None:
@@ -366,6 +368,23 @@ def test_models_of_other_kinds_are_not_exported_as_one(guest: Guest, gaussians: 
     guest.viewer.document.change(lambda now: now.with_entry(Entry("other", other, Similarity.identity())))
     with pytest.raises(InputError, match="hide some"):
         files.export(tmp_path, "scene")
+
+
+def test_what_is_asked_for_in_a_row_is_done_in_a_row(guest: Guest, until: Callable) -> None:
+    """While a long change is at work: neither is decided by what was there before it, nor from there."""
+    controls, document, go_on = guest.viewer.controls, guest.viewer.document, threading.Event()
+    models, moved = controls._models, replace(Similarity.identity(), translation=torch.tensor([1.0, 0.0, 0.0]).double())
+    document.run(lambda: go_on.wait(20))
+    document.later(lambda now: now.changed(MAIN, world_from_model=moved))
+    for handle, value in ((models._scale, 2.0), (models._visible, False), (models._visible, True)):
+        guest.set(handle, value)
+        until(lambda handle=handle, value=value: handle.value == value, "it is heard")
+    go_on.set()
+    until(lambda: document.models[MAIN].world_from_model.scale == 2.0, "it is larger")
+    done = threading.Event()
+    document.run(done.set)
+    assert done.wait(20)
+    assert document.models[MAIN].position == (1.0, 0.0, 0.0) and document.models[MAIN].visible
 
 
 def test_saving_twice_at_once_makes_two_files(guest: Guest, until: Callable, monkeypatch) -> None:
