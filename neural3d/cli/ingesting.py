@@ -10,7 +10,7 @@ from neural3d.capture.detect import has_poses
 from neural3d.capture.foreground import Segmenter, grab_cut, load_segmenter, require_opencv
 from neural3d.capture.georeference.place import Placed, place_capture
 from neural3d.capture.ingest.masks import mask_ingest
-from neural3d.capture.ingest.pipeline import Progress, changed_settings, ingest_photos
+from neural3d.capture.ingest.pipeline import Progress, followed_settings, ingest_photos, is_of
 from neural3d.capture.ingest.report import Report
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.snapshots import Snapshot, latest_snapshot
@@ -128,7 +128,10 @@ def posed_capture(options: Make, preview: Preview | None = None) -> Path:
         say(f"{found.num_frames} of {num_plates} plates have a camera; the capture lies in {capture}")
         return capture
     segment, settings = require_extras(options), settings_of(options)
-    anew = options.overwrite and bool(changed_settings(capture, settings))
+    anew = options.overwrite and not is_of(capture, options.source, settings)
+    if not anew and (followed := followed_settings(capture, settings)):
+        told = ", ".join(f"{name} {value}" for name, value in followed.items())
+        say(f"{capture} was begun with {told}, which still holds; --overwrite begins anew")
     opening = f"{options.source} has no camera poses; they are looked for, and kept in {capture}"
     report = shown_ingest(options.source, capture, settings, overwrite=anew, opening=opening, preview=preview)
     for line in [*report.lines(), *_lines(_extras(capture, options, segment))]:

@@ -14,13 +14,15 @@ from PIL import Image, ImageFilter
 from neural3d.bench.poses import compare_captures
 from neural3d.capture import load_capture
 from neural3d.capture.detect import list_capture
-from neural3d.capture.ingest.pipeline import ingest_photos, pair_plan
+from neural3d.capture.ingest import pipeline
+from neural3d.capture.ingest.pipeline import followed_settings, ingest_photos, is_of, pair_plan
 from neural3d.capture.ingest.report import likely_reason
 from neural3d.capture.ingest.settings import Settings
 from neural3d.capture.ingest.sources import find_source
 from neural3d.capture.ingest.state import PreparedPhoto, State, load_state, save_state
 from neural3d.capture.photo_quality import measure_photo
 from neural3d.errors import InputError
+from neural3d.locks import FileLock
 
 TEATIME = Path(__file__).parents[2] / "scenes" / "teatime"
 VIEWS = (11, 12, 13, 22, 23, 24, 32, 33, 34, 43, 44, 69)
@@ -187,10 +189,44 @@ def test_beginning_anew_removes_what_an_ingest_wrote_and_nothing_else(tmp_path):
     assert (capture / "photos" / "a.png").is_file()
 
 
+def test_a_running_ingest_is_not_begun_anew_by_another(tmp_path):
+    """It removed the photos and the lock of the first before it looked whether there was one."""
+    photos, capture = tmp_path / "photos", tmp_path / "capture"
+    photos.mkdir()
+    Image.new("RGB", (80, 80)).save(photos / "a.png")
+    with pytest.raises(InputError, match="1 photos can be read"):
+        ingest_photos(photos, capture)
+    lock = FileLock(capture / "ingest/lock")
+    assert lock.acquire()
+    with pytest.raises(InputError, match="another ingest .* works on it"):
+        ingest_photos(photos, capture, overwrite=True)
+    assert (capture / "images/a.png").is_file() and (capture / "ingest.json").is_file()
+    lock.release()
+
+
+def test_features_of_photos_that_are_gone_go(tmp_path):
+    stages = pipeline._Stages(tmp_path, lambda progress: None)
+    stages.work.mkdir()
+    database = stages.work / pipeline.DATABASE
+    database.write_text("features")
+    stages._save_photos({"a.png": "1:1"}, State(Settings(), False, ()))
+    assert not database.exists()
+
+
+def test_an_earlier_start_is_of_the_same_photos_and_settings_or_is_not(tmp_path):
+    photos, other = tmp_path / "photos", tmp_path / "other"
+    taken = PreparedPhoto("a.png", str(photos.resolve() / "a.png"), "2:2", 80, 80, "lens")
+    save_state(tmp_path, State(Settings(focal_px=500.0), False, (taken,)))
+    assert is_of(tmp_path, photos, Settings(focal_px=500.0))
+    assert not is_of(tmp_path, other, Settings(focal_px=500.0)) and not is_of(tmp_path, photos, Settings())
+    assert followed_settings(tmp_path, Settings()) == {"focal_px": 500.0}
+    assert followed_settings(tmp_path, Settings(focal_px=500.0)) == {}
+    (tmp_path / "ingest.json").write_text("{")
+    assert not is_of(tmp_path, photos, Settings(focal_px=500.0)), "it is damaged"
+
+
 def test_features_of_old_pixels_go_before_a_photo_counts_as_new(tmp_path, monkeypatch):
     """Whoever is stopped between the two would keep them for good."""
-    from neural3d.capture.ingest import pipeline
-
     stages = pipeline._Stages(tmp_path, lambda progress: None)
     stages.work.mkdir()
     database = stages.work / pipeline.DATABASE

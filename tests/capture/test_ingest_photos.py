@@ -9,12 +9,12 @@ from PIL import Image
 from neural3d.capture.ingest.pipeline import camera_groups
 from neural3d.capture.ingest.prepare import prepare_photos
 from neural3d.capture.ingest.settings import Settings
-from neural3d.capture.ingest.sources import find_source
+from neural3d.capture.ingest.sources import find_source, one_of_each
 from neural3d.capture.ingest.state import State
+from neural3d.capture.listing import BadFrame
 
 
-def _prepared(tmp_path, folder: Path) -> State:
-    state = State(Settings(), False)
+def _prepared(tmp_path, folder: Path, state: State = State(Settings(), False)) -> State:
     for state in prepare_photos(tmp_path / "capture", find_source(folder), state, lambda *_: None):
         pass
     return state
@@ -181,3 +181,78 @@ def test_positions_from_exif(tmp_path):
     folder.mkdir()
     Image.new("RGB", (100, 80)).save(folder / "p.jpg", exif=exif)
     assert _prepared(tmp_path, folder).usable[0].gps == pytest.approx((-52.51, -13.25, 41.5))
+
+
+def _noise(path: Path, seed: int = 0, **how: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(path, **how)
+
+
+def test_zooms_of_one_lens_are_cameras_of_their_own(tmp_path):
+    """Phones write the lens's focal length for every digital zoom; the one for 35 mm film tells them apart."""
+    for index, film in enumerate((24, 24, 48)):
+        exif = Image.Exif()
+        exif[271], exif[272] = "Maker", "Phone"
+        exif.get_ifd(0x8769)[37386], exif.get_ifd(0x8769)[41989] = 6.765, film
+        _noise(tmp_path / f"photos/{index}.jpg", index, exif=exif)
+    groups = camera_groups(_prepared(tmp_path, tmp_path / "photos"))
+    assert [group["names"] for group in groups] == [["0.jpg", "1.jpg"], ["2.jpg"]]
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    """A library has been installed since, or a permission given: the file itself is the same."""
+    _noise(tmp_path / "photos/a.png")
+
+    def refuse(path: Path):
+        raise BadFrame("needs a library")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("neural3d.capture.ingest.prepare.read_photo", refuse)
+        state = _prepared(tmp_path, tmp_path / "photos")
+    assert [photo.fault for photo in state.photos] == ["needs a library"]
+    state = _prepared(tmp_path, tmp_path / "photos", state)
+    assert [photo.fault for photo in state.photos] == [None]
+
+
+def test_names_begin_no_remark(tmp_path):
+    _noise(tmp_path / "photos/#1 kitchen/a.png")
+    assert [photo.name for photo in _prepared(tmp_path, tmp_path / "photos").usable] == ["_1_kitchen/a.png"]
+
+
+def test_what_is_hidden_is_no_photo(tmp_path):
+    for name in ("a.png", ".thumbnails/a.png", "b/.Trash-1000/files/b.png", "@eaDir/a.png", "__MACOSX/a.png"):
+        _noise(tmp_path / "photos" / name)
+    assert [file.relative for file in find_source(tmp_path / "photos").files] == ["a.png"]
+
+
+def test_of_raw_and_jpeg_one_is_taken(tmp_path):
+    for name in ("1.JPG", "2.jpg", "sub/1.jpg"):
+        _noise(tmp_path / "photos" / name, format="JPEG")
+    for name in ("1.nef", "3.dng"):
+        (tmp_path / "photos" / name).write_bytes(b"raw")
+    source = find_source(tmp_path / "photos")
+    assert [file.relative for file in one_of_each(source.files)] == ["1.JPG", "2.jpg", "3.dng", "sub/1.jpg"]
+    chosen = one_of_each(source.files, prefers_raw=True)
+    assert [file.relative for file in chosen] == ["1.nef", "2.jpg", "3.dng", "sub/1.jpg"]
+    assert any("RAW, too" in note for note in source.notes)
+    assert [photo.name for photo in _prepared(tmp_path, tmp_path / "photos").usable] == ["1.JPG", "2.jpg", "sub/1.jpg"]
+
+
+def test_photos_that_are_deleted_are_forgotten_and_those_of_other_folders_not(tmp_path):
+    for index in range(3):
+        _noise(tmp_path / f"photos/{index}.png", index)
+    _noise(tmp_path / "more/9.png", 9)
+    state = _prepared(tmp_path, tmp_path / "more", _prepared(tmp_path, tmp_path / "photos"))
+    (tmp_path / "photos/1.png").unlink()
+    state = _prepared(tmp_path, tmp_path / "photos", state)
+    assert [photo.name for photo in state.usable] == ["0.png", "2.png", "9.png"]
+
+
+def test_a_folder_that_moves_is_the_same_photos(tmp_path):
+    for index in range(3):
+        _noise(tmp_path / f"photos/{index}.png", index)
+    before = _prepared(tmp_path, tmp_path / "photos")
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    after = _prepared(tmp_path, tmp_path / "elsewhere", before)
+    assert [(p.name, p.stamp) for p in after.photos] == [(p.name, p.stamp) for p in before.photos]
+    assert all(Path(photo.source).is_file() for photo in after.photos)

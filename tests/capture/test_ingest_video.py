@@ -1,8 +1,10 @@
 """Frames of a video: which are chosen, how they come out, and videos that are none."""
 
 import json
+import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import imageio_ffmpeg
 import numpy as np
@@ -129,6 +131,26 @@ def test_videos_of_one_name_stay_apart(pan, tmp_path):
     assert len(set(names)) == len(names) == 8 == len(list((capture / "images").iterdir()))
     assert sum(name.startswith("my_pan-1_") for name in names) == 4
     assert {photo.lens for photo in state.usable} == {"my_pan 160x96", "my_pan-1 160x96"}
+
+
+def test_a_video_that_moves_keeps_its_frames_and_another_in_its_place_has_its_own(pan, tmp_path):
+    capture, video = tmp_path / "capture", tmp_path / "a" / "my pan.mp4"
+    video.parent.mkdir()
+    shutil.copy(pan, video)
+    state = State(Settings(frames=6), True)
+    for state in prepare_video(capture, video, state, lambda *_: None):
+        pass
+    names = [photo.name for photo in state.photos]
+    video.parent.rename(tmp_path / "b")
+    video = tmp_path / "b" / "my pan.mp4"
+    for state in prepare_video(capture, video, state, lambda *_: None):
+        pass
+    assert [photo.name for photo in state.photos] == names
+    assert all(photo.source.startswith(f"{video}#") for photo in state.photos)
+    os.utime(video, (1, 1))
+    for state in prepare_video(capture, video, replace(state, settings=Settings(frames=4)), lambda *_: None):
+        pass
+    assert len(state.photos) == 4, "none of the earlier one is left"
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])

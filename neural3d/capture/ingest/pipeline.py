@@ -31,7 +31,8 @@ SIMILAR_UP_TO = 500
 """Photos that are all compared to see which look alike; of more, a vocabulary tree says so."""
 SAVE_SECONDS = 5.0
 """Longest work on photos that a kill can cost."""
-DATABASE = "database.db"
+DATABASE, LOCK = "database.db", "lock"
+"""In the folder of work."""
 OWN_NAMES = ("images", "masks", LIGHT_FOLDER, "sparse", WORK_FOLDER, "transforms.json", POINTS_FILE, WORLD_FILE)
 """What an ingest writes, its state aside, and what is found for it later."""
 
@@ -72,35 +73,46 @@ def ingest_photos(
     """
     require_colmap()
     source, capture = find_source(Path(source)), Path(output)
-    state = _begin(source, capture, settings, overwrite)
-    lock = FileLock(capture / WORK_FOLDER / "lock")
+    is_anew = overwrite and (capture / STATE_FILE).is_file()
+    _require_place(source, capture, is_anew=is_anew)
+    lock = FileLock(capture / WORK_FOLDER / LOCK)
     if not lock.acquire():
         raise InputError(f"{capture}: another ingest ({lock.owner()}) works on it; wait for its end")
     try:
+        if is_anew:
+            _remove_earlier(capture)
+        state = _begin(source, capture, settings)
         return _Stages(capture, watch).run(source, state, settings)
     finally:
         lock.release()
 
 
-def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: bool) -> State:
-    """The state of an earlier start, or a new one.
-
-    Raises: InputError when the folder holds something else, or was made with other settings.
-    """
+def _require_place(source: Source, capture: Path, *, is_anew: bool) -> None:
+    """Raises: InputError when the capture would lie where it must not, or holds something else."""
     if source.path.resolve() == capture.resolve() or capture.resolve().is_relative_to(source.path.resolve()):
         raise InputError(f"{capture}: lies in the folder of the photos; write the capture somewhere else")
     if capture.exists() and not capture.is_dir():
         raise InputError(f"{capture}: is a file; name a folder for the capture")
-    is_anew = overwrite and (capture / STATE_FILE).is_file()
-    if is_anew:
-        if source.path.resolve().is_relative_to(capture.resolve()):
-            raise InputError(f"{source.path}: lies in the capture that --overwrite would replace; move it out of there")
-        # The state last, which says that the folder is an ingest's.
-        remove_names(capture, (*OWN_NAMES, STATE_FILE))
-    earlier = load_state(capture) if capture.is_dir() else None
+    if is_anew and source.path.resolve().is_relative_to(capture.resolve()):
+        raise InputError(f"{source.path}: lies in the capture that --overwrite would replace; move it out of there")
     holds_more = capture.is_dir() and any(entry.name != WORK_FOLDER for entry in capture.iterdir())
-    if earlier is None and holds_more and not is_anew:
+    if holds_more and not (capture / STATE_FILE).is_file():
         raise InputError(f"{capture}: holds something that is no ingest; choose an empty folder")
+
+
+def _remove_earlier(capture: Path) -> None:
+    """All that an earlier start has written but the lock, which is held; the state last: it says whose folder it is."""
+    work = capture / WORK_FOLDER
+    remove_names(work, [entry.name for entry in work.iterdir() if entry.name != LOCK])
+    remove_names(capture, (*(name for name in OWN_NAMES if name != WORK_FOLDER), STATE_FILE))
+
+
+def _begin(source: Source, capture: Path, settings: Settings | None) -> State:
+    """The state of an earlier start, or a new one.
+
+    Raises: InputError when it was made with other settings, or is damaged.
+    """
+    earlier = load_state(capture)
     if earlier is None or not earlier.photos:
         # Where nothing was taken yet, as of a video that was none, nothing is settled.
         earlier = State(settings or Settings(), source.is_video)
@@ -111,18 +123,31 @@ def _begin(source: Source, capture: Path, settings: Settings | None, overwrite: 
         )
     # Photos beside a video's frames stand in no order.
     state = replace(earlier, is_video=earlier.is_video and source.is_video)
-    make_folder(capture / WORK_FOLDER)
     save_state(capture, state)
     return state
 
 
-def changed_settings(capture: Path, settings: Settings) -> list[str]:
-    """Names of settings that an earlier start of this capture's ingest was begun with otherwise; none where it is new.
+def is_of(capture: Path, source: Path, settings: Settings) -> bool:
+    """Whether an earlier start of this capture's ingest took these photos and no others, with all these settings."""
+    try:
+        earlier = load_state(capture)
+    except InputError:  # it is damaged: of whatever it was
+        return False
+    if earlier is None or earlier.settings.to_json() != settings.to_json():
+        return False
+    root = source.resolve()
+    return all(Path(p.source).is_relative_to(root) or p.source.rpartition("#")[0] == str(root) for p in earlier.photos)
+
+
+def followed_settings(capture: Path, settings: Settings) -> dict[str, Any]:
+    """What an earlier start of this capture was told and that still holds, though it is left out now.
 
     Raises: InputError when the capture's state is damaged.
     """
-    earlier = load_state(capture) if capture.is_dir() else None
-    return [] if earlier is None else _changed(earlier.settings, settings)
+    earlier = load_state(capture)
+    default, now = Settings().to_json(), settings.to_json()
+    before = default if earlier is None else earlier.settings.to_json()
+    return {name: value for name, value in before.items() if value != now[name] == default[name]}
 
 
 def _changed(before: Settings, now: Settings) -> list[str]:
@@ -175,7 +200,7 @@ class _Stages:
 
     def _photos(self, source: Source, state: State) -> State:
         """Take the photos; what they were taken from is never written to."""
-        before = {photo.name: photo.stamp for photo in state.photos}
+        before = {photo.name: photo.stamp for photo in state.usable}
         reported = self._reporter("photos")
         steps = (
             prepare_video(self.capture, source.path, state, reported)
@@ -193,11 +218,12 @@ class _Stages:
         return state
 
     def _save_photos(self, before: dict[str, str], state: State) -> None:
-        """Where a photo changed under its name, the database goes first: it has no way to forget that photo alone.
+        """Where a photo changed or is no more, the database goes first: it has no way to forget that photo alone.
 
         Whoever is stopped between the two begins with features that are too few, never with those of old pixels.
         """
-        if any(photo.stamp != before.get(photo.name, photo.stamp) for photo in state.photos):
+        after = {photo.name: photo.stamp for photo in state.usable}
+        if any(after.get(name) != stamp for name, stamp in before.items()):
             (self.work / DATABASE).unlink(missing_ok=True)
         save_state(self.capture, state)
 

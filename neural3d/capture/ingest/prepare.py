@@ -14,7 +14,7 @@ from PIL import Image
 
 from neural3d.capture.images import read_mask, read_pixels
 from neural3d.capture.ingest.settings import Settings
-from neural3d.capture.ingest.sources import Source, SourceFile
+from neural3d.capture.ingest.sources import Source, SourceFile, one_of_each
 from neural3d.capture.ingest.state import PreparedPhoto, State
 from neural3d.capture.light_files import FOLDER as LIGHT_FOLDER
 from neural3d.capture.light_files import SUFFIX as LIGHT_SUFFIX
@@ -41,22 +41,46 @@ def prepare_photos(capture: Path, source: Source, state: State, report: Report) 
 
     Raises: StorageError.
     """
+    files = one_of_each(source.files, prefers_raw=state.settings.linear)
+    if (followed := _followed(state, source, files)) != state:
+        state = followed
+        yield state
     known: dict[str, list[PreparedPhoto]] = defaultdict(list)
     for photo in state.photos:
         known[photo.source].append(photo)
-    for done, file in enumerate(source.files):
-        report(done, len(source.files), file.relative)
+    for done, file in enumerate(files):
+        report(done, len(files), file.relative)
         key, stamp = str(file.path.resolve()), _stamp(file)
         before = known.get(key, [])
-        if before and all(
-            photo.stamp == stamp and (photo.fault or (capture / "images" / photo.name).exists()) for photo in before
-        ):
+        # What could not be read has no file: a library may be there now, or a permission.
+        if before and all(photo.stamp == stamp and (capture / "images" / photo.name).exists() for photo in before):
             continue
         others = [photo for photo in state.photos if photo.source != key]
         taken = _prepare(capture, file, {photo.plain_name.lower() for photo in others}, state.settings)
         state = state.with_photos((*others, *(replace(photo, source=key, stamp=stamp) for photo in taken)))
         yield state
-    report(len(source.files), len(source.files), "")
+    report(len(files), len(files), "")
+
+
+def _followed(state: State, source: Source, files: tuple[SourceFile, ...]) -> State:
+    """Photos of this source that have moved with it keep what was done; those that are there no more are forgotten."""
+    now = {str(file.path.resolve()): file for file in files}
+    gone = [photo for photo in state.photos if photo.source not in now and not Path(photo.source).exists()]
+    known = {photo.source for photo in state.photos}
+    moved = {
+        photo.source: key
+        for photo in gone
+        for key, file in now.items()
+        if key not in known and photo.stamp == _stamp(file) and photo.source.endswith(f"/{file.relative}")
+    }
+    photos = (replace(photo, source=moved.get(photo.source, photo.source)) for photo in state.photos)
+    root = source.path.resolve()
+    kept = (p for p in photos if p.source in now or "#" in Path(p.source).name or not _lies_in(p.source, root))
+    return state.with_photos(tuple(kept))
+
+
+def _lies_in(source: str, root: Path) -> bool:
+    return Path(source).is_relative_to(root)
 
 
 def _stamp(file: SourceFile) -> str:
@@ -66,8 +90,9 @@ def _stamp(file: SourceFile) -> str:
 
 
 def plain_text(name: str) -> str:
-    """A name as every tool can write it down; COLMAP's lists of pairs part names at spaces."""
-    return re.sub(r"[\s\\]", "_", name.encode("utf-8", errors="backslashreplace").decode())
+    """A name as every tool can write it down; COLMAP's lists part names at spaces, and begin remarks with #."""
+    plain = re.sub(r"[\s\\]", "_", name.encode("utf-8", errors="backslashreplace").decode())
+    return f"_{plain[1:]}" if plain.startswith("#") else plain
 
 
 def free_name(file: SourceFile, used: set[str], *, has_alpha: bool = False) -> str:
@@ -164,8 +189,9 @@ def lens_key(facts: CameraFacts, width: int, height: int) -> str:
 
     Turned photos of one camera have other sizes, and a principal point on the other axis: they are kept apart.
     """
-    focal = facts.focal_mm or facts.focal_35mm
-    parts = (facts.make or "", facts.model or "", "" if focal is None else f"{focal:.2f}mm", f"{width}x{height}")
+    # A phone's lens has one focal length at every digital zoom: the one for 35 mm film tells these apart.
+    focals = [f"{focal:.2f}mm" for focal in (facts.focal_mm, facts.focal_35mm) if focal is not None]
+    parts = (facts.make or "", facts.model or "", *focals, f"{width}x{height}")
     return " ".join(part for part in parts if part)
 
 

@@ -113,9 +113,9 @@ def _warnings(state: State, observations: dict[str, int], moved: list[str]) -> t
             f"{len(registered)} photos fitted two places, as where a pattern repeats, and took the one that more "
             f"matches speak for: {', '.join(registered[:5])}"
         )
-    if len(observations) < 0.8 * len(state.photos):
+    if len(observations) < 0.8 * len(state.usable):
         warnings.append(
-            f"only {len(observations)} of {len(state.photos)} photos have a pose; "
+            f"only {len(observations)} of {len(state.usable)} photos have a pose; "
             "more overlap (two thirds of each picture) helps most"
         )
     if weak := sorted(name for name, count in observations.items() if count < 50):

@@ -28,6 +28,9 @@ def prepare_video(capture: Path, video: Path, state: State, report: Report) -> I
     stamp = f"{stat.st_size}:{stat.st_mtime_ns}"
     chosen = _chosen(capture, video, stamp, state, lambda done: report(done, 0, "choosing frames"))
     key = str(video.resolve())
+    if (followed := _followed(state, key, video.name, stamp, set(chosen))) != state:
+        state = followed
+        yield state
     there = {
         photo.source for photo in state.photos if photo.stamp == stamp and (capture / "images" / photo.name).exists()
     }
@@ -46,6 +49,20 @@ def prepare_video(capture: Path, video: Path, state: State, report: Report) -> I
         state = state.with_photos((*others, *(replace(photo, source=source, stamp=stamp) for photo in taken)))
         report(len(chosen) - len(missing) + done, len(chosen), "")
         yield state
+
+
+def _followed(state: State, key: str, name: str, stamp: str, chosen: set[int]) -> State:
+    """Frames of a video that was moved keep what was done; of one that is another now, or not chosen, go."""
+    photos = []
+    for photo in state.photos:
+        video, _, index = photo.source.rpartition("#")
+        is_moved = Path(video).name == name and photo.stamp == stamp and not Path(video).exists()
+        if video == key or is_moved:
+            if photo.stamp != stamp or int(index) not in chosen:
+                continue
+            photo = replace(photo, source=f"{key}#{index}")
+        photos.append(photo)
+    return state.with_photos(tuple(photos))
 
 
 def _require_panoramas(video: Path, facts: VideoFacts) -> None:
