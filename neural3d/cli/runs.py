@@ -238,6 +238,22 @@ def _change(views: Views, scene: Scene) -> str | None:
         return ", ".join([f"{gone} gone"] * bool(gone) + [f"{new} new"] * bool(new)) or "its photos are named otherwise"
     if not torch.equal(scene.cameras.size_px, views.cameras.size_px):
         return "its photos have other sizes"
+    if sorted(scene.test_indices.tolist()) != sorted(views.test_indices.tolist()):
+        return "other photos are held out"  # the run has learnt from those that would judge it
+    return _lens_change(views.cameras, scene.cameras) or _pose_change(views, scene)
+
+
+def _lens_change(before: Cameras, now: Cameras) -> str | None:
+    """Beyond what other machines round otherwise while they take distortion out."""
+    tolerance_px = POSE_TOLERANCE * before.focal_px
+    if bool(((now.focal_px - before.focal_px).abs() > tolerance_px).any()):
+        return "its cameras have other focal lengths"
+    if bool(((now.principal_px - before.principal_px).abs() > tolerance_px).any()):
+        return "its cameras have other principal points"
+    return None
+
+
+def _pose_change(views: Views, scene: Scene) -> str | None:
     now, before = scene.capture_from_scene, views.capture_from_scene
     moved = (now.translation - before.translation).abs().max() > POSE_TOLERANCE * before.scale
     scaled = abs(now.scale / before.scale - 1) > POSE_TOLERANCE

@@ -254,7 +254,7 @@ def test_a_frame_of_a_run_that_cannot_be_is_named(run_copy: Path, capsys, field,
     assert f"scene.json: capture_from_scene: {message}" in line and "restore the file or train again" in line
 
 
-@pytest.mark.parametrize("change", ["photo gone", "photo new", "pose", "size"])
+@pytest.mark.parametrize("change", ["photo gone", "photo new", "pose", "size", "split", "focal", "principal"])
 @pytest.mark.parametrize(
     "command", ["eval {run} --capture {capture}", "train splat --resume --output {run} --capture {capture}"]
 )
@@ -274,8 +274,20 @@ def test_a_capture_that_changed_is_refused(run_copy: Path, capture: Path, tmp_pa
             for file in (changed / "images").iterdir():
                 with Image.open(file) as image:
                     image.resize((24, 16)).save(file)
+        case "split":
+            names = [frame["file_path"] for frame in meta["frames"]]
+            meta |= {
+                "train_filenames": names[:3] + names[4:],
+                "val_filenames": names[3:4],
+                "test_filenames": names[3:4],
+            }
+        case "focal":
+            meta["fl_y"] = 50.5
+        case "principal":
+            meta["cx"] += 0.5
     (changed / "transforms.json").write_text(json.dumps(meta))
     expected = {"photo gone": "003.png gone", "photo new": "extra.png new", "pose": "moved", "size": "other sizes"}
+    expected |= {"split": "other photos are held out", "focal": "focal lengths", "principal": "principal points"}
     before = contents(run_copy)
     line = refused(capsys, *(part.format(run=run_copy, capture=changed) for part in command.split()))
     assert "not the capture that the run was trained on" in line and expected[change] in line
