@@ -14,6 +14,7 @@ from neural3d.capture import load_capture
 from neural3d.capture.georeference.world_file import find_world, world_from_json, world_to_json
 from neural3d.checkpoints import Checkpoint
 from neural3d.cli.kept_cameras import cameras_from_json, frame_from_json, up_from_json
+from neural3d.cli.progress import say
 from neural3d.devices import DeviceName, choose_device
 from neural3d.errors import InputError, said
 from neural3d.render.model import Model
@@ -127,7 +128,7 @@ def save_views(run: Run, scene: Scene) -> None:
 
 
 def load_trained(path: Path) -> Trained:
-    """The model of a run's last checkpoint.
+    """The model of a run's last whole checkpoint; a warning names each later one that is damaged.
 
     Raises: InputError when there is no run, or none of its checkpoints is there and whole.
     """
@@ -138,6 +139,8 @@ def load_trained(path: Path) -> Trained:
             f"{path}: the run has no checkpoint yet; go on with neural3d train {settings.method} --resume "
             f"--output {path}"
         )
+    for skipped in checkpoint.skipped:
+        say(f"neural3d: warning: passed over {skipped}")
     model = _gaussians(run, checkpoint) if settings.method == "splat" else field_of(checkpoint, settings.config)
     views = load_views(run)
     if views is None:

@@ -294,6 +294,21 @@ def test_a_capture_that_changed_is_refused(run_copy: Path, capture: Path, tmp_pa
     assert contents(run_copy) == before
 
 
+@pytest.mark.parametrize("command", ["eval {run}", "export {run} --output {run}/a.ply"])
+def test_a_damaged_newest_checkpoint_is_told_of(run_copy: Path, capsys: pytest.CaptureFixture[str], command):
+    """What is judged or exported then is older than the run says."""
+    run = Run.open(run_copy)
+    checkpoint = run.latest_checkpoint()
+    run.save_checkpoint(13, checkpoint.tensors, checkpoint.meta)
+    damaged = run_copy / "checkpoints" / "step-00000013"
+    state = max(damaged.iterdir(), key=lambda file: file.stat().st_size)
+    state.write_bytes(state.read_bytes()[:-1])
+    capsys.readouterr()
+    assert main(command.format(run=run_copy).split()) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert line.startswith(f"neural3d: warning: passed over {damaged}: ")
+
+
 def test_a_run_of_another_densifier_is_refused(run_copy: Path, capsys: pytest.CaptureFixture[str]):
     """As a densifier of one's own leaves it, which the command line does not have."""
     run = Run.open(run_copy)
