@@ -98,15 +98,17 @@ def _photos(trained: Trained, model: Model, scene: Scene, whole: Model | None) -
     photos, cameras = [scene.photos[index] for index in indices], trained.cameras[scene.train_indices]
 
     def views() -> Iterator[DepthView]:
-        for number, view in enumerate(photo_views(model, cameras, photos, _color_maps(trained), whole)):
+        for number, view in enumerate(photo_views(model, cameras, photos, color_maps(trained), whole)):
             yield view
             tell(number + 1, len(indices))
 
     return Seen(views, "photos")
 
 
-def _color_maps(trained: Trained) -> Callable[[int], Unexposed | None]:
+def color_maps(trained: Trained) -> Callable[[int], Unexposed | None]:
     """What takes each training photo's exposure out, where the run has learnt it."""
-    config = trained.settings.config
-    kind = config.exposure if isinstance(config, SplatConfig) else "none"
-    return exposure_removal(kind, trained.checkpoint.tensors)
+    config, tensors = trained.settings.config, trained.checkpoint.tensors
+    if isinstance(config, SplatConfig):
+        return exposure_removal(config.exposure, tensors)
+    # Whether a field has learnt any depends on its kind and on the capture; what it learns is affine.
+    return exposure_removal("affine" if "exposure.matrices" in tensors else "none", tensors)

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from train.small_scenes import truth
 
 from neural3d.cli import main
+from neural3d.cli.runs import load_trained
+from neural3d.cli.surfaces import color_maps
 from neural3d.fields.hashgrid import HashGridField
 from neural3d.run import Run
 from neural3d.train.hashgrid_config import HASHGRID_PRESETS
@@ -168,6 +171,19 @@ def test_a_hash_grid_goes_on_with_its_own_preset(hashgrid_run: Path, capsys: pyt
     line = refused(capsys, "train", "nerf", "--resume", "--tiny", "--output", str(hashgrid_run))
     assert "--tiny: this is for the field mlp" in line
     assert contents(hashgrid_run) == before
+
+
+def test_textures_take_out_the_exposures_that_a_field_has_learnt(field_run: Path, hashgrid_run: Path):
+    trained = load_trained(hashgrid_run)
+    matrices = torch.eye(3, 4).flatten().repeat(len(trained.checkpoint.tensors["exposure.matrices"]), 1)
+    matrices[1] *= 0.5
+    tensors = {**trained.checkpoint.tensors, "exposure.matrices": matrices}
+    trained = replace(trained, checkpoint=replace(trained.checkpoint, tensors=tensors))
+    photo = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1))
+    unexposed = color_maps(trained)
+    assert torch.allclose(unexposed(0)(photo, photo), photo, atol=1e-5)
+    assert torch.allclose(unexposed(1)(photo, photo), 2 * photo, atol=1e-5)
+    assert color_maps(load_trained(field_run))(1) is None, "this one has learnt none"
 
 
 def test_a_broken_configuration_is_named(field_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
