@@ -89,7 +89,7 @@ def measure_arcs(
         checkpoint = run.latest_checkpoint()
     if checkpoint is None:
         raise InputError("training was stopped before its first checkpoint")
-    unexposed = exposure_removal(config.exposure, checkpoint.tensors)
+    unexposed = exposure_removal(config.exposure, checkpoint.tensors, linear=trained.gaussians.linear)
     seen = seen_of(scene, trained.gaussians, unexposed, side_px, triangles)
     rows, sheets = judged(seen, methods)
     for name, sheet in list(sheets.items())[:_MOST_PICTURES] if pictures is not None else ():

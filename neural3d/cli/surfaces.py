@@ -109,6 +109,6 @@ def color_maps(trained: Trained) -> Callable[[int], Unexposed | None]:
     """What takes each training photo's exposure out, where the run has learnt it."""
     config, tensors = trained.settings.config, trained.checkpoint.tensors
     if isinstance(config, SplatConfig):
-        return exposure_removal(config.exposure, tensors)
+        return exposure_removal(config.exposure, tensors, linear=trained.gaussians.linear)
     # Whether a field has learnt any depends on its kind and on the capture; what it learns is affine.
     return exposure_removal("affine" if "exposure.matrices" in tensors else "none", tensors)

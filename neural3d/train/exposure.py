@@ -12,6 +12,7 @@ from torch import Tensor
 from neural3d.errors import InputError
 from neural3d.ops.adam import adam_step
 from neural3d.ops.library import native
+from neural3d.srgb import decode_srgb, encode_srgb
 
 GRID_NODES = (8, 16, 16)
 """Along luma, y and x, as in the paper's code."""
@@ -231,15 +232,18 @@ def _adam_for_photo(
 
 
 def exposure_removal(
-    kind: Literal["none", "affine", "bilateral"], tensors: Mapping[str, Tensor]
+    kind: Literal["none", "affine", "bilateral"], tensors: Mapping[str, Tensor], *, linear: bool = False
 ) -> Callable[[int], Callable[[Tensor, Tensor], Tensor] | None]:
     """Of a checkpoint: by a training photo's number, what takes its exposure out (`without_exposure`), if it has any.
+
+    Photos and renders are of display colours, the maps, where the run is `linear`, of light.
 
     Raises:
         InputError: The checkpoint's run learnt exposure in another way.
     """
     exposure = exposure_from_tensors(kind, tensors)
-    return lambda photo: None if exposure is None else partial(without_exposure, exposure.color_map(photo))
+    removal = _without_exposure_of_light if linear else without_exposure
+    return lambda photo: None if exposure is None else partial(removal, exposure.color_map(photo))
 
 
 def without_exposure(
@@ -254,3 +258,10 @@ def without_exposure(
         matrix = color_map.matrix
         return torch.linalg.solve(matrix[:, :3], (photo - matrix[:, 3, None, None]).flatten(1)).view_as(photo)
     return render + photo - color_map.apply(render.contiguous())
+
+
+def _without_exposure_of_light(
+    color_map: ColorMap, photo: Float[Tensor, "3 H W"], render: Float[Tensor, "3 H W"]
+) -> Float[Tensor, "3 H W"]:
+    """Light may not be below 0, and what a map adds may be more than a dark pixel holds."""
+    return encode_srgb(without_exposure(color_map, decode_srgb(photo), decode_srgb(render)).clamp(min=0))

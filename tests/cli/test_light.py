@@ -1,6 +1,7 @@
 """From EXR photos to EXR renders: light in, light out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from neural3d.cli import main
 from neural3d.cli.runs import load_trained
+from neural3d.cli.surfaces import color_maps
 from neural3d.render.exr_files import write_parts
 from neural3d.render.layers import layer_tiles
 from neural3d.srgb import decode_srgb
@@ -81,3 +83,13 @@ def test_what_knows_no_light_says_so(light_capture: Path, tmp_path: Path, capsys
     monkeypatch.setattr(training, "asked_device", lambda backend, asked: "cpu")
     splats = ["train", "splat", "--capture", str(light_capture), "--output", str(tmp_path / "s"), "--backend", "gsplat"]
     assert "--backend gsplat: it knows no linear light" in refused(capsys, *splats)
+
+
+def test_textures_take_exposures_out_as_light(light_run: Path):
+    trained = load_trained(light_run)
+    matrices = 2 * torch.eye(3, 4).flatten().repeat(len(trained.checkpoint.tensors["exposure.matrices"]), 1)
+    tensors = {**trained.checkpoint.tensors, "exposure.matrices": matrices}
+    trained = replace(trained, checkpoint=replace(trained.checkpoint, tensors=tensors))
+    photo = torch.full((3, 2, 2), 0.8)
+    found = color_maps(trained)(0)(photo, photo)
+    assert torch.allclose(decode_srgb(found), decode_srgb(photo) / 2, atol=1e-5)

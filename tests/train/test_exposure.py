@@ -8,12 +8,15 @@ from neural3d.ops.bilateral_slice import bilateral_slice
 from neural3d.ops.photometric import photometric_loss
 from neural3d.run import Run
 from neural3d.splats.view import splat_view
+from neural3d.srgb import encode_srgb
 from neural3d.train.config import LearningRates
 from neural3d.train.exposure import (
+    AffineExposure,
     BilateralExposure,
     Exposure,
     GridMap,
     exposure_from_tensors,
+    exposure_removal,
     fresh_exposure,
     total_variation_gradient,
 )
@@ -147,3 +150,22 @@ def test_grids_learn_what_no_one_map_can_say():
     errors = [(exposure.color_map(i).apply(image) - photos[i]).abs().mean().item() for i in (0, 1)]
     one_map = (0.85 * image - photos[0]).abs().mean().item()
     assert max(errors) < 0.5 * one_map
+
+
+def test_a_map_of_light_is_taken_out_of_light():
+    """The map doubled the light; halved display values would be another colour."""
+    matrices = 2 * torch.eye(3, 4).flatten().repeat(2, 1)
+    tensors = AffineExposure(matrices, torch.zeros_like(matrices), torch.zeros_like(matrices)).tensors()
+    light = 0.5 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1))
+    render, photo = encode_srgb(light), encode_srgb(2 * light)
+    found = exposure_removal("affine", tensors, linear=True)(1)(photo, render)
+    assert torch.allclose(found, render, atol=1e-5)
+    assert (exposure_removal("affine", tensors)(1)(photo, render) - photo / 2).abs().max() < 1e-5
+
+
+def test_what_is_taken_out_of_dark_light_is_a_number():
+    """A map may add more light than a dark pixel holds, and none below 0 can be shown."""
+    matrices = torch.tensor([[1.0, 0, 0, 0.1, 0, 1, 0, 0.1, 0, 0, 1, 0.1]])
+    tensors = AffineExposure(matrices, torch.zeros_like(matrices), torch.zeros_like(matrices)).tensors()
+    dark = torch.zeros(3, 2, 2)
+    assert (exposure_removal("affine", tensors, linear=True)(0)(dark, dark) == 0).all()
