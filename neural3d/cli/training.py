@@ -104,8 +104,10 @@ def train(options: Train, interrupts: Interrupts) -> int:
 
 def make(options: Make, interrupts: Interrupts) -> int:
     """From a capture to a model that is judged, exported and shown."""
-    config_from(options)  # what makes no sense is told before poses are looked for
+    # What makes no sense, or cannot be here, is told before poses are looked for.
+    config = config_from(options)
     _require_possible(options)
+    _engine_and_device(options, config)
     check_target(options.output, overwrite=options.overwrite)
     with _preview(options) as preview:
         work = _created(options, posed_capture(options, preview))
@@ -219,8 +221,7 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
         raise InputError("--capture: name the folder of posed photos (or go on with a run by --resume)")
     config = config_from(options)
     _require_possible(options)
-    asked = asked_device(options.backend, options.device)
-    engine, device = engine_of(options.backend), _device(config, asked)
+    engine, device = _engine_and_device(options, config)
     check_target(options.output, overwrite=options.overwrite)
     scene = load_capture(capture, downscale=options.downscale)
     for warning in scene.warnings:
@@ -292,6 +293,15 @@ def _resumed(options: Train) -> Work:
     begun_with = earlier.config.get("init_field") if checkpoint is None else None
     initial = field_start(None if begun_with is None else Path(begun_with), scene, config)
     return Work(scene, config, device, engine, initial, partial(Run.resume, options.output))
+
+
+def _engine_and_device(options: Train | Make, config: Config) -> tuple[Engine, torch.device]:
+    """Who renders, and where.
+
+    Raises: InputError where that does not work.
+    """
+    asked = asked_device(options.backend, options.device)
+    return engine_of(options.backend), _device(config, asked)
 
 
 def _device(config: Config, asked: DeviceName | None) -> torch.device:

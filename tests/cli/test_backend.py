@@ -11,6 +11,7 @@ from train.gsplat_stand_in import Given, front_of_twins, gsplat_replaced
 from train.nerfacc_stand_in import nerfacc_on_cpu
 
 from neural3d.cli import engines, main, training
+from neural3d.errors import InputError
 from neural3d.fields.nerfacc_composite import nerfacc_composite
 from neural3d.ops.records import RayViews
 from neural3d.run import Run
@@ -94,5 +95,33 @@ def test_a_field_is_trained_and_resumed_with_nerfacc(capture: Path, tmp_path: Pa
 def test_an_engine_that_cannot_is_named(capture: Path, tmp_path: Path, capsys, arguments, message):
     given = ["--capture", str(capture), "--output", str(tmp_path / "run")]
     assert main(["train", *arguments, *given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backend", "gsplat"], "--backend gsplat: planted"),
+        (["--device", "cuda"], "--device cuda: planted"),
+        (["--field", "hashgrid", "--device", "cuda"], "--device cuda: radiance fields are computed on the CPU"),
+    ],
+)
+def test_what_cannot_train_is_told_before_poses_are_looked_for(
+    tmp_path: Path, monkeypatch, capsys, arguments: list[str], message: str
+):
+    """Which takes hours."""
+
+    def planted(asked: str | None) -> None:
+        raise InputError(f"{'--backend' if asked == 'gsplat' else '--device'} {asked}: planted")
+
+    def sought(*_: object) -> Path:
+        raise AssertionError("poses were looked for")
+
+    monkeypatch.setattr(engines, "require_kernels", planted)
+    monkeypatch.setattr(training, "choose_device", planted)
+    monkeypatch.setattr(training, "posed_capture", sought)
+    (tmp_path / "photos").mkdir()
+    assert main(["make", str(tmp_path / "photos"), "--output", str(tmp_path / "run"), "--no-viewer", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line and not (tmp_path / "run").exists()
