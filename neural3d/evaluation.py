@@ -19,6 +19,7 @@ from neural3d.render.colormaps import colored
 from neural3d.render.images import write_png
 from neural3d.render.rendering import RenderFn, Rendering
 from neural3d.scene import Photo, Scene
+from neural3d.srgb import decode_srgb, encode_srgb
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
@@ -81,12 +82,14 @@ def evaluate(
     *,
     indices: Int[Tensor, "B"] | Sequence[int] | None = None,
     background: Float[Tensor, "3"] | None = None,
+    linear: bool = False,
     output: str | Path | None = None,
 ) -> Evaluation:
     """Render the held-out views (or those of `indices`) and compare each with its photo, over valid pixels only.
 
     Photos with alpha are composited over `background` (by default `evaluation_background`); `render_fn` must render
-    over the same. With `output`, a picture of each view is written there: photo, render, FLIP error.
+    over the same, and blend light where `linear`, else display values. With `output`, a picture of each view is
+    written there: photo, render, FLIP error.
 
     Raises: InputError when there is no view to compare; StorageError.
     """
@@ -101,20 +104,27 @@ def evaluate(
             continue
         rendering, taken = _timed(render_fn, scene, index)
         seconds.append(taken)
-        scores.append(_score(index, photo, rendering, background, lpips, output))
+        expected = photo_colors(photo, background, linear=linear)
+        scores.append(_score(index, photo, rendering, expected, lpips, output))
     if not scores:
         raise InputError("the capture has no held-out view with a valid pixel, so there is nothing to evaluate")
     timed = seconds[1:] or seconds
     return Evaluation(tuple(scores), len(timed) / max(sum(timed), 1e-9), tuple(skipped))
 
 
-def photo_colors(photo: Photo, background: Float[Tensor, "3"]) -> Float[Tensor, "H W 3"]:
-    """The photo in [0, 1], composited over the background where it has alpha (in display space, as it was rendered)."""
+def photo_colors(photo: Photo, background: Float[Tensor, "3"], *, linear: bool = False) -> Float[Tensor, "H W 3"]:
+    """The photo in [0, 1], composited over the background where it has alpha.
+
+    As the model that is compared with it blends: display values, or where `linear` light.
+    """
     colors = photo.pixels.float() / 255
     if photo.alpha is None:
         return colors
     alpha = (photo.alpha.float() / 255)[..., None]
-    return alpha * colors + (1 - alpha) * background
+    if not linear:
+        return alpha * colors + (1 - alpha) * background
+    light = decode_srgb(colors) if photo.light is None else photo.light.float()
+    return encode_srgb(alpha * light + (1 - alpha) * decode_srgb(background)).clamp(0, 1)
 
 
 def _timed(render_fn: RenderFn, scene: Scene, index: int) -> tuple[Rendering, float]:
@@ -130,11 +140,11 @@ def _score(
     index: int,
     photo: Photo,
     rendering: Rendering,
-    background: Float[Tensor, "3"],
+    expected: Float[Tensor, "H W 3"],
     lpips: Lpips | None,
     output: str | Path | None,
 ) -> ViewScores:
-    expected, valid = photo_colors(photo, background), photo.valid
+    valid = photo.valid
     image = rendering.colors[0].detach().float().cpu()
     errors = flip_map(with_photo_where_invalid(image, expected, valid), expected)
     if output is not None:

@@ -68,7 +68,8 @@ def judge(run: Run, model: Model, scene: Scene, background: str, facts: dict[str
     """Evaluate on held-out views, keep the numbers and the pictures with the run, and return the numbers."""
     color = evaluation_background(scene.has_alpha, background)
     render_fn = _counting(model_render_function(model, background=color), len(scene.test_indices))
-    found = evaluate(render_fn, scene, background=color, output=run.folder("renders") / "eval")
+    linear = isinstance(model, Gaussians) and model.linear
+    found = evaluate(render_fn, scene, background=color, linear=linear, output=run.folder("renders") / "eval")
     metrics = {**found.to_json(), **model_size(model), **facts}
     run.write_metrics(metrics)
     return metrics

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from neural3d.cli import main
+from neural3d.cli import main, results
 from neural3d.cli.runs import load_trained
 from neural3d.cli.surfaces import color_maps
 from neural3d.render.exr_files import write_parts
@@ -93,3 +93,11 @@ def test_textures_take_exposures_out_as_light(light_run: Path):
     photo = torch.full((3, 2, 2), 0.8)
     found = color_maps(trained)(0)(photo, photo)
     assert torch.allclose(decode_srgb(found), decode_srgb(photo) / 2, atol=1e-5)
+
+
+def test_splats_of_light_are_judged_by_photos_mixed_as_light(light_run: Path, monkeypatch):
+    asked = []
+    evaluate = results.evaluate
+    monkeypatch.setattr(results, "evaluate", lambda *a, **b: asked.append(b.get("linear")) or evaluate(*a, **b))
+    assert main(["eval", str(light_run)]) == 0
+    assert asked == [True]

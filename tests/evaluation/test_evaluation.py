@@ -14,6 +14,7 @@ from neural3d.errors import InputError
 from neural3d.evaluation import evaluate, evaluation_background, photo_colors
 from neural3d.render.rendering import Rendering
 from neural3d.scene import Photo, Scene, Similarity
+from neural3d.srgb import decode_srgb, encode_srgb
 
 HEIGHT, WIDTH = 12, 16
 
@@ -73,6 +74,34 @@ def test_photos_with_alpha_lie_on_the_background(scene: Scene):
     assert evaluate(renderer(scene, torch.ones(3)), scene).mean("psnr") == math.inf, "white by default"
     assert evaluate(renderer(scene, torch.zeros(3)), scene).mean("psnr") < 10
     assert evaluate(renderer(scene, torch.zeros(3)), scene, background=torch.zeros(3)).mean("psnr") == math.inf
+
+
+def test_photos_with_alpha_are_mixed_with_the_background_as_the_model_blends():
+    """Half of a white photo over black is half the light, which a display shows brighter than half its values."""
+    pixels, half = torch.full((2, 2, 3), 255, dtype=torch.uint8), torch.full((2, 2), 51, dtype=torch.uint8)
+    photo, black = Photo("a.png", pixels, alpha=half), torch.zeros(3)
+    assert torch.allclose(photo_colors(photo, black), torch.tensor(0.2))
+    assert torch.allclose(photo_colors(photo, black, linear=True), encode_srgb(torch.tensor(0.2)), atol=1e-5)
+    assert torch.equal(photo_colors(dataclasses.replace(photo, alpha=None), black, linear=True), torch.ones(2, 2, 3)), (
+        "nothing is mixed"
+    )
+    bright = dataclasses.replace(photo, light=torch.full((2, 2, 3), 2.0).half())
+    assert torch.allclose(photo_colors(bright, black, linear=True), encode_srgb(torch.tensor(0.4)), atol=1e-4)
+    assert photo_colors(bright, torch.full((3,), 1.0), linear=True).max() <= 1, "what a display shows"
+
+
+def test_light_is_judged_as_light(scene: Scene):
+    alpha = torch.full((HEIGHT, WIDTH), 128, dtype=torch.uint8)
+    photos = tuple(dataclasses.replace(photo, alpha=alpha) for photo in scene.photos)
+    scene = dataclasses.replace(scene, photos=photos, has_alpha=True)
+
+    def render(cameras: Cameras) -> Rendering:
+        photo = scene.photos[int(cameras.camera_from_world[0, 0, 3])]
+        light = decode_srgb(photo.pixels.float() / 255) * (128 / 255) + (127 / 255)
+        return Rendering(encode_srgb(light)[None], torch.ones(1, HEIGHT, WIDTH, 1))
+
+    assert evaluate(render, scene, linear=True).mean("psnr") > 80
+    assert evaluate(render, scene).mean("psnr") < 40
 
 
 @pytest.mark.parametrize(
