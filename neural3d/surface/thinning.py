@@ -14,16 +14,18 @@ def thinned_rows(rows: Float[Tensor, "P C"], most: int, *, finest: float, fewest
     than `most`.
     Limits: what lies a million cells from the origin, or farther, counts as one cell.
     """
+    # Eight cells meet at a corner at the origin, however large they are: for fewer, the origin is a cell's middle.
+    shift = 0.5 if most < 8 else 0.0
     side = finest
     while True:
-        found = _by_cells(rows, side, fewest)
+        found = _by_cells(rows, side, shift, fewest)
         if len(found) <= most:
             return found
         side *= max(1.02, math.sqrt(len(found) / most))
 
 
-def _by_cells(rows: Float[Tensor, "P C"], side: float, fewest: int) -> Float[Tensor, "M C"]:
-    keys = _cell_keys(rows[:, :3], side)
+def _by_cells(rows: Float[Tensor, "P C"], side: float, shift: float, fewest: int) -> Float[Tensor, "M C"]:
+    keys = _cell_keys(rows[:, :3], side, shift)
     order = torch.sort(keys, stable=True).indices
     _, counts = torch.unique_consecutive(keys[order], return_counts=True)
     ends = counts.cumsum(0)
@@ -33,7 +35,8 @@ def _by_cells(rows: Float[Tensor, "P C"], side: float, fewest: int) -> Float[Ten
     return (sums / counts[:, None])[counts >= fewest].float()
 
 
-def _cell_keys(places: Float[Tensor, "P 3"], side: float) -> Int64[Tensor, "P"]:
-    cells = (places.double() / side).floor().long() + (1 << 20)
+def _cell_keys(places: Float[Tensor, "P 3"], side: float, shift: float) -> Int64[Tensor, "P"]:
+    """`shift`: where in its cell the origin lies, in cells."""
+    cells = (places.double() / side + shift).floor().long() + (1 << 20)
     x, y, z = cells.clamp(0, (1 << 21) - 1).unbind(1)
     return (z << 42) + (y << 21) + x

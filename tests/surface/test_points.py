@@ -16,6 +16,7 @@ from neural3d.export.point_files import write_points
 from neural3d.fields.field import RadianceField, Shaded
 from neural3d.fields.rays import Rays
 from neural3d.scene import Similarity
+from neural3d.surface import thinning
 from neural3d.surface.points import SurfacePoints, sized_for, surface_points
 from neural3d.surface.thinning import thinned_rows
 
@@ -129,6 +130,16 @@ def test_thinned_rows_keep_what_belongs_together():
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.1, 0.1, 2], [5.2, 0, 0, 8]]))
     assert len(thinned_rows(rows, 1, finest=1.0, fewest=1)) == 1
     assert thinned_rows(rows[:0], 1, finest=1.0, fewest=1).shape == (0, 4)
+
+
+@pytest.mark.parametrize("most", range(1, 8))
+def test_few_rows_around_the_origin_are_soon_found(monkeypatch, most):
+    """Cells that meet at the origin part what lies around it, however large they are."""
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
+    rounds, by_cells = [], thinning._by_cells
+    monkeypatch.setattr(thinning, "_by_cells", lambda *given: rounds.append(given) or by_cells(*given))
+    assert 1 <= len(thinned_rows(corners, most, finest=0.5, fewest=1)) <= most
+    assert len(rounds) < 40
 
 
 @pytest.mark.parametrize("reader", ["open3d", "trimesh"])
