@@ -5,11 +5,13 @@ from functools import partial
 
 import torch
 
+from neural3d.cli.progress import say
 from neural3d.cli.runs import BackendName
 from neural3d.devices import DeviceName, require_kernels
 from neural3d.errors import InputError
 from neural3d.fields.nerfacc_composite import CompositeFn, nerfacc_composite
 from neural3d.ops.composite import composite
+from neural3d.scene import Scene
 from neural3d.train.config import SplatConfig
 from neural3d.train.fields import FieldConfig
 from neural3d.train.gradients import GradientFn
@@ -62,3 +64,14 @@ def asked_device(backend: BackendName, asked: DeviceName | None) -> DeviceName |
     if asked == "cpu":
         raise InputError(f"--device cpu: --backend {backend} computes on a GPU only; leave one of them out")
     return "cuda"
+
+
+def say_of_light(scene: Scene, config: SplatConfig | FieldConfig, backend: BackendName) -> None:
+    """Splats of our own engine learn light; what does not says so.
+
+    Raises: InputError where another library would train splats.
+    """
+    if scene.is_linear and backend != "native" and isinstance(config, SplatConfig):
+        raise InputError(f"--backend {backend}: it knows no linear light, which the photos hold; use --backend native")
+    if scene.is_linear and not isinstance(config, SplatConfig):
+        say("neural3d: warning: the photos hold linear light; a field learns what a display shows, cut off at white")

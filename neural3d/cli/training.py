@@ -17,7 +17,7 @@ from neural3d.capture import load_capture
 from neural3d.capture.detect import has_poses
 from neural3d.capture.ingest.sources import find_source
 from neural3d.cli.answers import answer
-from neural3d.cli.engines import Engine, asked_device, engine_of, require_backend
+from neural3d.cli.engines import Engine, asked_device, engine_of, require_backend, say_of_light
 from neural3d.cli.field_starts import field_start
 from neural3d.cli.ingesting import posed_capture
 from neural3d.cli.inspecting import say_findings
@@ -236,7 +236,7 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
             require_field_place(scene, config)
     except InputError as error:
         raise InputError(f"{capture}: {error}") from error
-    _say_of_light(scene, config, options.backend)
+    say_of_light(scene, config, options.backend)
     initial = field_start(init_field, scene, config)
     kept = {
         "capture": str(capture.resolve()),
@@ -249,14 +249,6 @@ def _created(options: Train | Make, capture: Path | None, init_field: Path | Non
     }
     open_run = partial(Run.create, options.output, kept, overwrite=options.overwrite)
     return Work(scene, config, device, engine, initial, open_run)
-
-
-def _say_of_light(scene: Scene, config: Config, backend: str) -> None:
-    """Splats of our own engine learn light; what does not says so."""
-    if scene.is_linear and backend != "native" and isinstance(config, SplatConfig):
-        raise InputError(f"--backend {backend}: it knows no linear light, which the photos hold; use --backend native")
-    if scene.is_linear and not isinstance(config, SplatConfig):
-        say("neural3d: warning: the photos hold linear light; a field learns what a display shows, cut off at white")
 
 
 def _kept(config: Config) -> dict[str, Any]:
@@ -296,10 +288,7 @@ def _resumed(options: Train) -> Work:
 
 
 def _engine_and_device(options: Train | Make, config: Config) -> tuple[Engine, torch.device]:
-    """Who renders, and where.
-
-    Raises: InputError where that does not work.
-    """
+    """Raises: InputError where that does not work."""
     asked = asked_device(options.backend, options.device)
     return engine_of(options.backend), _device(config, asked)
 

@@ -1,5 +1,6 @@
 """The capture of the command line's tests."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,11 @@ def trained(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "ünï run"
     assert main(["train", "splat", "--capture", str(capture), "--output", str(path), *SMALL]) == 0
     return path
+
+
+@pytest.fixture
+def run_copy(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
 @pytest.fixture
