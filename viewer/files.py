@@ -59,6 +59,8 @@ class ModelsPanel:
         self._server, self._document, self._clouds, self._extent = server, document, clouds, extent
         self._gizmo: viser.TransformControlsHandle | None = None
         self._is_dragged = False
+        self._shown = (MAIN, 1.0)
+        """Which model's size the page was told last."""
         gui = server.gui
         with gui.add_folder("Models"):
             self._which = gui.add_dropdown("Model", (MAIN,), initial_value=MAIN)
@@ -81,7 +83,10 @@ class ModelsPanel:
             self._which.options = models.names
         entry = self._entry()
         self._visible.value = entry.visible
-        self._scale.value = entry.world_from_model.scale
+        # Told when it changes alone: it may be in the middle of being typed, and training brings news all the time.
+        if self._shown != (shown := (entry.name, entry.world_from_model.scale)):
+            self._shown = shown
+            self._scale.value = entry.world_from_model.scale
         self._remove.disabled = entry.name == MAIN
         if self._gizmo is not None and not self._is_dragged:
             self._gizmo.wxyz, self._gizmo.position = entry.wxyz, entry.position
