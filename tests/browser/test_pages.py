@@ -122,10 +122,12 @@ def test_floaters_are_selected_by_a_rectangle_deleted_and_brought_back(viewer: V
     shared_page.click_tab("Edit")
     shared_page.choose("Tool", "Rectangle")
     wait(lambda: viewer.server.scene._scene_pointer_cb != [], "the tool is taken up")
-    # Until the page hears of it a drag turns the camera.
-    until_it_shows(
-        lambda: shared_page.drag((330, 300), (930, 700)), lambda: viewer.document.models.num_selected > 0, "selected"
-    )
+
+    def select() -> None:
+        go_to(viewer, (4.0, 0.4, 0.3), (0.0, 0.4, 0.0))  # until the page hears of the tool a drag turns the camera
+        shared_page.drag((330, 300), (930, 700))
+
+    until_it_shows(select, lambda: viewer.document.models.num_selected > 0, "some are selected")
     count = viewer.document.models.num_selected
     shared_page.wait_for(f"document.body.innerText.includes('{count:,}')")
     screen(shared_page, shots, "selected")
