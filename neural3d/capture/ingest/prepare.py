@@ -71,7 +71,7 @@ def _followed(state: State, source: Source, files: tuple[SourceFile, ...]) -> St
         photo.source: key
         for photo in gone
         for key, file in now.items()
-        if key not in known and photo.stamp == _stamp(file) and photo.source.endswith(f"/{file.relative}")
+        if key not in known and photo.source.endswith(f"/{file.relative}") and photo.stamp == _stamp(file)
     }
     photos = (replace(photo, source=moved.get(photo.source, photo.source)) for photo in state.photos)
     root = source.path.resolve()
